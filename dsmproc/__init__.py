@@ -1,0 +1,1 @@
+"""multiprocessing over many machines, with memory that really is shared."""
