@@ -38,14 +38,14 @@ enum {
     DSM_EV_READ_FAULT = 2, /* client, id = page */
     DSM_EV_WRITE_FAULT = 3,
     DSM_EV_DIFFED = 4,  /* id = page, arg = bytes of the encoded diff (0: no byte differs) */
-    DSM_EV_WORDED = 5,  /* id = lock, arg = result of DSM_WORD_TAKE */
+    DSM_EV_WORDED = 5,  /* id = lock, arg = result of DSM_WORD_TAKE, _SEIZE */
     DSM_EV_MORE = 6,    /* asked for by DSM_ACT_MORE */
     DSM_EV_TICK = 7,    /* every DSMPROC_TICK: the polling tick (DESIGN 2) */
     DSM_EV_PUBLISH = 8, /* req -> REPLY(DSM_ST_OK, arg = stamp) */
     DSM_EV_OBSERVE = 9, /* req, arg = stamp (UINT64_MAX: the master's newest) -> REPLY(DSM_ST_OK) */
     DSM_EV_ATTACH = 10, /* req, client, id = region -> REPLY(status, arg = number of pages) */
     DSM_EV_DETACH = 11, /* client, id = region */
-    DSM_EV_CLIENT_GONE = 12, /* client: no more maps for it (its requests are cancelled one by one) */
+    DSM_EV_CLIENT_GONE = 12, /* client; the caller has cancelled its requests and detached it */
     DSM_EV_HOST_LOST = 13,   /* host */
     DSM_EV_CANCEL = 14,      /* req: answered DSM_ST_CANCELLED, unless its answer is on the way */
     DSM_EV_LOCK_OPEN = 15,   /* id: sets the lock's word; before any other use of it */
@@ -69,7 +69,7 @@ enum {
     DSM_ACT_ZERO = 7,    /* id, count: resident; pages that were not hold zeros, others stay */
     DSM_ACT_FILL = 8,    /* id, count, off: page bytes from offset `off` of the event's message */
     DSM_ACT_APPLY = 9,   /* id, off, len: apply the diff at offset `off` of the event's message */
-    DSM_ACT_TWIN = 10,   /* id: keep a copy of the page (a dirty page without twin: twin of zeros) */
+    DSM_ACT_TWIN = 10, /* id: keep a copy of the page (a dirty page without twin: twin of zeros) */
     DSM_ACT_UNTWIN = 11, /* id: forget the twin, if there is one */
     /* id, flag: compare page and twin byte by byte, keep the encoded diff for PAYLOAD_DIFF, and
      * feed DSM_EV_DIFFED before any other event. flag = 1: the page may be written meanwhile; the
@@ -78,7 +78,7 @@ enum {
     DSM_ACT_UNDIFF = 13, /* id: forget the diff kept for this page */
     DSM_ACT_POISON = 14, /* id, count: its only copy is lost; touching it ends the process; host */
     /* id = lock, flag = DSM_WORD_*, client: change the lock's word in the control segment, then
-     * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE. */
+     * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
     DSM_ACT_WORD = 15,
     DSM_ACT_REPLY = 16,      /* req, flag = DSM_ST_* status, arg = result */
     DSM_ACT_REGION = 17,     /* id = region, arg = pages: make its memory; before any page of it */
@@ -108,8 +108,8 @@ enum {
     DSM_WORD_FREE = 1,
     DSM_WORD_HELD = 2,   /* by `client` */
     DSM_WORD_WANTED = 3, /* by `client`, and the release must go through the engine */
-    /* FREE -> ABSENT: DSM_EV_WORDED arg = 1. HELD* -> HELD_WANTED: arg = 0. */
-    DSM_WORD_TAKE = 4,
+    DSM_WORD_TAKE = 4,   /* FREE -> ABSENT: DSM_EV_WORDED arg = 1. HELD* -> HELD_WANTED: arg = 0 */
+    DSM_WORD_SEIZE = 5,  /* HELD* -> ABSENT: DSM_EV_WORDED arg = 1. Else unchanged: arg = 0 */
 };
 
 /* Operations kept at the master, in DSM_EV_CALL.arg. The id is the object's; it is made there by
@@ -146,7 +146,8 @@ enum {
 
 /* ---- events and actions of the master ---------------------------------------------------- */
 /* The master's events are DSM_EV_MESSAGE, DSM_EV_HOST_LOST and these; its actions are DSM_ACT_SEND
- * (to hosts, without payload) and DSM_ACT_REGION_END (no host uses the unlinked region any more). */
+ * (to hosts, without payload) and DSM_ACT_REGION_END (no host uses the unlinked region any more).
+ */
 enum {
     DSM_EV_HOST_JOINED = 32,   /* host: it has seen all up to now (it holds nothing yet) */
     DSM_EV_REGION_MADE = 33,   /* id = region, arg = pages, client = DSM_HOME_*, host = hosts */
@@ -191,9 +192,9 @@ struct dsm_out {
 /* What clients read without asking: stored in the control segment after each step, `out` and
  * `seen` before `busy` is cleared, `busy` set before any DSM_ACT_MAP of that step is done. */
 struct dsm_summary {
-    uint64_t seen; /* every notice up to here is finished here */
-    uint64_t out;  /* max(published, seen): goes into messages */
-    uint32_t busy; /* 0: a publish has nothing to do and returns `out` */
+    uint64_t seen;    /* every notice up to here is finished here */
+    uint64_t out;     /* max(published, seen): goes into messages */
+    uint32_t busy;    /* 0: a publish has nothing to do and returns `out` */
     uint32_t waiting; /* requests without answer, for checks */
 };
 

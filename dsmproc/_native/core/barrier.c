@@ -1,0 +1,123 @@
+/* Barriers of n parties (processes, not hosts), as threading.Barrier behaves.
+ *
+ *   FILLING ──the last party comes──► (ACTION ──its BAR_DONE──►) all are let go, FILLING again
+ *      └──abort, a party gives up or dies──► BROKEN ──reset──► FILLING
+ *
+ * While the action runs, parties of the next round wait in `later`; giving up then is ignored,
+ * for the round is complete.
+ */
+#include "core/master.h"
+
+enum { FILLING = 0, ACTION, BROKEN };
+
+static struct dsm_object *barrier_of(struct dsm_master *master, const struct dsm_call *call) {
+    struct dsm_object *barrier = dsm_object_find(master, call->id, DSM_OBJ_BARRIER);
+    if (barrier) return barrier;
+    barrier = dsm_object_make(master, call->id, DSM_OBJ_BARRIER);
+    if (barrier) barrier->bound = call->a;
+    return barrier;
+}
+
+static void let_go(struct dsm_master *master, struct dsm_queue *queue, uint32_t status) {
+    struct dsm_asker party;
+    while (dsm_asker_pop(master, queue, &party))
+        dsm_ret(master, party.host, party.req, status, party.flag);
+}
+
+static void break_it(struct dsm_master *master, struct dsm_object *barrier) {
+    barrier->state = BROKEN;
+    barrier->value = 0;
+    let_go(master, &barrier->waiting, DSM_ST_BROKEN);
+    let_go(master, &barrier->later, DSM_ST_BROKEN);
+}
+
+static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t host, uint64_t req,
+                 bool action) {
+    uint32_t index = (uint32_t)barrier->value++;
+    if (barrier->value < barrier->bound) {
+        struct dsm_asker party = {.host = host, .req = req, .flag = index};
+        dsm_asker_push(master, &barrier->waiting, party);
+    } else if (action) {
+        barrier->state = ACTION;
+        dsm_ret(master, host, req, DSM_ST_ACTION, index);
+    } else {
+        barrier->value = 0;
+        let_go(master, &barrier->waiting, DSM_ST_OK);
+        dsm_ret(master, host, req, DSM_ST_OK, index);
+    }
+}
+
+static void wait(struct dsm_master *master, struct dsm_object *barrier,
+                 const struct dsm_call *call) {
+    if (barrier->state == BROKEN) {
+        dsm_ret(master, call->host, call->req, DSM_ST_BROKEN, 0);
+    } else if (barrier->state == ACTION) {
+        struct dsm_asker party = {.host = call->host, .req = call->req, .flag = call->b != 0};
+        dsm_asker_push(master, &barrier->later, party);
+    } else {
+        come(master, barrier, call->host, call->req, call->b != 0);
+    }
+}
+
+static void action_done(struct dsm_master *master, struct dsm_object *barrier) {
+    if (barrier->state != ACTION) return;
+    barrier->state = FILLING;
+    barrier->value = 0;
+    let_go(master, &barrier->waiting, DSM_ST_OK);
+    struct dsm_asker party;
+    while (barrier->state == FILLING && dsm_asker_pop(master, &barrier->later, &party))
+        come(master, barrier, party.host, party.req, party.flag);
+}
+
+static void reset(struct dsm_master *master, struct dsm_object *barrier) {
+    struct dsm_queue waiting = barrier->waiting, later = barrier->later;
+    barrier->waiting = barrier->later = (struct dsm_queue){0};
+    barrier->state = FILLING;
+    barrier->value = 0;
+    let_go(master, &waiting, DSM_ST_BROKEN);
+    let_go(master, &later, DSM_ST_BROKEN);
+}
+
+int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
+    struct dsm_object *barrier = barrier_of(master, call);
+    uint64_t value = 0;
+    if (!barrier || call->a == 0 || call->a > UINT32_MAX) return DSM_E_PEER;
+    switch (call->op) {
+    case DSM_CALL_BAR_WAIT:
+        wait(master, barrier, call);
+        return DSM_OK;
+    case DSM_CALL_BAR_DONE:
+        action_done(master, barrier);
+        break;
+    case DSM_CALL_BAR_ABORT:
+        break_it(master, barrier);
+        break;
+    case DSM_CALL_BAR_RESET:
+        reset(master, barrier);
+        break;
+    default:
+        value = barrier->value | (uint64_t)(barrier->state == BROKEN) << 32;
+        break;
+    }
+    dsm_ret(master, call->host, call->req, DSM_ST_OK, value);
+    return DSM_OK;
+}
+
+void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, uint32_t host,
+                        uint64_t req) {
+    if (dsm_asker_take(master, &barrier->later, host, req)) {
+        dsm_ret(master, host, req, DSM_ST_CANCELLED, 0);
+    } else if (barrier->state == FILLING && dsm_asker_take(master, &barrier->waiting, host, req)) {
+        dsm_ret(master, host, req, DSM_ST_CANCELLED, 0);
+        break_it(master, barrier);
+    }
+}
+
+void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier, uint32_t host) {
+    bool waited = false;
+    while (dsm_asker_take(master, &barrier->waiting, host, 0))
+        waited = true;
+    while (dsm_asker_take(master, &barrier->later, host, 0))
+        waited = true;
+    if (waited) break_it(master, barrier);
+}

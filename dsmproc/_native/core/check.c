@@ -1,0 +1,60 @@
+/* What must hold at a host between any two steps; the numbers are what dsm_host_check returns. */
+#include "core/host.h"
+
+struct seen {
+    uint32_t unacked, invalid_later, in_dirty, in_owed;
+};
+
+static int check_page(const struct dsm_host *host, const struct dsm_page *page, struct seen *seen) {
+    uint32_t state = page->state;
+    bool home = state >= DSM_HOME && state <= DSM_HOME_PRIVATE;
+    seen->unacked += (page->flags & DSM_UNACKED) != 0;
+    seen->invalid_later += (page->flags & DSM_INVALID_LATER) != 0;
+    seen->in_dirty += (page->flags & DSM_IN_DIRTY) != 0;
+    seen->in_owed += (page->flags & DSM_IN_OWED) != 0;
+    if (state >= DSM_PAGE_STATES) return 1;
+    if (home != (page->home == host->config.host) && state != DSM_ZERO) return 2;
+    /* 3: a written page is looked at by the next publish, or is being claimed by this one */
+    if ((state == DSM_DIRTY || state == DSM_HOME_DIRTY) &&
+        !(page->flags & (DSM_IN_DIRTY | DSM_CLAIMED)))
+        return 3;
+    if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* rule 6 */
+    if ((state == DSM_FETCHING) != (page->get != 0)) return 5;        /* rule 11 */
+    if (page->waiters && state != DSM_FETCHING &&
+        !(state == DSM_ABSENT && page->flags & DSM_UNACKED))
+        return 6; /* nobody waits for nothing */
+    if (page->flags & DSM_INVALID_LATER && !(state == DSM_DIRTY && page->flags & DSM_UNACKED))
+        return 7;
+    if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* rule 8 */
+    return 0;
+}
+
+static int check_region(const struct dsm_host *host, const struct dsm_region *region,
+                        struct seen *seen) {
+    for (uint32_t index = 0; index < region->pages; index++) {
+        const struct dsm_page *page = dsm_page_known(host, region, index);
+        int broken = page ? check_page(host, page, seen) : 0;
+        if (broken) return broken;
+        if (!page) index |= DSM_CHUNK - 1;
+    }
+    return 0;
+}
+
+int dsm_host_check(const struct dsm_host *host) {
+    struct seen seen = {0};
+    if (host->ncompared || host->word_lock) return 0; /* within a step: results are to be fed */
+    for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
+        const struct dsm_region *region = dsm_at(host, at);
+        if (region->state != DSM_REGION_READY) continue;
+        int broken = check_region(host, region, &seen);
+        if (broken) return broken;
+    }
+    if (seen.unacked != host->unacked) return 9;
+    if (seen.invalid_later != host->invalid_later) return 10;
+    if (seen.in_dirty != host->ndirty || host->todo > host->ndirty) return 11;
+    if (seen.in_owed != host->nowed) return 12;
+    if (host->publish == DSM_IDLE && (host->jobs.head || host->todo || host->claims)) return 13;
+    if (host->publish == DSM_IDLE && host->next_jobs.head) return 14;
+    if (host->gate.head && !host->invalid_later) return 15;
+    return 0;
+}

@@ -1,0 +1,248 @@
+/* A host's step: which function serves which event and message. No decisions of its own. */
+#include "core/host.h"
+
+#include <assert.h>
+
+#define KNOWN_STATUS(status) ((status) <= DSM_ST_HOST_LOST)
+
+static bool is_power_of_two(uint32_t n) {
+    return n && !(n & (n - 1));
+}
+
+struct dsm_host *dsm_host_init(void *arena, uint64_t bytes, const struct dsm_config *config) {
+    struct dsm_host *host = arena;
+    if (bytes < sizeof *host + 2 * DSM_ARENA_RESERVE) return NULL;
+    if (!is_power_of_two(config->page_size) || config->page_size < 16 ||
+        config->page_size > 32768 || !is_power_of_two(config->run) || config->run > DSM_CHUNK ||
+        config->host >= DSM_MAX_HOSTS)
+        return NULL;
+    dsm_arena_init(&host->arena, bytes, sizeof *host);
+    host->config = *config;
+    return host;
+}
+
+void dsm_count(struct dsm_host *host, uint32_t kind, uint64_t by) {
+    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COUNT);
+    action->flag = kind;
+    action->arg = by;
+}
+
+/* ---- requests ---------------------------------------------------------------------------- */
+
+void dsm_reply(struct dsm_host *host, uint64_t req, uint32_t status, uint64_t arg) {
+    struct dsm_action *action = dsm_act(host->out, DSM_ACT_REPLY);
+    action->req = req;
+    action->flag = status;
+    action->arg = arg;
+}
+
+dsm_ref dsm_job_new(struct dsm_host *host, struct dsm_job job) {
+    dsm_ref ref = dsm_arena_take(&host->arena, sizeof job);
+    *(struct dsm_job *)dsm_at(host, ref) = job;
+    if (job.req) dsm_map_put(&host->arena, &host->requests, job.req, ref);
+    return ref;
+}
+
+void dsm_job_free(struct dsm_host *host, dsm_ref ref) {
+    const struct dsm_job *job = dsm_at(host, ref);
+    if (dsm_map_get(&host->arena, &host->requests, job->req) == ref)
+        dsm_map_drop(&host->arena, &host->requests, job->req);
+    dsm_arena_give(&host->arena, ref, sizeof *job);
+}
+
+void dsm_job_reply(struct dsm_host *host, dsm_ref ref, uint32_t status, uint64_t arg) {
+    const struct dsm_job *job = dsm_at(host, ref);
+    if (dsm_map_get(&host->arena, &host->requests, job->req) == ref)
+        dsm_reply(host, job->req, status, arg);
+    dsm_job_free(host, ref);
+}
+
+static int cancel(struct dsm_host *host, uint64_t req) {
+    dsm_ref ref = dsm_map_get(&host->arena, &host->requests, req);
+    if (!ref) return DSM_OK; /* its answer is on the way */
+    struct dsm_job *job = dsm_at(host, ref);
+    if (job->kind == DSM_JOB_LOCK) {
+        dsm_token_cancel(host, ref);
+    } else if (job->kind == DSM_JOB_CALL) {
+        dsm_call_cancel(host, ref);
+    } else { /* the job stays where it is and answers nobody */
+        job->cancelled = 1;
+        dsm_map_drop(&host->arena, &host->requests, req);
+        dsm_reply(host, req, DSM_ST_CANCELLED, 0);
+    }
+    return DSM_OK;
+}
+
+/* ---- messages ---------------------------------------------------------------------------- */
+
+static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
+                     struct dsm_cursor *cursor) {
+    switch (type) {
+    case DSM_MSG_GET:
+        return dsm_page_on_get(host, from, cursor);
+    case DSM_MSG_PAGE:
+        return dsm_page_on_page(host, from, cursor);
+    case DSM_MSG_DIFF:
+        return dsm_page_on_diff(host, from, cursor);
+    case DSM_MSG_DACK:
+        return dsm_page_on_dack(host, from, cursor);
+    default:
+        return DSM_E_PEER;
+    }
+}
+
+/* A word of the master that must wait for the notices before it. */
+static int gated(struct dsm_host *host, const struct dsm_cursor *cursor, struct dsm_job job) {
+    if (!dsm_cursor_done(cursor) || !KNOWN_STATUS(job.status)) return DSM_E_PEER;
+    dsm_gate(host, job);
+    return DSM_OK;
+}
+
+static int on_ret(struct dsm_host *host, struct dsm_cursor *cursor) {
+    struct dsm_job job = {.kind = DSM_JOB_RET};
+    job.req = dsm_get64(cursor);
+    job.status = dsm_get8(cursor);
+    job.arg = dsm_get64(cursor);
+    return gated(host, cursor, job);
+}
+
+static int on_unlock(struct dsm_host *host, struct dsm_cursor *cursor) {
+    struct dsm_job job = {.kind = DSM_JOB_UNLOCK};
+    job.id = dsm_get64(cursor);
+    job.client = dsm_get16(cursor); /* the host that asks */
+    job.req = dsm_get64(cursor);
+    return gated(host, cursor, job);
+}
+
+static int on_recall(struct dsm_host *host, struct dsm_cursor *cursor) {
+    struct dsm_job job = {.kind = DSM_JOB_RECALL};
+    job.id = dsm_get64(cursor);
+    job.try = dsm_get8(cursor);
+    job.client = dsm_get16(cursor); /* the host that tries */
+    return job.id ? gated(host, cursor, job) : DSM_E_PEER;
+}
+
+static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *cursor) {
+    struct dsm_job job = {0};
+    switch (type) {
+    case DSM_MSG_NOTICES:
+        return dsm_observe_on_notices(host, cursor);
+    case DSM_MSG_CLAIMED:
+        return dsm_publish_on_claimed(host, cursor);
+    case DSM_MSG_REGION:
+        return dsm_region_on_region(host, cursor);
+    case DSM_MSG_DROP:
+        return dsm_region_on_drop(host, cursor);
+    case DSM_MSG_RECALL:
+        return dsm_token_on_recall(host, cursor);
+    case DSM_MSG_TRY_FAILED:
+        return dsm_token_on_try_failed(host, cursor);
+    case DSM_MSG_RET:
+        return on_ret(host, cursor);
+    case DSM_MSG_UNLOCK:
+        return on_unlock(host, cursor);
+    case DSM_MSG_PUBLISHED:
+        job.kind = DSM_JOB_STAMPED;
+        job.arg = dsm_get64(cursor);
+        return gated(host, cursor, job);
+    case DSM_MSG_OBSERVED:
+        job.kind = DSM_JOB_OBSERVED;
+        return gated(host, cursor, job);
+    case DSM_MSG_GRANT:
+    case DSM_MSG_TRY_FAILED:
+        job.kind = type == DSM_MSG_GRANT ? DSM_JOB_GRANT : DSM_JOB_TRY_FAILED;
+        job.id = dsm_get64(cursor);
+        return gated(host, cursor, job);
+    default:
+        return DSM_E_PEER;
+    }
+}
+
+static int on_message(struct dsm_host *host, const struct dsm_event *event) {
+    struct dsm_cursor cursor = {.at = event->bytes, .end = event->bytes + event->len};
+    uint32_t type = dsm_get8(&cursor);
+    if (event->host == DSM_MASTER) return from_master(host, type, &cursor);
+    if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
+    return from_peer(host, event->host, type, &cursor);
+}
+
+/* ---- the step ---------------------------------------------------------------------------- */
+
+static int host_lost(struct dsm_host *host, uint32_t who) {
+    if (who >= DSM_MAX_HOSTS || who == host->config.host) return DSM_E_EVENT;
+    host->lost[who / 64] |= 1ULL << (who % 64);
+    dsm_page_host_lost(host, who);
+    return DSM_OK;
+}
+
+static void tick(struct dsm_host *host) {
+    dsm_observe_tick(host);
+    dsm_publish_tick(host);
+}
+
+static int serve(struct dsm_host *host, const struct dsm_event *event) {
+    switch (event->kind) {
+    case DSM_EV_MESSAGE:
+        return on_message(host, event);
+    case DSM_EV_READ_FAULT:
+        return dsm_page_fault(host, event, false);
+    case DSM_EV_WRITE_FAULT:
+        return dsm_page_fault(host, event, true);
+    case DSM_EV_DIFFED:
+        return dsm_page_diffed(host, event);
+    case DSM_EV_WORDED:
+        return dsm_token_worded(host, event);
+    case DSM_EV_MORE:
+        dsm_publish_slice(host);
+        return DSM_OK;
+    case DSM_EV_TICK:
+        tick(host);
+        return DSM_OK;
+    case DSM_EV_PUBLISH:
+        return dsm_publish_request(host, event);
+    case DSM_EV_OBSERVE:
+        return dsm_observe_request(host, event);
+    case DSM_EV_ATTACH:
+        return dsm_region_attach(host, event);
+    case DSM_EV_DETACH:
+        return dsm_region_detach(host, event);
+    case DSM_EV_CLIENT_GONE:
+        return DSM_OK; /* a waiter that is gone is ignored by MAP */
+    case DSM_EV_HOST_LOST:
+        return host_lost(host, event->host);
+    case DSM_EV_CANCEL:
+        return cancel(host, event->req);
+    case DSM_EV_LOCK_OPEN:
+        return dsm_token_open(host, event);
+    case DSM_EV_LOCK:
+        return dsm_token_lock(host, event);
+    case DSM_EV_UNLOCK:
+        return dsm_token_unlock(host, event);
+    case DSM_EV_CALL:
+        return dsm_call_request(host, event);
+    default:
+        return DSM_E_EVENT;
+    }
+}
+
+int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct dsm_out *out) {
+    out->nactions = out->nbytes = 0;
+    if (!dsm_arena_room(&host->arena, 0)) return DSM_E_MEMORY;
+    host->out = out;
+    host->event = event;
+    int status = serve(host, event);
+    if (status == DSM_OK) {
+        dsm_gate_try(host);
+        dsm_publish_go_on(host);
+    }
+    host->out = NULL;
+    host->event = NULL;
+    return status;
+}
+
+void dsm_host_summary(const struct dsm_host *host, struct dsm_summary *summary) {
+    summary->seen = host->seen;
+    summary->out = dsm_publish_out(host);
+    summary->busy = dsm_publish_busy(host);
+    summary->waiting = host->requests.count;
+}

@@ -1,0 +1,284 @@
+/* One host's part of the protocol: its state, and what the files of the host offer each other.
+ *
+ *   host.c     dsm_host_init, dsm_host_step: which function serves which event
+ *   region.c   regions and the page table
+ *   page.c     the automaton of a page: faults, fetches, invalidations, what a home does
+ *   publish.c  publish: compare, claim, wait for the homes, announce
+ *   observe.c  observe, and what must wait until invalidations are finished (the gate)
+ *   token.c    locks whose token is or is not here
+ *   call.c     operations kept at the master: semaphores, barriers
+ */
+#ifndef DSM_CORE_HOST_H
+#define DSM_CORE_HOST_H
+#include "core/arena.h"
+#include "core/core.h"
+#include "core/wire.h"
+
+#ifdef DSM_MUTATE
+#define DSM_RULE_ON(node, rule) (!((node)->config.rules_off >> (rule)&1))
+#else
+#define DSM_RULE_ON(node, rule) ((void)(node), true)
+#endif
+
+/* ---- pages ------------------------------------------------------------------------------- */
+
+enum dsm_page_state {
+    DSM_ZERO = 0,     /* never noticed: its content is known, no message is needed */
+    DSM_ABSENT,       /* not here */
+    DSM_FETCHING,     /* a GET is out */
+    DSM_CLEAN,        /* a copy, read-only in every client */
+    DSM_DIRTY,        /* a copy that is written; its twin is kept (none: the twin is zeros) */
+    DSM_HOME,         /* this host is its home; read-only in every client */
+    DSM_HOME_DIRTY,   /* ... and written since the last publish */
+    DSM_HOME_PRIVATE, /* ... and noticed before, held by no other host: written without fault */
+    DSM_LOST,         /* its home died with the only copy */
+    DSM_PAGE_STATES,
+};
+
+enum dsm_page_flag {
+    DSM_IN_DIRTY = 1, /* in the queue of pages that the next publish looks at */
+    DSM_IN_OWED = 2,  /* in the queue of pages that the next notice must name */
+    DSM_UNACKED = 4,  /* a diff of it is on its way to the home */
+    DSM_CLAIMED = 8,  /* a CLAIM for it is on its way to the master */
+    DSM_HELD = 16,    /* home only: another host may hold a copy younger than the last notice */
+    DSM_INVALID_LATER = 32, /* dirty and unacked when it was invalidated: done at the DACK */
+};
+
+struct dsm_page {
+    dsm_ref dirty_next; /* the link of host->dirty */
+    dsm_ref owed_next;
+    dsm_ref region;
+    uint32_t index;
+    dsm_ref waiters; /* struct dsm_waiter: clients whose threads are parked on this page */
+    uint32_t get;    /* the number of the newest GET of this page (0: none is out) */
+    uint32_t epoch;  /* how often its home has moved */
+    uint16_t home;
+    uint8_t state, flags;
+    uint8_t hot, idle; /* publishes in a row with, without changes */
+    uint8_t unused[14];
+};
+
+struct dsm_waiter {
+    dsm_ref next;
+    uint32_t client;
+    uint32_t write;
+    uint32_t unused;
+};
+
+enum { DSM_CHUNK = 64 }; /* page records are made this many at a time */
+
+enum dsm_region_state { DSM_REGION_ASKED, DSM_REGION_READY };
+
+struct dsm_region {
+    dsm_ref next; /* all regions of the host */
+    uint32_t id, pages, attached;
+    uint16_t hosts;
+    uint8_t policy, state;
+    uint32_t nchunks;
+    dsm_ref chunks;          /* array of references to DSM_CHUNK page records; 0: all DSM_ZERO */
+    struct dsm_queue askers; /* struct dsm_job: ATTACH requests that wait for the master */
+};
+
+/* ---- requests ---------------------------------------------------------------------------- */
+
+enum dsm_job_kind {
+    DSM_JOB_PUBLISH, /* reply the stamp */
+    DSM_JOB_OBSERVE,
+    DSM_JOB_ATTACH,
+    DSM_JOB_LOCK,
+    DSM_JOB_CALL,   /* at the master, or waiting for the publish before it */
+    DSM_JOB_RETURN, /* a lock's token waits for the publish before it leaves */
+    /* At the gate: what the master said, waiting for invalidations to finish. */
+    DSM_JOB_SEEN,
+    DSM_JOB_STAMPED,
+    DSM_JOB_OBSERVED,
+    DSM_JOB_GRANT,
+    DSM_JOB_RECALL,
+    DSM_JOB_TRY_FAILED,
+    DSM_JOB_RET,
+    DSM_JOB_UNLOCK,
+};
+
+struct dsm_job {
+    dsm_ref next;
+    uint8_t kind, op, status, cancelled;
+    uint32_t client;
+    uint32_t try;
+    uint64_t req;
+    uint64_t id;
+    uint64_t arg; /* stamp, value */
+    uint64_t a, b, c;
+};
+
+/* ---- locks ------------------------------------------------------------------------------- */
+
+enum dsm_token {
+    DSM_TOKEN_ABSENT,
+    DSM_TOKEN_ASKED,
+    DSM_TOKEN_HERE,
+    DSM_TOKEN_LEAVING, /* the engine holds the word; the publish before the RETURN runs */
+};
+
+struct dsm_lock {
+    dsm_ref next;
+    uint8_t token;
+    uint8_t recalled;       /* another host waits for the token */
+    uint8_t asked_blocking; /* a LOCK_ASK without try is out */
+    uint8_t opened;
+    uint32_t grants; /* local ones since the recall */
+    uint32_t try_asker;
+    uint64_t id;
+    struct dsm_queue waiters; /* struct dsm_job */
+};
+
+/* ---- the host ---------------------------------------------------------------------------- */
+
+/* A page under comparison in this step, in the order of the COMPARE actions. */
+struct dsm_compared {
+    dsm_ref page;
+    uint32_t len;
+    uint8_t early; /* rule 2: invalidated; punch it afterwards */
+    uint8_t keep;  /* leave it writable */
+    uint8_t unused[6];
+};
+
+enum dsm_publish_state {
+    DSM_IDLE,
+    DSM_COMPARING, /* dirty pages are being looked at, CLAIMs may be out */
+    DSM_ACKING,    /* all are; waiting for the DACKs */
+};
+
+struct dsm_host {
+    struct dsm_arena arena; /* first */
+    struct dsm_config config;
+    uint64_t seen, published;
+    struct dsm_map regions, locks, requests;
+    dsm_ref region_list;
+
+    struct dsm_queue dirty; /* of pages, by dirty_next */
+    uint32_t ndirty;
+    dsm_ref owed_head, owed_tail; /* of pages, by owed_next */
+    uint32_t nowed;
+    uint32_t unacked;       /* pages with DSM_UNACKED */
+    uint32_t invalid_later; /* pages with DSM_INVALID_LATER */
+    uint32_t gets;          /* the last GET's number */
+
+    uint32_t publish;           /* enum dsm_publish_state */
+    uint32_t todo;              /* entries of `dirty` that this publish has still to look at */
+    uint32_t claims;            /* CLAIM messages without answer */
+    uint32_t more_asked;        /* an EV_MORE will come and look at the next slice */
+    uint64_t notices, stamped;  /* NOTICEs sent; those whose PUBLISHED is in */
+    struct dsm_queue jobs;      /* what the running publish does at its end */
+    struct dsm_queue next_jobs; /* of the publish after it */
+    struct dsm_queue stamping;  /* PUBLISH jobs whose NOTICE (number job->a) is out */
+
+    struct dsm_queue observers;
+    uint32_t observing;    /* an OBSERVE is out */
+    uint32_t stale_ticks;  /* ticks since which pages were dirty and nothing was published */
+    uint64_t observe_sent; /* number of the last OBSERVE sent */
+    uint64_t observe_done;
+    struct dsm_queue gate;
+
+    uint32_t ncompared, compared; /* announced by COMPARE; results that are in */
+    struct dsm_compared compare[2 * DSM_BATCH];
+    uint64_t word_lock; /* the lock whose TAKE result comes next (0: none) */
+    uint32_t word_why;
+    struct dsm_job word_job; /* an unlock that waits for the word's answer */
+    uint32_t nclaim;         /* pages of the CLAIM being made */
+    uint64_t claim[DSM_SLICE];
+    uint64_t lost[DSM_MAX_HOSTS / 64]; /* bit set of hosts */
+    struct dsm_out *out;               /* of the step that runs; NULL between steps */
+    const struct dsm_event *event;
+};
+
+static inline struct dsm_page *dsm_page_at(const struct dsm_host *host, dsm_ref ref) {
+    return dsm_at(host, ref);
+}
+
+static inline uint64_t dsm_page_id(const struct dsm_host *host, const struct dsm_page *page) {
+    const struct dsm_region *region = dsm_at(host, page->region);
+    return (uint64_t)region->id << 32 | page->index;
+}
+
+static inline bool dsm_is_lost(const struct dsm_host *host, uint32_t who) {
+    return who < DSM_MAX_HOSTS && (host->lost[who / 64] >> (who % 64) & 1);
+}
+
+void dsm_count(struct dsm_host *host, uint32_t kind, uint64_t by);
+void dsm_reply(struct dsm_host *host, uint64_t req, uint32_t status, uint64_t arg);
+
+/* region.c */
+struct dsm_region *dsm_region_find(const struct dsm_host *host, uint64_t id);
+/* The page's record, made if needed; NULL: no such region or beyond its end. */
+struct dsm_page *dsm_page_find(struct dsm_host *host, uint64_t id);
+/* The record if it exists: NULL also for a page that is still as at the start. */
+struct dsm_page *dsm_page_known(const struct dsm_host *host, const struct dsm_region *region,
+                                uint32_t index);
+int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event);
+int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event);
+int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor);
+/* Is n x (page u64, count u16, home u16, epoch u32) sound, as far as the regions are known? */
+bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n);
+
+/* page.c */
+int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
+int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
+/* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
+void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
+int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event);
+void dsm_page_owe(struct dsm_host *host, struct dsm_page *page);
+void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page);
+void dsm_page_host_lost(struct dsm_host *host, uint32_t who);
+void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
+/* Act on one page more: joined with the action before it if that was about the page before. */
+void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page);
+
+/* publish.c */
+int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
+/* Do `job` as soon as all that was written before this call is announced. */
+void dsm_publish_then(struct dsm_host *host, dsm_ref job);
+int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor);
+void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp);
+void dsm_publish_go_on(struct dsm_host *host); /* after each step: whatever can be done now */
+void dsm_publish_slice(struct dsm_host *host); /* at EV_MORE */
+bool dsm_publish_busy(const struct dsm_host *host);
+uint64_t dsm_publish_out(const struct dsm_host *host);
+void dsm_publish_tick(struct dsm_host *host);
+
+/* observe.c */
+int dsm_observe_request(struct dsm_host *host, const struct dsm_event *event);
+int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor);
+void dsm_observe_tick(struct dsm_host *host);
+void dsm_gate(struct dsm_host *host, struct dsm_job job); /* do it when invalidations are done */
+void dsm_gate_try(struct dsm_host *host);
+
+/* token.c */
+int dsm_token_open(struct dsm_host *host, const struct dsm_event *event);
+int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event);
+int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event);
+int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event);
+void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job);
+void dsm_token_try_failed(struct dsm_host *host, uint64_t id);
+void dsm_token_granted(struct dsm_host *host, uint64_t id);
+void dsm_token_leave(struct dsm_host *host, uint64_t id); /* the publish before it is announced */
+void dsm_token_unlock_here(struct dsm_host *host, const struct dsm_job *job);
+void dsm_token_cancel(struct dsm_host *host, dsm_ref job);
+
+/* call.c */
+int dsm_call_request(struct dsm_host *host, const struct dsm_event *event);
+void dsm_call_send(struct dsm_host *host, dsm_ref job); /* its publish is announced */
+void dsm_call_returned(struct dsm_host *host, const struct dsm_job *job);
+void dsm_call_cancel(struct dsm_host *host, dsm_ref job);
+
+/* requests: a table of the jobs that a client waits for, by req */
+dsm_ref dsm_job_new(struct dsm_host *host, struct dsm_job job);
+void dsm_job_free(struct dsm_host *host, dsm_ref job);
+/* Answer the job's request, unless it was cancelled, and free the job. */
+void dsm_job_reply(struct dsm_host *host, dsm_ref job, uint32_t status, uint64_t arg);
+
+#endif

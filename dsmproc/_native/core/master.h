@@ -1,0 +1,143 @@
+/* The master's part of the protocol.
+ *
+ *   master.c     dsm_master_init, dsm_master_step: which function serves which event
+ *   version.c    the log: stamps, page versions, homes; what a host must be told
+ *   mregion.c    regions: who has them attached, and when they end
+ *   mlock.c      where each lock's token is, and who waits for it
+ *   semaphore.c  permits
+ *   barrier.c    parties
+ *
+ * Invariant T (told): before the master says anything to a host that lets a process there go on
+ * (PUBLISHED, OBSERVED, GRANT, RET, UNLOCK), it names all pages that changed since it last told
+ * that host: dsm_tell. Messages to one host stay in order, so `told` is what the host has seen
+ * when it acts on them.
+ */
+#ifndef DSM_CORE_MASTER_H
+#define DSM_CORE_MASTER_H
+#include "core/arena.h"
+#include "core/core.h"
+#include "core/wire.h"
+
+#ifdef DSM_MUTATE
+#define DSM_RULE_ON(node, rule) (!((node)->config.rules_off >> (rule)&1))
+#else
+#define DSM_RULE_ON(node, rule) ((void)(node), true)
+#endif
+
+/* A page that was noticed or claimed at least once. */
+struct dsm_version {
+    dsm_ref newer, older; /* recency: all pages by `last` */
+    uint64_t last;        /* stamp of its last notice (0: only claimed) */
+    uint64_t other;       /* stamp of its last notice by any host but `last_host` */
+    dsm_ref region;
+    uint32_t index, epoch;
+    uint16_t last_host, home;
+};
+
+enum { DSM_VERSIONS = 64 }; /* made this many at a time */
+
+struct dsm_mregion {
+    dsm_ref next;
+    uint32_t id, pages;
+    uint16_t hosts;
+    uint8_t policy, unlinked;
+    uint32_t nchunks;
+    dsm_ref chunks;
+    uint64_t attached[DSM_MAX_HOSTS / 64];
+    uint64_t known[DSM_MAX_HOSTS / 64]; /* hosts that keep its pages, attached or not */
+};
+
+struct dsm_asker { /* somebody who waits at the master */
+    dsm_ref next;
+    uint32_t host;
+    uint32_t flag; /* lock: try; barrier: index */
+    uint64_t req;
+};
+
+enum dsm_object_kind { DSM_OBJ_LOCK = 1, DSM_OBJ_SEMAPHORE, DSM_OBJ_BARRIER };
+
+struct dsm_object {
+    dsm_ref next;
+    uint32_t kind;
+    uint64_t id;
+    uint32_t holder;   /* lock: the host that has the token (DSM_NO_HOST: the master) */
+    uint32_t recalled; /* lock: a RECALL without try is out */
+    uint64_t value;    /* semaphore: permits; barrier: parties that have come */
+    uint64_t bound;    /* semaphore; barrier: parties */
+    uint32_t state;    /* barrier: enum in barrier.c */
+    struct dsm_queue waiting;
+    struct dsm_queue later; /* barrier: come while the action runs */
+};
+
+struct dsm_master {
+    struct dsm_arena arena; /* first */
+    struct dsm_config config;
+    uint64_t log; /* the last stamp */
+    uint64_t told[DSM_MAX_HOSTS];
+    uint64_t joined[DSM_MAX_HOSTS / 64];
+    dsm_ref newest; /* of struct dsm_version */
+    struct dsm_map regions, objects;
+    dsm_ref region_list, object_list;
+    struct dsm_out *out;
+};
+
+static inline bool dsm_bit(const uint64_t *bits, uint32_t host) {
+    return host < DSM_MAX_HOSTS && (bits[host / 64] >> (host % 64) & 1);
+}
+
+static inline void dsm_set_bit(uint64_t *bits, uint32_t host, bool on) {
+    uint64_t bit = 1ULL << (host % 64);
+    bits[host / 64] = on ? bits[host / 64] | bit : bits[host / 64] & ~bit;
+}
+
+/* version.c */
+void dsm_tell(struct dsm_master *master, uint32_t host);
+int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+/* Send REGION with all its pages ever noticed, at this position of the log. */
+void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
+                           bool with_pages);
+void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
+
+/* mregion.c */
+struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id);
+int dsm_mregion_made(struct dsm_master *master, const struct dsm_event *event);
+int dsm_mregion_unlink(struct dsm_master *master, const struct dsm_event *event);
+int dsm_mregion_on_attach(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mregion_on_detach(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_mregion_host_lost(struct dsm_master *master, uint32_t host);
+
+/* objects */
+struct dsm_object *dsm_object_find(struct dsm_master *master, uint64_t id, uint32_t kind);
+struct dsm_object *dsm_object_make(struct dsm_master *master, uint64_t id, uint32_t kind);
+void dsm_asker_push(struct dsm_master *master, struct dsm_queue *queue, struct dsm_asker asker);
+bool dsm_asker_pop(struct dsm_master *master, struct dsm_queue *queue, struct dsm_asker *asker);
+/* Take out the first asker that matches (req 0: any of that host); false: none. */
+bool dsm_asker_take(struct dsm_master *master, struct dsm_queue *queue, uint32_t host,
+                    uint64_t req);
+/* The end of a CALL: told, then RET. */
+void dsm_ret(struct dsm_master *master, uint32_t host, uint64_t req, uint32_t status,
+             uint64_t value);
+
+struct dsm_call {
+    uint32_t host, op;
+    uint64_t req, id, a, b, c;
+};
+
+/* mlock.c */
+int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mlock_on_return(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor);
+int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call);
+void dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host);
+/* semaphore.c, barrier.c */
+int dsm_semaphore_call(struct dsm_master *master, const struct dsm_call *call);
+void dsm_semaphore_cancel(struct dsm_master *master, struct dsm_object *object, uint32_t host,
+                          uint64_t req);
+int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call);
+void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *object, uint32_t host,
+                        uint64_t req);
+void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier, uint32_t host);
+
+#endif

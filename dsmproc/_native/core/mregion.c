@@ -1,0 +1,110 @@
+/* Regions at the master: made by the control plane, attached by hosts, ended when unlinked and
+ * attached nowhere. A host that detached keeps its pages (it may be their home) until then. */
+#include <string.h>
+
+#include "core/master.h"
+#include "core/policy.h"
+
+struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id) {
+    dsm_ref ref = dsm_map_get(&master->arena, &master->regions, id);
+    return ref ? dsm_at(master, ref) : NULL;
+}
+
+int dsm_mregion_made(struct dsm_master *master, const struct dsm_event *event) {
+    if (!event->id || event->id > UINT32_MAX || dsm_mregion_find(master, event->id) ||
+        !event->arg || event->arg > UINT32_MAX || !dsm_policy_known(event->client) ||
+        event->host > DSM_MAX_HOSTS)
+        return DSM_E_EVENT;
+    uint32_t nchunks = (uint32_t)((event->arg + DSM_VERSIONS - 1) / DSM_VERSIONS);
+    if (!dsm_arena_room(&master->arena, nchunks * sizeof(dsm_ref))) return DSM_E_MEMORY;
+    dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct dsm_mregion));
+    struct dsm_mregion *region = dsm_at(master, ref);
+    region->id = (uint32_t)event->id;
+    region->pages = (uint32_t)event->arg;
+    region->policy = (uint8_t)event->client;
+    region->hosts = (uint16_t)event->host;
+    region->nchunks = nchunks;
+    region->chunks = dsm_arena_take(&master->arena, nchunks * sizeof(dsm_ref));
+    region->next = master->region_list;
+    master->region_list = ref;
+    dsm_map_put(&master->arena, &master->regions, event->id, ref);
+    return DSM_OK;
+}
+
+static bool any(const uint64_t *bits) {
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+        all |= bits[i];
+    return all != 0;
+}
+
+static void end_if_unused(struct dsm_master *master, struct dsm_mregion *region) {
+    if (!region->unlinked || any(region->attached)) return;
+    for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++) {
+        if (!dsm_bit(region->known, host)) continue;
+        uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_DROP);
+        dsm_put32(master->out, region->id);
+        dsm_sent(master->out, message, 0);
+    }
+    dsm_act(master->out, DSM_ACT_REGION_END)->id = region->id;
+    dsm_version_forget(master, region);
+    dsm_ref *at = &master->region_list, ref = dsm_ref_of(master, region);
+    while (*at != ref)
+        at = &((struct dsm_mregion *)dsm_at(master, *at))->next;
+    *at = region->next;
+    dsm_map_drop(&master->arena, &master->regions, region->id);
+    dsm_arena_give(&master->arena, ref, sizeof *region);
+}
+
+int dsm_mregion_unlink(struct dsm_master *master, const struct dsm_event *event) {
+    struct dsm_mregion *region = dsm_mregion_find(master, event->id);
+    if (!region || region->unlinked) return DSM_E_EVENT;
+    region->unlinked = 1;
+    end_if_unused(master, region);
+    return DSM_OK;
+}
+
+static void refuse(struct dsm_master *master, uint32_t to, uint32_t id) {
+    uint32_t message = dsm_send(master->out, to, DSM_FAST, DSM_MSG_REGION);
+    dsm_put32(master->out, id);
+    dsm_put8(master->out, DSM_ST_NO_REGION);
+    dsm_put32(master->out, 0);
+    dsm_put8(master->out, 0);
+    dsm_put16(master->out, 0);
+    dsm_put8(master->out, 1);
+    dsm_put16(master->out, 0);
+    dsm_sent(master->out, message, 0);
+}
+
+int dsm_mregion_on_attach(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t id = dsm_get32(cursor);
+    if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
+    struct dsm_mregion *region = dsm_mregion_find(master, id);
+    if (!region) {
+        refuse(master, from, id);
+        return DSM_OK;
+    }
+    dsm_version_send_list(master, from, region, !dsm_bit(region->known, from));
+    dsm_set_bit(region->attached, from, true);
+    dsm_set_bit(region->known, from, true);
+    return DSM_OK;
+}
+
+int dsm_mregion_on_detach(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    struct dsm_mregion *region = dsm_mregion_find(master, dsm_get32(cursor));
+    if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
+    if (!region) return DSM_OK;
+    dsm_set_bit(region->attached, from, false);
+    end_if_unused(master, region);
+    return DSM_OK;
+}
+
+void dsm_mregion_host_lost(struct dsm_master *master, uint32_t host) {
+    for (dsm_ref at = master->region_list, next; at; at = next) {
+        struct dsm_mregion *region = dsm_at(master, at);
+        next = region->next;
+        dsm_set_bit(region->attached, host, false);
+        dsm_set_bit(region->known, host, false);
+        end_if_unused(master, region);
+    }
+}

@@ -1,0 +1,581 @@
+/* The automaton of a page at one host.
+ *
+ * Definitions. A page's *home* holds its current content; other hosts hold copies. A *twin* is the
+ * content of a copy before it was written here (none: zeros). A *notice* says that a page changed.
+ *
+ * Invariants (numbers as DESIGN 3; dsm_host_check tests those marked *).
+ *   2  a dirty page is never thrown away: it is protected, compared, sent, then punched
+ *   5  a reply that crossed an invalidation is dropped and the page asked for again: each GET has
+ *  11  a number, an invalidation forgets it, and only the newest number's reply is used
+ *   6* at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
+ *   8  a home page is protected in all local processes before another host gets its first copy;
+ *      it is unprotected (HOME_PRIVATE) only after a notice, while no younger copy is held
+ *  10* a page whose changes left the host is owed: the next publish announces it
+ *
+ *   ZERO ──write──► DIRTY ──publish: claim won (publish.c)──► HOME_PRIVATE ◄──publish── HOME_DIRTY
+ *    │notice          ▲ │publish: compared, diff sent             │GET, DIFF: protect      ▲
+ *    ▼                │ ▼                                         ▼                        │
+ *   ABSENT ─fault─► FETCHING ─PAGE─► CLEAN ──write──► DIRTY      HOME ──────write──────────┘
+ *    ▲                 │notice         │notice          │notice: compared, diff sent (rule 2)
+ *    └─────────────────┴───────────────┴────────────────┘
+ *
+ * dsm_page_fault serves the edges "fault" and "write", dsm_page_invalidate "notice", dsm_page_on_*
+ * the messages, finish_compare what follows a comparison.
+ */
+#include <assert.h>
+
+#include "core/host.h"
+#include "core/policy.h"
+
+static const char *const state_names[DSM_PAGE_STATES] = {
+    "ZERO", "ABSENT", "FETCHING", "CLEAN", "DIRTY", "HOME", "HOME_DIRTY", "HOME_PRIVATE", "LOST"};
+
+const char *dsm_page_state_name(uint32_t state) {
+    return state < DSM_PAGE_STATES ? state_names[state] : "?";
+}
+
+uint64_t dsm_host_page(const struct dsm_host *host, uint64_t id) {
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    if (!region || region->state != DSM_REGION_READY || (uint32_t)id >= region->pages) return 0;
+    const struct dsm_page *page = dsm_page_known(host, region, (uint32_t)id);
+    if (!page) return (uint64_t)DSM_NO_HOST << 32;
+    return page->state | (uint64_t)page->flags << 8 | (uint64_t)page->home << 32;
+}
+
+void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page) {
+    uint64_t id = dsm_page_id(host, page);
+    struct dsm_out *out = host->out;
+    if (out->nactions) {
+        struct dsm_action *before = &out->actions[out->nactions - 1];
+        if (before->kind == kind && before->id + before->count == id) {
+            before->count++;
+            return;
+        }
+    }
+    struct dsm_action *action = dsm_act(out, kind);
+    action->id = id;
+    action->count = 1;
+}
+
+static void act_map(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
+                    uint32_t client, bool writable) {
+    struct dsm_action *action = dsm_act(host->out, DSM_ACT_MAP);
+    action->id = dsm_page_id(host, first);
+    action->count = count;
+    action->client = client;
+    action->flag = writable;
+}
+
+static bool is_home(const struct dsm_page *page) {
+    return page->state >= DSM_HOME && page->state <= DSM_HOME_PRIVATE;
+}
+
+void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page) {
+    if (page->flags & DSM_IN_DIRTY) return;
+    page->flags |= DSM_IN_DIRTY;
+    dsm_queue_push(host, &host->dirty, dsm_ref_of(host, page));
+    host->ndirty++;
+}
+
+void dsm_page_owe(struct dsm_host *host, struct dsm_page *page) {
+    if (page->flags & DSM_IN_OWED) return;
+    dsm_ref ref = dsm_ref_of(host, page);
+    page->flags |= DSM_IN_OWED;
+    page->owed_next = 0;
+    if (host->owed_tail)
+        dsm_page_at(host, host->owed_tail)->owed_next = ref;
+    else
+        host->owed_head = ref;
+    host->owed_tail = ref;
+    host->nowed++;
+}
+
+/* With fixed homes a page is at home here before anybody wrote it. */
+static void settle_in(struct dsm_host *host, struct dsm_page *page) {
+    if (page->state != DSM_ZERO || page->home != host->config.host) return;
+    dsm_page_act(host, DSM_ACT_ZERO, page);
+    page->state = DSM_HOME;
+}
+
+static void protect_home(struct dsm_host *host, struct dsm_page *page) {
+    if (page->state == DSM_HOME_PRIVATE) {
+        dsm_page_act(host, DSM_ACT_PROTECT, page);
+        page->state = DSM_HOME;
+    }
+    page->flags |= DSM_HELD;
+}
+
+/* ---- faults ------------------------------------------------------------------------------ */
+
+static void wait_for(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write) {
+    for (dsm_ref at = page->waiters; at; at = dsm_next(host, at)) {
+        struct dsm_waiter *waiter = dsm_at(host, at);
+        if (waiter->client != client) continue;
+        waiter->write |= write;
+        return;
+    }
+    dsm_ref ref = dsm_arena_take(&host->arena, sizeof(struct dsm_waiter));
+    *(struct dsm_waiter *)dsm_at(host, ref) =
+        (struct dsm_waiter){.next = page->waiters, .client = client, .write = write};
+    page->waiters = ref;
+}
+
+static void forget_waiters(struct dsm_host *host, struct dsm_page *page) {
+    while (page->waiters) {
+        dsm_ref ref = page->waiters;
+        page->waiters = dsm_next(host, ref);
+        dsm_arena_give(&host->arena, ref, sizeof(struct dsm_waiter));
+    }
+}
+
+/* The pages around `page`, at most config.run in an aligned window, that `joins` accepts. */
+struct run {
+    uint32_t first, end;
+};
+
+static struct run run_around(struct dsm_host *host, const struct dsm_page *page,
+                             bool (*joins)(const struct dsm_host *, const struct dsm_page *,
+                                           const struct dsm_page *)) {
+    const struct dsm_region *region = dsm_at(host, page->region);
+    uint32_t low = page->index & ~(host->config.run - 1), high = low + host->config.run;
+    struct run run = {page->index, page->index + 1};
+    if (high > region->pages) high = region->pages;
+    /* A window lies within one chunk, so its records stand side by side. */
+    while (run.first > low && joins(host, page, page - (page->index - run.first) - 1))
+        run.first--;
+    while (run.end < high && joins(host, page, page + (run.end - page->index)))
+        run.end++;
+    return run;
+}
+
+static uint32_t map_class(const struct dsm_page *page) {
+    switch (page->state) {
+    case DSM_ZERO:
+        return 1;
+    case DSM_CLEAN:
+    case DSM_HOME:
+        return 2;
+    case DSM_DIRTY:
+    case DSM_HOME_DIRTY:
+    case DSM_HOME_PRIVATE:
+        return 3;
+    default:
+        return 0;
+    }
+}
+
+static bool maps_alike(const struct dsm_host *host, const struct dsm_page *a,
+                       const struct dsm_page *b) {
+    if (b->state == DSM_ZERO && b->home == host->config.host) return false;
+    return map_class(a) == map_class(b);
+}
+
+/* The page is here and may be used as it is: map it, and its likes around it. */
+static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
+    struct run run = run_around(host, page, maps_alike);
+    const struct dsm_page *first = page - (page->index - run.first);
+    if (page->state == DSM_ZERO)
+        for (uint32_t i = 0; i < run.end - run.first; i++)
+            dsm_page_act(host, DSM_ACT_ZERO, first + i);
+    act_map(host, first, run.end - run.first, client, map_class(page) == 3);
+}
+
+static void poison(struct dsm_host *host, struct dsm_page *page) {
+    dsm_page_act(host, DSM_ACT_POISON, page);
+    host->out->actions[host->out->nactions - 1].host = page->home;
+    page->state = DSM_LOST;
+    forget_waiters(host, page);
+}
+
+static bool fetches_with(const struct dsm_host *host, const struct dsm_page *a,
+                         const struct dsm_page *b) {
+    (void)host;
+    return b->state == DSM_ABSENT && b->home == a->home && !(b->flags & DSM_UNACKED);
+}
+
+/* An absent page is wanted: ask its home for it and for its absent neighbours. */
+static void fetch(struct dsm_host *host, struct dsm_page *page) {
+    assert(page->state == DSM_ABSENT && page->home != host->config.host);
+    if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
+    if (dsm_is_lost(host, page->home)) {
+        poison(host, page);
+        return;
+    }
+    struct run run = run_around(host, page, fetches_with);
+    uint32_t count = run.end - run.first;
+    struct dsm_page *first = page - (page->index - run.first);
+    if (++host->gets == 0) host->gets = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        first[i].state = DSM_FETCHING;
+        first[i].get = host->gets;
+    }
+    uint32_t message = dsm_send(host->out, page->home, DSM_FAST, DSM_MSG_GET);
+    dsm_put32(host->out, host->gets);
+    dsm_put64(host->out, dsm_page_id(host, first));
+    dsm_put16(host->out, count);
+    dsm_sent(host->out, message, 0);
+}
+
+static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
+    if (page->state == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, page);
+    if (page->state == DSM_CLEAN) dsm_page_act(host, DSM_ACT_TWIN, page);
+    page->state = page->state == DSM_HOME ? DSM_HOME_DIRTY : DSM_DIRTY;
+    dsm_page_dirtied(host, page);
+    act_map(host, page, 1, client, true);
+}
+
+int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
+    struct dsm_page *page = dsm_page_find(host, event->id);
+    if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
+    dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
+    settle_in(host, page);
+    switch (page->state) {
+    case DSM_ABSENT:
+        wait_for(host, page, event->client, write);
+        fetch(host, page);
+        break;
+    case DSM_FETCHING:
+        wait_for(host, page, event->client, write);
+        break;
+    case DSM_LOST:
+        poison(host, page);
+        break;
+    case DSM_ZERO:
+    case DSM_CLEAN:
+    case DSM_HOME:
+        if (write)
+            first_write(host, page, event->client);
+        else
+            map_run(host, page, event->client);
+        break;
+    default:
+        map_run(host, page, event->client);
+        break;
+    }
+    return DSM_OK;
+}
+
+/* Would a GET or DIFF of this page be right here? Looks without making a record. */
+static bool lives_here(const struct dsm_host *host, const struct dsm_region *region,
+                       uint32_t index) {
+    const struct dsm_page *page = dsm_page_known(host, region, index);
+    if (page && page->state != DSM_ZERO) return is_home(page);
+    uint32_t home = page ? page->home : dsm_policy_first_home(region->policy, index, region->hosts);
+    return home == host->config.host;
+}
+
+/* ---- fetching ---------------------------------------------------------------------------- */
+
+int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t number = dsm_get32(cursor);
+    uint64_t id = dsm_get64(cursor);
+    uint32_t count = dsm_get16(cursor);
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    if (!dsm_cursor_done(cursor) || count == 0 || count > DSM_CHUNK) return DSM_E_PEER;
+    if (!region || region->state != DSM_REGION_READY) return DSM_OK; /* dropped: nobody waits */
+    if ((uint64_t)(uint32_t)id + count > region->pages) return DSM_E_PEER;
+    for (uint32_t i = 0; i < count; i++)
+        if (!lives_here(host, region, (uint32_t)id + i)) return DSM_E_PEER;
+    uint32_t epoch = dsm_page_find(host, id)->epoch;
+    for (uint32_t i = 0; i < count; i++) {
+        struct dsm_page *page = dsm_page_find(host, id + i);
+        settle_in(host, page);
+        if (DSM_RULE_ON(host, DSM_RULE_FETCHED)) protect_home(host, page); /* 8 */
+    }
+    uint32_t message = dsm_send(host->out, from, DSM_FAST, DSM_MSG_PAGE);
+    dsm_put32(host->out, number);
+    dsm_put64(host->out, id);
+    dsm_put16(host->out, count);
+    dsm_put32(host->out, epoch);
+    dsm_sent(host->out, message, 1);
+    struct dsm_action *payload = dsm_act(host->out, DSM_ACT_PAYLOAD_PAGES);
+    payload->id = id;
+    payload->count = count;
+    return DSM_OK;
+}
+
+static bool is_awaited(const struct dsm_host *host, const struct dsm_page *page, uint32_t number) {
+    if (page->state != DSM_FETCHING) return false;
+    return page->get == number || !DSM_RULE_ON(host, DSM_RULE_CROSSED); /* 5, 11 */
+}
+
+/* Serve the threads parked on pages [first, first + count), all of them just filled. */
+static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
+            const struct dsm_waiter *waiter = dsm_at(host, at);
+            if (!waiter->write) act_map(host, first, count, waiter->client, false);
+        }
+    for (uint32_t i = 0; i < count; i++) {
+        for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
+            const struct dsm_waiter *waiter = dsm_at(host, at);
+            if (!waiter->write) continue;
+            if (first[i].state == DSM_CLEAN)
+                first_write(host, &first[i], waiter->client);
+            else
+                act_map(host, &first[i], 1, waiter->client, true);
+        }
+        forget_waiters(host, &first[i]);
+    }
+}
+
+int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+    const struct dsm_event *event = host->event;
+    uint32_t number = dsm_get32(cursor);
+    uint64_t id = dsm_get64(cursor);
+    uint32_t count = dsm_get16(cursor), size = host->config.page_size;
+    dsm_get32(cursor); /* epoch: homes stay put for now */
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    if (cursor->bad || (uint64_t)(cursor->end - cursor->at) != (uint64_t)count * size)
+        return DSM_E_PEER;
+    if (count == 0 || count > DSM_CHUNK) return DSM_E_PEER;
+    if (!region || region->state != DSM_REGION_READY) return DSM_OK;
+    uint32_t index = (uint32_t)id;
+    if ((uint64_t)index + count > region->pages || index % DSM_CHUNK + count > DSM_CHUNK)
+        return DSM_E_PEER;
+    struct dsm_page *pages = dsm_page_find(host, id);
+    for (uint32_t i = 0, n; i < count; i += n) {
+        n = 0;
+        while (i + n < count && is_awaited(host, &pages[i + n], number) &&
+               pages[i + n].home == from)
+            n++;
+        if (n == 0) {
+            n = 1;
+            continue;
+        }
+        struct dsm_action *fill = dsm_act(host->out, DSM_ACT_FILL);
+        fill->id = id + i;
+        fill->count = n;
+        fill->off = (uint32_t)(cursor->at - event->bytes) + i * size;
+        for (uint32_t k = 0; k < n; k++) {
+            pages[i + k].state = DSM_CLEAN;
+            pages[i + k].get = 0;
+        }
+        dsm_count(host, DSM_COUNT_PAGES_FETCHED, n);
+        serve_waiters(host, &pages[i], n);
+    }
+    return DSM_OK;
+}
+
+/* ---- comparing and flushing -------------------------------------------------------------- */
+
+void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
+    assert(page->state == DSM_DIRTY && host->ncompared < 2 * DSM_BATCH);
+    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
+    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
+    action->id = dsm_page_id(host, page);
+    action->flag = keep;
+    host->compare[host->ncompared++] =
+        (struct dsm_compared){.page = dsm_ref_of(host, page), .early = early, .keep = keep};
+}
+
+/* What the result means for the page; the diff, if there is one, is still to be sent. */
+static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
+    struct dsm_page *page = dsm_page_at(host, result->page);
+    if (result->len) {
+        if (page->hot < UINT8_MAX) page->hot++;
+        page->idle = 0;
+        if (!result->early || DSM_RULE_ON(host, DSM_RULE_OWED)) dsm_page_owe(host, page); /* 10 */
+        if (dsm_is_lost(host, page->home)) {
+            dsm_page_act(host, DSM_ACT_UNDIFF, page);
+            result->len = 0;
+        } else if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
+            page->flags |= DSM_UNACKED; /* 1, 6 */
+            host->unacked++;
+        }
+    } else if (page->idle < UINT8_MAX) {
+        page->idle++;
+    }
+    if (result->keep) {
+        dsm_page_dirtied(host, page);
+        return;
+    }
+    dsm_page_act(host, DSM_ACT_UNTWIN, page);
+    page->state = DSM_CLEAN;
+    if (result->early) {
+        dsm_page_act(host, DSM_ACT_PUNCH, page);
+        page->state = DSM_ABSENT;
+    }
+}
+
+/* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
+static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
+    uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_DIFF);
+    uint32_t where = host->out->nbytes, n = 0, picked[DSM_SLICE];
+    dsm_put16(host->out, 0);
+    for (uint32_t i = from; i < host->ncompared && n < DSM_SLICE; i++) {
+        struct dsm_compared *result = &host->compare[i];
+        const struct dsm_page *page = dsm_page_at(host, result->page);
+        if (!result->len || page->home != home) continue;
+        dsm_put64(host->out, dsm_page_id(host, page));
+        dsm_put32(host->out, page->epoch);
+        dsm_put32(host->out, result->len);
+        dsm_count(host, DSM_COUNT_DIFF_BYTES, result->len);
+        result->len = 0;
+        picked[n++] = i;
+    }
+    dsm_patch16(host->out, where, n);
+    dsm_sent(host->out, message, n);
+    for (uint32_t i = 0; i < n; i++)
+        dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id =
+            dsm_page_id(host, dsm_page_at(host, host->compare[picked[i]].page));
+    dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
+}
+
+int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
+    if (host->compared == host->ncompared) return DSM_E_EVENT;
+    struct dsm_compared *result = &host->compare[host->compared];
+    if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
+    result->len = (uint32_t)event->arg;
+    if (++host->compared < host->ncompared) return DSM_OK;
+    for (uint32_t i = 0; i < host->ncompared; i++)
+        apply_result(host, &host->compare[i]);
+    for (uint32_t i = 0; i < host->ncompared; i++)
+        while (host->compare[i].len)
+            send_diffs(host, dsm_page_at(host, host->compare[i].page)->home, i);
+    host->compared = host->ncompared = 0;
+    return DSM_OK;
+}
+
+/* ---- invalidation ------------------------------------------------------------------------ */
+
+static void drop_copy(struct dsm_host *host, struct dsm_page *page) {
+    dsm_page_act(host, DSM_ACT_PUNCH, page);
+    page->state = DSM_ABSENT;
+}
+
+void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
+    dsm_count(host, DSM_COUNT_INVALIDATIONS, 1);
+    switch (page->state) {
+    case DSM_ZERO:
+    case DSM_CLEAN:
+        drop_copy(host, page);
+        break;
+    case DSM_FETCHING:
+        if (!DSM_RULE_ON(host, DSM_RULE_CROSSED)) break;
+        page->get = 0; /* 11: the reply on its way is too old */
+        page->state = DSM_ABSENT;
+        if (page->waiters) fetch(host, page);
+        break;
+    case DSM_DIRTY:
+        if (!DSM_RULE_ON(host, DSM_RULE_FLUSH)) {
+            dsm_page_act(host, DSM_ACT_UNTWIN, page);
+            drop_copy(host, page);
+        } else if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) {
+            if (!(page->flags & DSM_INVALID_LATER)) host->invalid_later++;
+            page->flags |= DSM_INVALID_LATER;
+        } else {
+            dsm_page_compare(host, page, true, false); /* 2 */
+        }
+        break;
+    default:
+        break; /* the home has it already: the diff came before the notice */
+    }
+}
+
+/* ---- the home's side of diffs ------------------------------------------------------------ */
+
+/* A page that this host claims and that another already takes to be at home here: the master has
+ * said so, its answer is only slower than the loser's diff. */
+static bool is_won(const struct dsm_page *page) {
+    return page->flags & DSM_CLAIMED && page->state == DSM_DIRTY && page->home == DSM_NO_HOST;
+}
+
+static bool takes_diff(const struct dsm_host *host, const struct dsm_region *region,
+                       uint32_t index) {
+    const struct dsm_page *page = dsm_page_known(host, region, index);
+    return lives_here(host, region, index) || (page && is_won(page));
+}
+
+static bool diffs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(&cursor);
+        dsm_get32(&cursor);
+        bytes += dsm_get32(&cursor);
+        const struct dsm_region *region = dsm_region_find(host, id >> 32);
+        if (!region || region->state != DSM_REGION_READY) continue;
+        if ((uint32_t)id >= region->pages || !takes_diff(host, region, (uint32_t)id)) return false;
+    }
+    return !cursor.bad && bytes == (uint64_t)(cursor.end - cursor.at);
+}
+
+static void apply_diff(struct dsm_host *host, struct dsm_page *page, uint32_t off, uint32_t len) {
+    if (is_won(page)) {
+        page->home = (uint16_t)host->config.host;
+        page->state = DSM_HOME_DIRTY;
+    }
+    settle_in(host, page);
+    protect_home(host, page);
+    struct dsm_action *action = dsm_act(host->out, DSM_ACT_APPLY);
+    action->id = dsm_page_id(host, page);
+    action->off = off;
+    action->len = len;
+}
+
+int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t n = dsm_get16(cursor);
+    if (cursor->bad || n == 0 || n > DSM_SLICE || !diffs_sound(host, *cursor, n)) return DSM_E_PEER;
+    uint32_t off = (uint32_t)(cursor->at - host->event->bytes) + n * 16;
+    uint64_t ids[DSM_SLICE];
+    for (uint32_t i = 0; i < n; i++) {
+        ids[i] = dsm_get64(cursor);
+        dsm_get32(cursor);
+        uint32_t len = dsm_get32(cursor);
+        struct dsm_page *page = dsm_page_find(host, ids[i]);
+        if (page) apply_diff(host, page, off, len);
+        off += len;
+    }
+    uint32_t message = dsm_send(host->out, from, DSM_BULK, DSM_MSG_DACK);
+    dsm_put16(host->out, n);
+    for (uint32_t i = 0; i < n; i++)
+        dsm_put64(host->out, ids[i]);
+    dsm_sent(host->out, message, 0);
+    return DSM_OK;
+}
+
+void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
+    page->flags &= (uint8_t)~DSM_UNACKED;
+    host->unacked--;
+    if (page->flags & DSM_INVALID_LATER) {
+        page->flags &= (uint8_t)~DSM_INVALID_LATER;
+        host->invalid_later--;
+        dsm_page_invalidate(host, page);
+    }
+    if (page->state == DSM_ABSENT && page->waiters) fetch(host, page);
+}
+
+int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t n = dsm_get16(cursor);
+    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8)
+        return DSM_E_PEER;
+    for (uint32_t i = 0; i < n; i++) {
+        struct dsm_page *page = dsm_page_find(host, dsm_get64(cursor));
+        if (page && page->flags & DSM_UNACKED && page->home == from) dsm_page_acked(host, page);
+    }
+    return DSM_OK;
+}
+
+/* ---- a host died ------------------------------------------------------------------------- */
+
+static void lose_home(struct dsm_host *host, struct dsm_page *page) {
+    if (page->state == DSM_FETCHING) {
+        page->get = 0;
+        page->state = DSM_ABSENT;
+        if (page->waiters) poison(host, page);
+    }
+    if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+}
+
+void dsm_page_host_lost(struct dsm_host *host, uint32_t who) {
+    for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
+        const struct dsm_region *region = dsm_at(host, at);
+        for (uint32_t index = 0; index < region->pages; index++) {
+            struct dsm_page *page = dsm_page_known(host, region, index);
+            if (!page)
+                index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
+            else if (page->home == who)
+                lose_home(host, page);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+/* Publish: announce what this host has written since it last did.
+ *
+ *   IDLE ──start──► COMPARING ──all compared, all claims answered──► ACKING ──no diff is
+ *     ▲                                                                        unacknowledged──┐
+ *     └────────────────────── announce: NOTICE, then the jobs ◄────────────────────────────────┘
+ *
+ * Invariants.
+ *   1  the NOTICE leaves after the homes have acknowledged every diff it covers, and whatever may
+ *      make another process read (a token, a call) leaves after the NOTICE on the same connection
+ *   2  one publish runs at a time; a request that comes meanwhile is served by the next one, for
+ *      pages may have been written after the running one has compared them (rule "overlap")
+ *   3  a page without home is claimed first; no NOTICE names a page whose home is not settled
+ *  10  the NOTICE names every page whose changes left this host since the last one, by any path
+ *
+ * A publish looks at DSM_SLICE pages a step; between slices (DSM_ACT_MORE) faults are served.
+ */
+#include <assert.h>
+
+#include "core/host.h"
+
+bool dsm_publish_busy(const struct dsm_host *host) {
+    return host->ndirty || host->nowed || host->publish != DSM_IDLE ||
+           host->stamped < host->notices;
+}
+
+uint64_t dsm_publish_out(const struct dsm_host *host) {
+    return host->published > host->seen ? host->published : host->seen;
+}
+
+/* ---- looking at dirty pages -------------------------------------------------------------- */
+
+/* Our own page: others hear of it by the notice, and read it here. Copies given out before now
+ * are older than that notice, so none is held any more, and it need not be protected (8). */
+static void announce_home_page(struct dsm_host *host, struct dsm_page *page) {
+    page->state = DSM_HOME_PRIVATE;
+    page->flags &= (uint8_t)~DSM_HELD;
+    dsm_page_owe(host, page);
+}
+
+static void become_home(struct dsm_host *host, struct dsm_page *page) {
+    page->home = (uint16_t)host->config.host;
+    dsm_page_act(host, DSM_ACT_UNTWIN, page);
+    announce_home_page(host, page);
+}
+
+static void look_at(struct dsm_host *host, struct dsm_page *page) {
+    if (page->state == DSM_HOME_DIRTY) {
+        announce_home_page(host, page);
+    } else if (page->state == DSM_DIRTY && page->home != DSM_NO_HOST) {
+        bool hot = host->config.hot && page->hot >= host->config.hot && page->idle < 2;
+        dsm_page_compare(host, page, false, hot);
+    } else if (page->state == DSM_DIRTY && !DSM_RULE_ON(host, DSM_RULE_CLAIM)) {
+        become_home(host, page);
+    } else if (page->state == DSM_DIRTY && !(page->flags & DSM_CLAIMED)) {
+        page->flags |= DSM_CLAIMED;
+        host->claim[host->nclaim++] = dsm_page_id(host, page);
+    } /* else: it was flushed early or dropped since it came into the queue */
+}
+
+static void send_claim(struct dsm_host *host) {
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_CLAIM);
+    dsm_put16(host->out, host->nclaim);
+    for (uint32_t i = 0; i < host->nclaim; i++)
+        dsm_put64(host->out, host->claim[i]);
+    dsm_sent(host->out, message, 0);
+    host->nclaim = 0;
+    host->claims++;
+}
+
+static void slice(struct dsm_host *host) {
+    for (uint32_t looked = 0; host->todo && looked < DSM_SLICE; looked++) {
+        struct dsm_page *page = dsm_page_at(host, dsm_queue_pop(host, &host->dirty));
+        host->todo--;
+        host->ndirty--;
+        page->flags &= (uint8_t)~DSM_IN_DIRTY;
+        look_at(host, page);
+    }
+    if (host->nclaim) send_claim(host);
+}
+
+void dsm_publish_slice(struct dsm_host *host) {
+    host->more_asked = 0;
+    if (host->publish == DSM_COMPARING) slice(host);
+}
+
+static void start(struct dsm_host *host) {
+    assert(host->publish == DSM_IDLE);
+    host->publish = DSM_COMPARING;
+    host->todo = host->ndirty;
+    host->jobs = host->next_jobs;
+    host->next_jobs = (struct dsm_queue){0};
+    host->stale_ticks = 0;
+    dsm_count(host, DSM_COUNT_PUBLISHES, 1);
+    slice(host);
+}
+
+int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
+    uint32_t n = dsm_get16(cursor);
+    if (cursor->bad || !host->claims || n > DSM_SLICE) return DSM_E_PEER;
+    if ((uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 14) return DSM_E_PEER;
+    struct dsm_cursor check = *cursor;
+    for (uint32_t i = 0; i < n; i++) {
+        dsm_get64(&check);
+        if (dsm_get16(&check) >= DSM_MAX_HOSTS) return DSM_E_PEER;
+        dsm_get32(&check);
+    }
+    host->claims--;
+    for (uint32_t i = 0; i < n; i++) {
+        struct dsm_page *page = dsm_page_find(host, dsm_get64(cursor));
+        uint32_t home = dsm_get16(cursor), epoch = dsm_get32(cursor);
+        if (!page || !(page->flags & DSM_CLAIMED)) continue; /* its region is gone */
+        page->flags &= (uint8_t)~DSM_CLAIMED;
+        page->epoch = epoch;
+        if (home == host->config.host) {
+            become_home(host, page);
+        } else {
+            page->home = (uint16_t)home;
+            if (page->state == DSM_DIRTY) dsm_page_compare(host, page, false, false);
+        }
+    }
+    return DSM_OK;
+}
+
+/* ---- announcing -------------------------------------------------------------------------- */
+
+enum { RUN_MAX = 256, RUNS_MAX = 256 };
+
+/* Take a run of adjacent pages off the owed queue. */
+static uint32_t pop_run(struct dsm_host *host, uint64_t *first) {
+    uint32_t count = 0;
+    while (host->owed_head && count < RUN_MAX) {
+        struct dsm_page *page = dsm_page_at(host, host->owed_head);
+        uint64_t id = dsm_page_id(host, page);
+        if (count && id != *first + count) break;
+        if (!count) *first = id;
+        count++;
+        page->flags &= (uint8_t)~DSM_IN_OWED;
+        host->owed_head = page->owed_next;
+        host->nowed--;
+    }
+    if (!host->owed_head) host->owed_tail = 0;
+    return count;
+}
+
+static void send_notices(struct dsm_host *host) {
+    while (host->nowed) {
+        uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_NOTICE);
+        uint32_t last_at = host->out->nbytes, n = 0;
+        dsm_put8(host->out, 0);
+        uint32_t n_at = host->out->nbytes;
+        dsm_put16(host->out, 0);
+        for (; host->nowed && n < RUNS_MAX; n++) {
+            uint64_t first = 0;
+            uint32_t count = pop_run(host, &first);
+            dsm_put64(host->out, first);
+            dsm_put16(host->out, count);
+        }
+        dsm_patch16(host->out, n_at, n);
+        host->out->bytes[last_at] = host->nowed == 0;
+        dsm_sent(host->out, message, 0);
+    }
+    host->notices++;
+}
+
+/* All written before is announced (or nothing was): what was waiting for it may go. */
+static void finish(struct dsm_host *host, dsm_ref ref) {
+    struct dsm_job *job = dsm_at(host, ref);
+    switch (job->kind) {
+    case DSM_JOB_PUBLISH:
+        job->a = host->notices;
+        if (host->stamped < host->notices)
+            dsm_queue_push(host, &host->stamping, ref);
+        else
+            dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
+        break;
+    case DSM_JOB_RETURN:
+        dsm_token_leave(host, job->id);
+        dsm_job_free(host, ref);
+        break;
+    case DSM_JOB_CALL:
+        dsm_call_send(host, ref);
+        break;
+    default:
+        dsm_job_free(host, ref);
+        break;
+    }
+}
+
+static void announce(struct dsm_host *host) {
+    if (host->nowed) send_notices(host);
+    host->publish = DSM_IDLE;
+    struct dsm_queue jobs = host->jobs;
+    host->jobs = (struct dsm_queue){0};
+    for (dsm_ref job; (job = dsm_queue_pop(host, &jobs));)
+        finish(host, job);
+}
+
+void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp) {
+    host->stamped++;
+    if (stamp > host->published) host->published = stamp;
+    if (!DSM_RULE_ON(host, DSM_RULE_TWO_NUMBERS) && stamp > host->seen) host->seen = stamp;
+    while (host->stamping.head) {
+        const struct dsm_job *job = dsm_at(host, host->stamping.head);
+        if (job->a > host->stamped) break;
+        dsm_ref ref = dsm_queue_pop(host, &host->stamping);
+        dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
+    }
+}
+
+/* ---- requests and progress --------------------------------------------------------------- */
+
+void dsm_publish_then(struct dsm_host *host, dsm_ref job) {
+    if (host->publish == DSM_IDLE && !host->ndirty && !host->nowed) {
+        finish(host, job);
+        return;
+    }
+    dsm_queue_push(host, &host->next_jobs, job);
+    if (host->publish == DSM_IDLE) start(host);
+}
+
+int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event) {
+    bool overlaps = host->publish != DSM_IDLE || host->stamped < host->notices;
+    if (!dsm_publish_busy(host) || (overlaps && !DSM_RULE_ON(host, DSM_RULE_OVERLAP))) {
+        dsm_reply(host, event->req, DSM_ST_OK, dsm_publish_out(host));
+        return DSM_OK;
+    }
+    dsm_publish_then(
+        host, dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_PUBLISH, .req = event->req}));
+    return DSM_OK;
+}
+
+void dsm_publish_tick(struct dsm_host *host) {
+    if (host->publish != DSM_IDLE || (!host->ndirty && !host->nowed)) return;
+    if (++host->stale_ticks >= 2 && host->ndirty <= DSM_SLICE) start(host);
+}
+
+void dsm_publish_go_on(struct dsm_host *host) {
+    if (host->ncompared) return; /* results of this step are still to come */
+    if (host->publish == DSM_COMPARING && host->todo) {
+        if (!host->more_asked) dsm_act(host->out, DSM_ACT_MORE);
+        host->more_asked = 1;
+        return;
+    }
+    if (host->publish == DSM_COMPARING && !host->claims) host->publish = DSM_ACKING;
+    if (host->publish == DSM_ACKING && !host->unacked) announce(host);
+    if (host->publish == DSM_IDLE && host->next_jobs.head) {
+        start(host);
+        dsm_publish_go_on(host);
+    }
+}

@@ -1,0 +1,264 @@
+/* The log of notices, and what each host must still be told.
+ *
+ * A stamp is a position in the log. The log itself is not kept: for each page its last stamp, the
+ * host that made it, and the last stamp by any *other* host are enough. Page p concerns host B if
+ * some stamp of p that is not B's own is newer than what B was told. Pages are linked in recency
+ * order, so an answer costs its length, and nothing needs collecting.
+ */
+#include <assert.h>
+
+#include "core/master.h"
+#include "core/policy.h"
+
+static struct dsm_version *version_at(const struct dsm_master *master, dsm_ref ref) {
+    return dsm_at(master, ref);
+}
+
+static uint64_t page_id(const struct dsm_master *master, const struct dsm_version *version) {
+    const struct dsm_mregion *region = dsm_at(master, version->region);
+    return (uint64_t)region->id << 32 | version->index;
+}
+
+static dsm_ref chunk_of(const struct dsm_master *master, const struct dsm_mregion *region,
+                        uint32_t index) {
+    return ((dsm_ref *)dsm_at(master, region->chunks))[index / DSM_VERSIONS];
+}
+
+static struct dsm_version *version_of(struct dsm_master *master, struct dsm_mregion *region,
+                                      uint32_t index) {
+    dsm_ref chunk = chunk_of(master, region, index);
+    if (!chunk) {
+        chunk = dsm_arena_take(&master->arena, DSM_VERSIONS * sizeof(struct dsm_version));
+        struct dsm_version *versions = dsm_at(master, chunk);
+        uint32_t first = index / DSM_VERSIONS * DSM_VERSIONS;
+        for (uint32_t i = 0; i < DSM_VERSIONS; i++) {
+            versions[i].region = dsm_ref_of(master, region);
+            versions[i].index = first + i;
+            versions[i].home =
+                (uint16_t)dsm_policy_first_home(region->policy, first + i, region->hosts);
+            versions[i].last_host = DSM_NO_HOST;
+        }
+        ((dsm_ref *)dsm_at(master, region->chunks))[index / DSM_VERSIONS] = chunk;
+    }
+    return (struct dsm_version *)dsm_at(master, chunk) + index % DSM_VERSIONS;
+}
+
+/* ---- recency ----------------------------------------------------------------------------- */
+
+static void unlink_version(struct dsm_master *master, struct dsm_version *version) {
+    if (!version->last) return;
+    if (version->newer)
+        version_at(master, version->newer)->older = version->older;
+    else
+        master->newest = version->older;
+    if (version->older) version_at(master, version->older)->newer = version->newer;
+    version->newer = version->older = 0;
+}
+
+static void notice(struct dsm_master *master, struct dsm_version *version, uint32_t host) {
+    dsm_ref ref = dsm_ref_of(master, version);
+    unlink_version(master, version);
+    if (version->last_host != host) version->other = version->last;
+    version->last = master->log;
+    version->last_host = (uint16_t)host;
+    version->older = master->newest;
+    if (master->newest) version_at(master, master->newest)->newer = ref;
+    master->newest = ref;
+}
+
+static bool concerns(const struct dsm_master *master, const struct dsm_version *version,
+                     uint32_t host) {
+    uint64_t told = master->told[host];
+    if (version->last_host != host) return version->last > told;
+    return DSM_RULE_ON(master, DSM_RULE_OTHER_HOST) && version->other > told;
+}
+
+/* ---- telling ----------------------------------------------------------------------------- */
+
+/* A list of runs (page, count, home, epoch) being written into a message. */
+struct list {
+    uint32_t message, n_at, n, pages;
+    uint64_t first;
+    uint32_t count, home, epoch;
+};
+
+static void put_run(struct dsm_master *master, struct list *list) {
+    if (!list->count) return;
+    dsm_put64(master->out, list->first);
+    dsm_put16(master->out, list->count);
+    dsm_put16(master->out, list->home);
+    dsm_put32(master->out, list->epoch);
+    list->n++;
+    list->count = 0;
+}
+
+static void end_list(struct dsm_master *master, struct list *list) {
+    put_run(master, list);
+    dsm_patch16(master->out, list->n_at, list->n);
+    dsm_sent(master->out, list->message, 0);
+}
+
+/* Pages come in falling order from the recency list and in rising order from a region. */
+static void add_page(struct dsm_master *master, struct list *list,
+                     const struct dsm_version *version) {
+    uint64_t id = page_id(master, version);
+    bool alike = list->count && list->home == version->home && list->epoch == version->epoch;
+    list->pages++;
+    if (alike && id + 1 == list->first) {
+        list->first = id;
+        list->count++;
+    } else if (alike && id == list->first + list->count) {
+        list->count++;
+    } else {
+        put_run(master, list);
+        *list = (struct list){list->message, list->n_at,    list->n, list->pages, id, 1,
+                              version->home, version->epoch};
+    }
+}
+
+static struct list begin_notices(struct dsm_master *master, uint32_t to, uint64_t upto) {
+    struct list list = {.message = dsm_send(master->out, to, DSM_FAST, DSM_MSG_NOTICES)};
+    dsm_put64(master->out, upto);
+    list.n_at = master->out->nbytes;
+    dsm_put16(master->out, 0);
+    return list;
+}
+
+void dsm_tell(struct dsm_master *master, uint32_t host) {
+    if (master->told[host] == master->log) return;
+    struct list list = {0};
+    for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
+        const struct dsm_version *version = version_at(master, at);
+        if (version->last <= master->told[host]) break;
+        if (!concerns(master, version, host)) continue;
+        if (list.pages == DSM_BATCH) {
+            end_list(master, &list);
+            list = (struct list){0};
+        }
+        if (!list.pages) list = begin_notices(master, host, 0);
+        add_page(master, &list, version);
+    }
+    if (list.pages) end_list(master, &list);
+    list = begin_notices(master, host, master->log);
+    end_list(master, &list);
+    master->told[host] = master->log;
+}
+
+/* ---- notices and claims from hosts ------------------------------------------------------- */
+
+static bool runs_sound(const struct dsm_master *master, struct dsm_cursor cursor, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(&cursor);
+        uint32_t count = dsm_get16(&cursor);
+        const struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+        if (region && (uint64_t)(uint32_t)id + count > region->pages) return false;
+    }
+    return dsm_cursor_done(&cursor);
+}
+
+int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
+    if (!runs_sound(master, *cursor, n)) return DSM_E_PEER;
+    master->log++;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(cursor);
+        uint32_t count = dsm_get16(cursor);
+        struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+        if (!region) continue; /* unlinked and left by all: nobody can read it */
+        for (uint32_t k = 0; k < count; k++) {
+            struct dsm_version *version = version_of(master, region, (uint32_t)id + k);
+            if (version->home == DSM_NO_HOST && !DSM_RULE_ON(master, DSM_RULE_CLAIM))
+                version->home = (uint16_t)from;
+            if (version->home != DSM_NO_HOST) notice(master, version, from);
+        }
+    }
+    if (!last) return DSM_OK;
+    if (DSM_RULE_ON(master, DSM_RULE_TWO_NUMBERS))
+        dsm_tell(master, from);
+    else
+        master->told[from] = master->log;
+    uint32_t message = dsm_send(master->out, from, DSM_FAST, DSM_MSG_PUBLISHED);
+    dsm_put64(master->out, master->log);
+    dsm_sent(master->out, message, 0);
+    return DSM_OK;
+}
+
+int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t n = dsm_get16(cursor);
+    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8)
+        return DSM_E_PEER;
+    struct dsm_cursor check = *cursor;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(&check);
+        const struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+        if (region && (uint32_t)id >= region->pages) return DSM_E_PEER;
+    }
+    uint32_t message = dsm_send(master->out, from, DSM_FAST, DSM_MSG_CLAIMED);
+    dsm_put16(master->out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(cursor);
+        struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+        uint32_t home = from, epoch = 0;
+        if (region) {
+            struct dsm_version *version = version_of(master, region, (uint32_t)id);
+            if (version->home == DSM_NO_HOST) version->home = (uint16_t)from;
+            home = version->home;
+            epoch = version->epoch;
+        }
+        dsm_put64(master->out, id);
+        dsm_put16(master->out, home);
+        dsm_put32(master->out, epoch);
+    }
+    dsm_sent(master->out, message, 0);
+    return DSM_OK;
+}
+
+/* ---- regions ----------------------------------------------------------------------------- */
+
+enum { LIST_PAGES = 4096 }; /* most pages in one part of a region's list */
+
+static struct list begin_region(struct dsm_master *master, uint32_t to,
+                                const struct dsm_mregion *region) {
+    struct list list = {.message = dsm_send(master->out, to, DSM_FAST, DSM_MSG_REGION)};
+    dsm_put32(master->out, region->id);
+    dsm_put8(master->out, DSM_ST_OK);
+    dsm_put32(master->out, region->pages);
+    dsm_put8(master->out, region->policy);
+    dsm_put16(master->out, region->hosts);
+    dsm_put8(master->out, 0); /* last: set in the last part */
+    list.n_at = master->out->nbytes;
+    dsm_put16(master->out, 0);
+    return list;
+}
+
+void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
+                           bool with_pages) {
+    struct list list = begin_region(master, to, region);
+    for (uint32_t index = 0; with_pages && index < region->pages; index++) {
+        if (!chunk_of(master, region, index)) {
+            index |= DSM_VERSIONS - 1;
+            continue;
+        }
+        const struct dsm_version *version = version_of(master, region, index);
+        if (!version->last) continue;
+        if (list.pages == LIST_PAGES) {
+            end_list(master, &list);
+            list = begin_region(master, to, region);
+        }
+        add_page(master, &list, version);
+    }
+    master->out->bytes[list.n_at - 1] = 1;
+    end_list(master, &list);
+}
+
+void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region) {
+    for (uint32_t i = 0; i < region->nchunks; i++) {
+        dsm_ref chunk = ((dsm_ref *)dsm_at(master, region->chunks))[i];
+        if (!chunk) continue;
+        struct dsm_version *versions = dsm_at(master, chunk);
+        for (uint32_t k = 0; k < DSM_VERSIONS; k++)
+            unlink_version(master, &versions[k]);
+        dsm_arena_give(&master->arena, chunk, DSM_VERSIONS * sizeof *versions);
+    }
+    dsm_arena_give(&master->arena, region->chunks, region->nchunks * sizeof(dsm_ref));
+}

@@ -1,0 +1,98 @@
+/* Messages between hosts and master: types, layouts, and a cursor that cannot leave its bytes.
+ *
+ * All integers are little endian and unaligned; a message is its type byte, then its fields:
+ *
+ *   host to host
+ *   GET    seq u32, page u64, count u16                                       fast
+ *   PAGE   seq u32, page u64, count u16, epoch u32, then count pages          fast
+ *   DIFF   n u16, n x (page u64, epoch u32, length u32), then the n diffs     bulk
+ *   DACK   n u16, n x page u64                                                bulk
+ *   host to master
+ *   CLAIM    n u16, n x page u64                     -> CLAIMED
+ *   NOTICE   last u8, n u16, n x (page u64, count u16)   -> PUBLISHED if last
+ *   OBSERVE                                          -> OBSERVED
+ *   ATTACH   region u32                              -> REGION
+ *   DETACH   region u32
+ *   LOCK_ASK id u64, try u8                          -> GRANT or TRY_FAILED
+ *   RETURN   id u64, want u8
+ *   TRY_HELD id u64, asker u16                       answer to RECALL with try
+ *   CALL     req u64, op u8, id u64, a u64, b u64, c u64   -> RET
+ *   CANCEL   req u64
+ *   UNLOCKED asker u16, req u64, status u8           answer to UNLOCK
+ *   master to host
+ *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
+ *   CLAIMED   n u16, n x (page u64, home u16, epoch u32)
+ *   PUBLISHED stamp u64
+ *   OBSERVED
+ *   REGION    region u32, status u8, pages u32, policy u8, hosts u16, last u8, n u16, n x as
+ * NOTICES DROP      region u32 GRANT     id u64 RECALL    id u64, try u8, asker u16 TRY_FAILED id
+ * u64 RET       req u64, status u8, value u64 UNLOCK    id u64, asker u16, req u64
+ *
+ * Numbers are written out and never reused.
+ */
+#ifndef DSM_CORE_WIRE_H
+#define DSM_CORE_WIRE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    DSM_MSG_GET = 1,
+    DSM_MSG_PAGE = 2,
+    DSM_MSG_DIFF = 3,
+    DSM_MSG_DACK = 4,
+    DSM_MSG_CLAIM = 16,
+    DSM_MSG_NOTICE = 17,
+    DSM_MSG_OBSERVE = 18,
+    DSM_MSG_ATTACH = 19,
+    DSM_MSG_DETACH = 20,
+    DSM_MSG_LOCK_ASK = 21,
+    DSM_MSG_RETURN = 22,
+    DSM_MSG_TRY_HELD = 23,
+    DSM_MSG_CALL = 24,
+    DSM_MSG_CANCEL = 25,
+    DSM_MSG_UNLOCKED = 26,
+    DSM_MSG_NOTICES = 32,
+    DSM_MSG_CLAIMED = 33,
+    DSM_MSG_PUBLISHED = 34,
+    DSM_MSG_OBSERVED = 35,
+    DSM_MSG_REGION = 36,
+    DSM_MSG_DROP = 37,
+    DSM_MSG_GRANT = 38,
+    DSM_MSG_RECALL = 39,
+    DSM_MSG_TRY_FAILED = 40,
+    DSM_MSG_RET = 41,
+    DSM_MSG_UNLOCK = 42,
+};
+
+/* Most pages named in one NOTICES, CLAIM or DIFF message: what one step has to do is bounded. */
+enum { DSM_BATCH = 256 };
+
+struct dsm_cursor {
+    const uint8_t *at, *end;
+    bool bad; /* a read went past the end; it gave 0 */
+};
+
+uint8_t dsm_get8(struct dsm_cursor *cursor);
+uint16_t dsm_get16(struct dsm_cursor *cursor);
+uint32_t dsm_get32(struct dsm_cursor *cursor);
+uint64_t dsm_get64(struct dsm_cursor *cursor);
+/* Nothing read past the end and nothing left over. */
+bool dsm_cursor_done(const struct dsm_cursor *cursor);
+
+struct dsm_out;
+void dsm_put8(struct dsm_out *out, uint32_t value);
+void dsm_put16(struct dsm_out *out, uint32_t value);
+void dsm_put32(struct dsm_out *out, uint32_t value);
+void dsm_put64(struct dsm_out *out, uint64_t value);
+/* Write over a count that was put as 0 when the message began. */
+void dsm_patch16(struct dsm_out *out, uint32_t off, uint32_t value);
+
+struct dsm_action;
+struct dsm_action *dsm_act(struct dsm_out *out, uint32_t kind);
+/* A message of type `type` to `host`: the action is made, the type byte is put. The caller puts
+ * the fields and then calls dsm_sent. */
+uint32_t dsm_send(struct dsm_out *out, uint32_t host, uint32_t channel, uint32_t type);
+/* End of the message begun as action `index`; payload actions follow it. */
+void dsm_sent(struct dsm_out *out, uint32_t index, uint32_t payloads);
+
+#endif
