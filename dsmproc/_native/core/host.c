@@ -134,9 +134,7 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     case DSM_MSG_DROP:
         return dsm_region_on_drop(host, cursor);
     case DSM_MSG_RECALL:
-        return dsm_token_on_recall(host, cursor);
-    case DSM_MSG_TRY_FAILED:
-        return dsm_token_on_try_failed(host, cursor);
+        return on_recall(host, cursor);
     case DSM_MSG_RET:
         return on_ret(host, cursor);
     case DSM_MSG_UNLOCK:
