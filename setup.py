@@ -18,6 +18,7 @@ setup(
                 "sources": build["CORE_SOURCES"],
                 "include_dirs": ["dsmproc/_native"],
                 "cflags": build["CFLAGS"],
+                "obj_deps": {"": build["HEADERS"]},
             },
         )
     ],

@@ -7,8 +7,10 @@ import cffi
 
 HERE = "dsmproc/_native"
 CFLAGS = ["-std=c17", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE"]
+CFLAGS += ["-UNDEBUG"]  # assertions stay on in the product: our own invariants always hold
 CFLAGS += ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 CORE_SOURCES = sorted(glob.glob(f"{HERE}/core/*.c"))
+HEADERS = sorted(glob.glob(f"{HERE}/*/*.h"))
 ENGINE_SOURCES = sorted(glob.glob(f"{HERE}/sys/*.c") + glob.glob(f"{HERE}/engine/*.c"))
 MODULES = ["core"] + (["engine"] if ENGINE_SOURCES else [])
 
@@ -29,6 +31,7 @@ def builder(name: str, header: str, sources: list[str]) -> cffi.FFI:
         f'#include "{header}"',
         sources=sources,
         include_dirs=[HERE],
+        depends=HEADERS + CORE_SOURCES + ENGINE_SOURCES,
         extra_compile_args=["-std=c17", "-O2", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
         + ["-Wno-unused-parameter", "-Wno-missing-field-initializers"],
     )

@@ -58,6 +58,8 @@ struct dsm_page {
     uint8_t unused[14];
 };
 
+_Static_assert(sizeof(struct dsm_page) % DSM_ARENA_UNIT == 0, "a page record fills whole units");
+
 struct dsm_waiter {
     dsm_ref next;
     uint32_t client;

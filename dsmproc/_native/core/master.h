@@ -32,7 +32,9 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
+    uint64_t unused; /* a reference counts units of 16 bytes, so records side by side fill them */
 };
+_Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
 
 enum { DSM_VERSIONS = 64 }; /* made this many at a time */
 
@@ -44,7 +46,9 @@ struct dsm_mregion {
     uint32_t nchunks;
     dsm_ref chunks;
     uint64_t attached[DSM_MAX_HOSTS / 64];
-    uint64_t known[DSM_MAX_HOSTS / 64]; /* hosts that keep its pages, attached or not */
+    uint64_t known[DSM_MAX_HOSTS / 64];   /* hosts that keep its pages, attached or not */
+    uint64_t unready[DSM_MAX_HOSTS / 64]; /* homes that have not yet heard of it */
+    struct dsm_queue askers;              /* attaches that wait for them */
 };
 
 struct dsm_asker { /* somebody who waits at the master */
@@ -96,7 +100,7 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
 int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 /* Send REGION with all its pages ever noticed, at this position of the log. */
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
-                           bool with_pages);
+                           bool with_pages, bool asked);
 void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
 
 /* mregion.c */

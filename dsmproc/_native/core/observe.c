@@ -99,6 +99,12 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
     case DSM_JOB_GRANT:
         dsm_token_granted(host, job->id);
         break;
+    case DSM_JOB_RECALL:
+        dsm_token_recalled(host, job);
+        break;
+    case DSM_JOB_TRY_FAILED:
+        dsm_token_try_failed(host, job->id);
+        break;
     case DSM_JOB_UNLOCK:
         dsm_token_unlock_here(host, job);
         break;

@@ -401,7 +401,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
 /* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
 static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_DIFF);
-    uint32_t where = host->out->nbytes, n = 0, picked[DSM_SLICE];
+    uint32_t where = host->out->nbytes, n = 0, bytes = 0, picked[DSM_SLICE];
     dsm_put16(host->out, 0);
     for (uint32_t i = from; i < host->ncompared && n < DSM_SLICE; i++) {
         struct dsm_compared *result = &host->compare[i];
@@ -410,7 +410,7 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
         dsm_put64(host->out, dsm_page_id(host, page));
         dsm_put32(host->out, page->epoch);
         dsm_put32(host->out, result->len);
-        dsm_count(host, DSM_COUNT_DIFF_BYTES, result->len);
+        bytes += result->len;
         result->len = 0;
         picked[n++] = i;
     }
@@ -420,6 +420,7 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
         dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id =
             dsm_page_id(host, dsm_page_at(host, host->compare[picked[i]].page));
     dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
+    dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
 }
 
 int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {

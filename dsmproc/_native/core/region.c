@@ -131,26 +131,30 @@ static void take_list(struct dsm_host *host, struct dsm_cursor *cursor, uint32_t
     }
 }
 
-static bool list_sound(const struct dsm_region *region, uint32_t pages, struct dsm_cursor cursor,
-                       uint32_t n) {
+static bool list_sound(uint32_t region, uint32_t pages, struct dsm_cursor cursor, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(&cursor);
         uint32_t count = dsm_get16(&cursor), home = dsm_get16(&cursor);
         dsm_get32(&cursor);
-        if (id >> 32 != region->id || (uint64_t)(uint32_t)id + count > pages) return false;
+        if (id >> 32 != region || (uint64_t)(uint32_t)id + count > pages) return false;
         if (home >= DSM_MAX_HOSTS) return false;
     }
     return dsm_cursor_done(&cursor);
 }
 
+enum { LAST = 1, MADE_KNOWN = 2 };
+
 int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
-    struct dsm_region *region = dsm_region_find(host, dsm_get32(cursor));
-    uint32_t status = dsm_get8(cursor), pages = dsm_get32(cursor), policy = dsm_get8(cursor);
+    uint32_t id = dsm_get32(cursor), status = dsm_get8(cursor), pages = dsm_get32(cursor),
+             policy = dsm_get8(cursor);
     uint32_t hosts = dsm_get16(cursor), last = dsm_get8(cursor), n = dsm_get16(cursor);
-    if (!region || cursor->bad || (status == DSM_ST_OK && !pages)) return DSM_E_PEER;
-    if (!list_sound(region, pages, *cursor, n) || !dsm_policy_known(policy)) return DSM_E_PEER;
+    struct dsm_region *region = dsm_region_find(host, id);
+    if (!id || cursor->bad || (status == DSM_ST_OK && !pages)) return DSM_E_PEER;
+    if (!list_sound(id, pages, *cursor, n) || !dsm_policy_known(policy)) return DSM_E_PEER;
     if (!dsm_arena_room(&host->arena, (uint64_t)pages / DSM_CHUNK * sizeof(dsm_ref)))
         return DSM_E_MEMORY;
+    if (!region && status != DSM_ST_OK) return DSM_E_PEER;
+    if (!region) region = make_region(host, id); /* this host is home of pages of it */
     if (status != DSM_ST_OK) {
         answer_askers(host, region, status);
         if (!region->attached) unlink_region(host, region);
@@ -162,8 +166,10 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
         set_size(host, region, pages);
     }
     take_list(host, cursor, n);
-    if (last) answer_askers(host, region, DSM_ST_OK);
-    if (last && !region->attached) ask(host, DSM_MSG_DETACH, region->id);
+    if (last == LAST) answer_askers(host, region, DSM_ST_OK);
+    /* Made known to a home, or all who asked gave up: nobody here uses it. */
+    if (last == MADE_KNOWN || (last == LAST && !region->attached))
+        ask(host, DSM_MSG_DETACH, region->id);
     return DSM_OK;
 }
 

@@ -232,7 +232,7 @@ static struct list begin_region(struct dsm_master *master, uint32_t to,
 }
 
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
-                           bool with_pages) {
+                           bool with_pages, bool asked) {
     struct list list = begin_region(master, to, region);
     for (uint32_t index = 0; with_pages && index < region->pages; index++) {
         if (!chunk_of(master, region, index)) {
@@ -247,7 +247,7 @@ void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mr
         }
         add_page(master, &list, version);
     }
-    master->out->bytes[list.n_at - 1] = 1;
+    master->out->bytes[list.n_at - 1] = asked ? 1 : 2;
     end_list(master, &list);
 }
 

@@ -24,9 +24,15 @@
  *   CLAIMED   n u16, n x (page u64, home u16, epoch u32)
  *   PUBLISHED stamp u64
  *   OBSERVED
- *   REGION    region u32, status u8, pages u32, policy u8, hosts u16, last u8, n u16, n x as
- * NOTICES DROP      region u32 GRANT     id u64 RECALL    id u64, try u8, asker u16 TRY_FAILED id
- * u64 RET       req u64, status u8, value u64 UNLOCK    id u64, asker u16, req u64
+ *   REGION    region u32, status u8, pages u32, policy u8, hosts u16, last u8, n u16,
+ *             n x (page u64, count u16, home u16, epoch u32); last: 0 more follow,
+ *             1 the end of an ATTACH, 2 made known to a home (answered by DETACH)
+ *   DROP      region u32
+ *   GRANT     id u64
+ *   RECALL    id u64, try u8, asker u16
+ *   TRY_FAILED id u64
+ *   RET       req u64, status u8, value u64
+ *   UNLOCK    id u64, asker u16, req u64
  *
  * Numbers are written out and never reused.
  */
