@@ -1,4 +1,4 @@
-"""Only what pyproject.toml cannot say: the protocol core as one static library, and two extensions.
+"""Only what pyproject.toml cannot say: core and engine as static libraries, and two extensions.
 
 `_engine` (the product) and `_core` (the door through which the simulator steps the protocol) link
 the same object files of the core, so what the simulator proves is what runs.
@@ -10,17 +10,21 @@ from setuptools import setup
 
 build = runpy.run_path("dsmproc/_native/build.py")
 
+
+def library(name: str, sources: list[str]) -> tuple[str, dict]:
+    return name, {
+        "sources": sources,
+        "include_dirs": ["dsmproc/_native"],
+        "cflags": build["CFLAGS"],
+        "obj_deps": {"": build["HEADERS"]},
+    }
+
+
 setup(
+    # In the order of linking: the engine calls the core.
     libraries=[
-        (
-            "dsmcore",
-            {
-                "sources": build["CORE_SOURCES"],
-                "include_dirs": ["dsmproc/_native"],
-                "cflags": build["CFLAGS"],
-                "obj_deps": {"": build["HEADERS"]},
-            },
-        )
+        library("dsmengine", build["ENGINE_SOURCES"]),
+        library("dsmcore", build["CORE_SOURCES"]),
     ],
     cffi_modules=[f"dsmproc/_native/build.py:{name}" for name in build["MODULES"]],
 )

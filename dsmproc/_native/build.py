@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 
 import cffi
 
@@ -12,7 +13,7 @@ CFLAGS += ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 CORE_SOURCES = sorted(glob.glob(f"{HERE}/core/*.c"))
 HEADERS = sorted(glob.glob(f"{HERE}/*/*.h"))
 ENGINE_SOURCES = sorted(glob.glob(f"{HERE}/sys/*.c") + glob.glob(f"{HERE}/engine/*.c"))
-MODULES = ["core"] + (["engine"] if ENGINE_SOURCES else [])
+MODULES = ["core", "engine"]
 
 
 def declarations(header: str) -> str:
@@ -21,15 +22,19 @@ def declarations(header: str) -> str:
         return "".join(line for line in file if not line.startswith("#"))
 
 
-def builder(name: str, header: str, sources: list[str]) -> cffi.FFI:
+def enums(header: str) -> str:
+    """Its constants alone: Python speaks of statuses and counters, not of the core's functions."""
+    return "".join(re.findall(r"^enum \{.*?\};\n", declarations(header), re.DOTALL | re.MULTILINE))
+
+
+def builder(name: str, declared: str, *headers: str) -> cffi.FFI:
     ffi = cffi.FFI()
-    ffi.cdef(declarations(header))
-    # cffi's own generated C converts freely, so the strict flags go to our files only (setup.py
-    # compiles the core with them; ENGINE_STRICT below does the same for the engine).
+    ffi.cdef(declared)
+    # cffi's own generated C converts freely, so the strict flags go to our files only: setup.py
+    # makes them into static libraries, of which each extension takes what it calls.
     ffi.set_source(
         f"dsmproc._native.{name}",
-        f'#include "{header}"',
-        sources=sources,
+        "".join(f'#include "{header}"\n' for header in headers),
         include_dirs=[HERE],
         depends=HEADERS + CORE_SOURCES + ENGINE_SOURCES,
         extra_compile_args=["-std=c17", "-O2", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
@@ -39,8 +44,9 @@ def builder(name: str, header: str, sources: list[str]) -> cffi.FFI:
 
 
 def core() -> cffi.FFI:
-    return builder("_core", "core/core.h", [])
+    return builder("_core", declarations("core/core.h"), "core/core.h")
 
 
 def engine() -> cffi.FFI:
-    return builder("_engine", "include/dsmproc_api.h", ENGINE_SOURCES)
+    api = "include/dsmproc_api.h"
+    return builder("_engine", enums("core/core.h") + declarations(api), "core/core.h", api)

@@ -1,0 +1,232 @@
+/* Actions of the core, done exactly in their order. The only place where protocol meets pages. */
+#include "engine/engine.h"
+#include "sys/net.h"
+#include "sys/uffd.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct pages {
+    struct dsm_area *area;
+    uint64_t offset, bytes;
+    uint8_t *base;
+};
+
+/* The pages that an action names. False (and the engine fails) if there is no such memory. */
+static bool find_pages(struct dsmproc_engine *engine, const struct dsm_action *action,
+                       uint32_t count, struct pages *pages) {
+    uint64_t index = action->id & UINT32_MAX;
+    uint64_t page_size = engine->agent.store.page_size;
+    pages->area = dsm_area_find(engine, action->id >> 32);
+    if (!pages->area || index + count > pages->area->pages) {
+        dsm_engine_fail(engine, "action %u names page %llx, which is not here", action->kind,
+                        (unsigned long long)action->id);
+        return false;
+    }
+    pages->offset = index * page_size;
+    pages->bytes = count * page_size;
+    pages->base = pages->area->memory.base + pages->offset;
+    return true;
+}
+
+static bool in_message(struct dsmproc_engine *engine, const struct dsm_event *event, uint64_t off,
+                       uint64_t len) {
+    if (event->bytes && off + len <= event->len) return true;
+    dsm_engine_fail(engine, "the protocol reads beyond a message: %llu + %llu of %u",
+                    (unsigned long long)off, (unsigned long long)len, event->len);
+    return false;
+}
+
+static void check_system(struct dsmproc_engine *engine, const char *what, int error) {
+    if (error) dsm_engine_fail(engine, "%s: %s", what, strerror(-error));
+}
+
+static void check_uffd(struct dsmproc_engine *engine, const char *what,
+                       enum dsm_uffd_result result) {
+    if (result == DSM_UFFD_BUG)
+        dsm_engine_fail(engine, "userfaultfd refuses to %s: %s", what, strerror(errno));
+}
+
+static void act_map(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    const struct dsm_client *client =
+        action->client < DSM_MAX_CLIENTS ? engine->agent.clients[action->client] : NULL;
+    uint64_t address = client ? dsm_area_address(pages.area, client) : 0;
+    if (!address) return; /* it went away */
+    check_uffd(
+        engine, "map a page",
+        dsm_uffd_map(client->faults.fd, address + pages.offset, pages.bytes, action->flag == 1));
+}
+
+static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    for (uint32_t i = 0; i < pages.area->count; i++) {
+        const struct dsm_mapping *mapping = &pages.area->mappings[i];
+        check_uffd(engine, "protect a page",
+                   dsm_uffd_protect(mapping->client->faults.fd, mapping->address + pages.offset,
+                                    pages.bytes));
+    }
+}
+
+/* The wake-up is for threads parked on a write-protect fault: their page is gone, so nothing else
+ * would end their wait (trap e of the design). They fault again. */
+static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    check_system(engine, "cannot punch",
+                 dsm_memory_punch(&pages.area->memory, pages.offset, pages.bytes));
+    for (uint32_t i = 0; i < pages.area->count; i++) {
+        const struct dsm_mapping *mapping = &pages.area->mappings[i];
+        check_uffd(engine, "wake",
+                   dsm_uffd_wake(mapping->client->faults.fd, mapping->address + pages.offset,
+                                 pages.bytes));
+    }
+}
+
+static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *event,
+                       const struct dsm_action *action) {
+    struct pages pages;
+    uint32_t count = action->kind == DSM_ACT_APPLY ? 1 : action->count;
+    if (!find_pages(engine, action, count, &pages)) return;
+    if (action->kind == DSM_ACT_ZERO) {
+        check_system(engine, "no memory for pages",
+                     dsm_memory_ensure(&pages.area->memory, pages.offset, pages.bytes));
+    } else if (action->kind == DSM_ACT_FILL) {
+        if (in_message(engine, event, action->off, pages.bytes))
+            memcpy(pages.base, event->bytes + action->off, pages.bytes);
+    } else if (in_message(engine, event, action->off, action->len)) {
+        if (dsm_diff_apply(pages.base, engine->agent.store.page_size, event->bytes + action->off,
+                           action->len) != DSM_OK)
+            engine->malformed = true;
+    }
+}
+
+static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, 1, &pages)) return;
+    struct dsm_store *store = &engine->agent.store;
+    if (action->kind == DSM_ACT_TWIN) {
+        check_system(engine, "no memory for a twin", dsm_store_twin(store, action->id, pages.base));
+        return;
+    }
+    uint32_t len = 0;
+    int error = dsm_store_compare(store, action->id, pages.base, action->flag == 1, &len);
+    check_system(engine, "no memory for a diff", error);
+    struct dsm_event event = {.kind = DSM_EV_DIFFED, .id = action->id, .arg = len};
+    dsm_agent_result(engine, &event);
+}
+
+/* Those who touch the page end by SIGBUS; where the kernel cannot do that, all who map it end. */
+static void act_poison(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    for (uint32_t i = 0; i < pages.area->count; i++) {
+        const struct dsm_mapping *mapping = &pages.area->mappings[i];
+        struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_POISONED,
+                                        .id = action->id,
+                                        .host = action->host,
+                                        .pid = mapping->client->pid};
+        dsm_engine_note(engine, &notice);
+        uint64_t address = mapping->address + pages.offset;
+        if (dsm_uffd_poison(mapping->client->faults.fd, address, pages.bytes) == DSM_UFFD_BUG)
+            syscall(SYS_pidfd_send_signal, mapping->client->life.fd, SIGKILL, NULL, 0);
+    }
+}
+
+/* Append a message and the payload of the actions behind it; returns how many those are. A peer
+ * that is lost takes nothing, but kept diffs are forgotten as if it did. */
+static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action *action,
+                         uint32_t left) {
+    struct dsm_peer *peer = dsm_peer_find(engine, action->host, action->channel);
+    if (!peer || action->count > left) {
+        dsm_engine_fail(engine, "the protocol sends to host %u, channel %u, %u parts of %u",
+                        action->host, action->channel, action->count, left);
+        return left;
+    }
+    struct dsm_buffer *out = peer->lost ? &engine->agent.sink : &peer->out;
+    ssize_t mark = dsm_frame_open(out);
+    int error = mark < 0 ? (int)mark : 0;
+    if (!error) error = dsm_buffer_append(out, engine->out.bytes + action->off, action->len);
+    for (uint32_t i = 1; !error && i <= action->count; i++) {
+        const struct dsm_action *part = &action[i];
+        struct pages pages;
+        if (part->kind == DSM_ACT_PAYLOAD_DIFF)
+            error = dsm_store_diff(&engine->agent.store, part->id, out);
+        else if (find_pages(engine, part, part->count, &pages))
+            error = dsm_buffer_append(out, pages.base, pages.bytes);
+    }
+    check_system(engine, "cannot build a message", error);
+    if (error) return action->count;
+    dsm_frame_close(out, (size_t)mark);
+    if (peer->lost) {
+        dsm_buffer_consume(out, dsm_buffer_len(out));
+    } else {
+        peer->fresh = true;
+        dsm_engine_count(engine, DSMPROC_STAT_FRAMES_SENT, 1);
+        if (engine->ticking) dsm_engine_count(engine, DSMPROC_STAT_TICK_FRAMES, 1);
+    }
+    return action->count;
+}
+
+static void act_region_end(struct dsmproc_engine *engine, uint64_t id) {
+    if (engine->options.role == DSMPROC_AGENT) return dsm_area_end(engine, id);
+    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_REGION_END, .id = id};
+    dsm_engine_note(engine, &notice);
+}
+
+static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
+                const struct dsm_action *action) {
+    switch (action->kind) {
+    case DSM_ACT_MAP:
+        return act_map(engine, action);
+    case DSM_ACT_PROTECT:
+        return act_protect(engine, action);
+    case DSM_ACT_PUNCH:
+        return act_punch(engine, action);
+    case DSM_ACT_ZERO:
+    case DSM_ACT_FILL:
+    case DSM_ACT_APPLY:
+        return act_memory(engine, event, action);
+    case DSM_ACT_TWIN:
+    case DSM_ACT_COMPARE:
+        return act_twin(engine, action);
+    case DSM_ACT_UNTWIN:
+        return dsm_store_untwin(&engine->agent.store, action->id);
+    case DSM_ACT_UNDIFF:
+        return dsm_store_undiff(&engine->agent.store, action->id);
+    case DSM_ACT_POISON:
+        return act_poison(engine, action);
+    case DSM_ACT_WORD:
+        return dsm_lock_set(engine, action->id, action->flag, action->client);
+    case DSM_ACT_REPLY:
+        return dsm_requests_reply(engine, action->req, action->flag, action->arg);
+    case DSM_ACT_REGION:
+        return check_system(engine, "no memory for a region",
+                            dsm_area_make(engine, action->id, action->arg));
+    case DSM_ACT_REGION_END:
+        return act_region_end(engine, action->id);
+    case DSM_ACT_MORE:
+        engine->agent.more = true;
+        return;
+    case DSM_ACT_COUNT:
+        return dsm_engine_count(engine, action->flag, action->arg);
+    default:
+        dsm_engine_fail(engine, "the protocol asks for action %u", action->kind);
+    }
+}
+
+void dsm_execute(struct dsmproc_engine *engine, const struct dsm_event *event) {
+    uint32_t count = engine->out.nactions;
+    for (uint32_t i = 0; i < count && !engine->failed; i++) {
+        const struct dsm_action *action = &engine->out.actions[i];
+        if (action->kind == DSM_ACT_SEND)
+            i += act_send(engine, action, count - i - 1);
+        else
+            act(engine, event, action);
+    }
+}

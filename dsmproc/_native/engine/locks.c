@@ -1,0 +1,73 @@
+/* Lock words: where a lock's state lives, and the changes that only the engine makes. */
+#include "engine/engine.h"
+#include <errno.h>
+#include <stdlib.h>
+
+int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
+    struct dsm_agent *agent = &engine->agent;
+    uint64_t *known = dsm_table_find(&agent->locks, id);
+    if (known) return (int64_t)*known;
+    uint32_t slot = atomic_load(&engine->nlocks);
+    if (slot == DSM_CONTROL_LOCKS) return -ENOSPC;
+    if (slot == agent->locks_room) {
+        uint32_t room = agent->locks_room ? agent->locks_room * 2 : 64;
+        uint64_t *ids = realloc(agent->lock_ids, room * sizeof *ids);
+        if (!ids) return -ENOMEM;
+        agent->lock_ids = ids;
+        agent->locks_room = room;
+    }
+    if (dsm_table_put(&agent->locks, id, slot)) return -ENOMEM;
+    agent->lock_ids[slot] = id;
+    atomic_store(&engine->nlocks, slot + 1);
+    struct dsm_event event = {.kind = DSM_EV_LOCK_OPEN, .id = id};
+    dsm_agent_feed(engine, &event);
+    return slot;
+}
+
+struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id) {
+    uint64_t *slot = dsm_table_find(&engine->agent.locks, id);
+    return slot ? &engine->agent.control->words[*slot] : NULL;
+}
+
+void dsm_lock_set(struct dsmproc_engine *engine, uint64_t id, uint32_t flag, uint32_t client) {
+    struct dsm_word *word = dsm_lock_find(engine, id);
+    if (!word) {
+        dsm_engine_fail(engine, "the protocol changed lock %llx, which nobody opened here",
+                        (unsigned long long)id);
+        return;
+    }
+    if (flag == DSM_WORD_TAKE || flag == DSM_WORD_SEIZE) {
+        bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word) : dsm_word_seize(word);
+        struct dsm_event event = {.kind = DSM_EV_WORDED, .id = id, .arg = ours};
+        dsm_agent_result(engine, &event);
+        return;
+    }
+    uint32_t value = flag == DSM_WORD_FREE ? DSM_LOCK_FREE : DSM_LOCK_ABSENT;
+    if (flag == DSM_WORD_HELD || flag == DSM_WORD_WANTED) {
+        const struct dsm_client *holder =
+            client < DSM_MAX_CLIENTS ? engine->agent.clients[client] : NULL;
+        uint32_t state = flag == DSM_WORD_HELD ? DSM_LOCK_HELD : DSM_LOCK_HELD_WANTED;
+        value = (holder ? holder->pid << 2 : 0) | state;
+    }
+    atomic_store_explicit(&word->word, value, memory_order_release);
+}
+
+void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id, uint32_t pid) {
+    struct dsm_word *word = dsm_lock_find(engine, id);
+    if (!word) return;
+    uint32_t now = atomic_load(&word->word);
+    for (;;) {
+        if (pid && (now >> 2 != pid || (now & 3) < DSM_LOCK_HELD)) return;
+        if ((now & 3) == DSM_LOCK_FREE) return;
+        if ((now & 3) != DSM_LOCK_HELD) break;
+        if (atomic_compare_exchange_weak(&word->word, &now, DSM_LOCK_FREE)) return;
+    }
+    struct dsm_event event = {.kind = DSM_EV_UNLOCK, .id = id};
+    dsm_agent_later(engine, &event);
+}
+
+void dsm_locks_release(struct dsmproc_engine *engine, uint32_t pid) {
+    uint32_t count = atomic_load(&engine->nlocks);
+    for (uint32_t slot = 0; slot < count; slot++)
+        dsm_lock_release(engine, engine->agent.lock_ids[slot], pid);
+}

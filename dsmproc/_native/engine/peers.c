@@ -1,0 +1,110 @@
+/* Connections to other hosts and to the master: frames in, joined writes out. */
+#include "engine/engine.h"
+#include "sys/net.h"
+#include <errno.h>
+#include <unistd.h>
+
+enum { READ_BYTES = 64 << 10, PEERS = DSM_MAX_HOSTS + 1 };
+/* More than this waiting for a peer means that it does not read: it is lost. */
+static const size_t MAX_QUEUED = (size_t)1 << 30;
+
+struct dsm_peer *dsm_peer_find(struct dsmproc_engine *engine, uint32_t host, uint32_t channel) {
+    if (channel > DSM_BULK) return NULL;
+    if (host == DSM_MASTER) return &engine->peers[DSM_MAX_HOSTS][DSM_FAST];
+    return host < DSM_MAX_HOSTS ? &engine->peers[host][channel] : NULL;
+}
+
+void dsm_peers_init(struct dsmproc_engine *engine) {
+    for (uint32_t i = 0; i < PEERS; i++)
+        for (uint32_t channel = 0; channel < 2; channel++)
+            engine->peers[i][channel] = (struct dsm_peer){
+                .source = {.fd = -1, .kind = DSM_SOURCE_PEER},
+                .host = i == DSM_MAX_HOSTS ? (uint32_t)DSM_MASTER : i,
+                .channel = channel,
+            };
+}
+
+static void close_one(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    if (peer->source.fd >= 0) {
+        dsm_loop_unwatch(engine->loop, &peer->source);
+        close(peer->source.fd);
+        peer->source.fd = -1;
+    }
+    dsm_buffer_free(&peer->in);
+    dsm_buffer_free(&peer->out);
+    peer->fresh = false;
+    peer->lost = true;
+}
+
+void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int error) {
+    for (uint32_t i = 0; i < 2; i++) {
+        struct dsm_peer *peer = dsm_peer_find(engine, host, i);
+        if (peer) close_one(engine, peer);
+    }
+    if (!error) return;
+    struct dsmproc_notice notice = {
+        .kind = DSMPROC_NOTE_PEER_LOST, .host = host, .channel = channel, .error = error};
+    dsm_engine_note(engine, &notice);
+}
+
+/* What was queued before the connection came is sent first. */
+int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int fd) {
+    struct dsm_peer *peer = dsm_peer_find(engine, host, channel);
+    if (!peer) return -EINVAL;
+    if (peer->source.fd >= 0) return -EEXIST;
+    int error = dsm_net_prepare(fd);
+    if (error) return error;
+    peer->source.fd = fd;
+    peer->lost = false;
+    error = dsm_loop_watch(engine->loop, &peer->source);
+    if (error) peer->source.fd = -1;
+    return error;
+}
+
+static void write_out(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    if (peer->fresh) dsm_engine_count(engine, DSMPROC_STAT_MESSAGES_SENT, 1);
+    peer->fresh = false;
+    while (dsm_buffer_len(&peer->out)) {
+        ssize_t sent = dsm_net_send(peer->source.fd, &peer->out);
+        if (sent == -EAGAIN) break;
+        if (sent < 0) return dsm_peer_drop(engine, peer->host, peer->channel, (int)-sent);
+        dsm_engine_count(engine, DSMPROC_STAT_BYTES_SENT, (uint64_t)sent);
+    }
+    if (dsm_buffer_len(&peer->out) > MAX_QUEUED)
+        return dsm_peer_drop(engine, peer->host, peer->channel, ENOBUFS);
+    (void)dsm_loop_writing(engine->loop, &peer->source, dsm_buffer_len(&peer->out) > 0);
+}
+
+void dsm_peers_flush(struct dsmproc_engine *engine) {
+    for (uint32_t i = 0; i < PEERS; i++)
+        for (uint32_t channel = 0; channel < 2; channel++) {
+            struct dsm_peer *peer = &engine->peers[i][channel];
+            if (peer->source.fd < 0 || peer->source.writing || !dsm_buffer_len(&peer->out))
+                continue;
+            write_out(engine, peer);
+        }
+}
+
+static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    const uint8_t *body;
+    uint32_t len;
+    size_t whole;
+    int first = dsm_frame_first(&peer->in, &body, &len, &whole);
+    size_t missing = whole - dsm_buffer_len(&peer->in);
+    size_t want = missing > READ_BYTES ? missing : READ_BYTES;
+    ssize_t got = first < 0 ? first : dsm_net_receive(peer->source.fd, &peer->in, want);
+    if (got == -EAGAIN) return;
+    if (got <= 0)
+        return dsm_peer_drop(engine, peer->host, peer->channel, got ? (int)-got : ECONNRESET);
+    while ((first = dsm_frame_first(&peer->in, &body, &len, &whole)) > 0) {
+        dsm_engine_message(engine, peer, body, len);
+        if (peer->source.fd < 0) return; /* it was dropped for that message */
+        dsm_buffer_consume(&peer->in, whole);
+    }
+    if (first < 0) dsm_peer_drop(engine, peer->host, peer->channel, -first);
+}
+
+void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags) {
+    if (flags & DSM_READY_WRITE) write_out(engine, peer);
+    if (flags & DSM_READY_READ && peer->source.fd >= 0) read_in(engine, peer);
+}

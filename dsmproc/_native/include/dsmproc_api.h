@@ -1,0 +1,170 @@
+/* What Python sees of the native side. cffi reads this file without its preprocessor lines.
+ *
+ * Two halves. An *engine* is one native thread that plays a host's agent or the master; it never
+ * needs Python. A *client* is any process that maps regions or takes locks; its functions run in
+ * the calling thread (cffi lets go of the GIL meanwhile). Functions return 0 or a negative errno
+ * unless said otherwise. Any thread may call any function, but one connection serves one thread.
+ */
+#ifndef DSMPROC_API_H
+#define DSMPROC_API_H
+#include <stddef.h>
+#include <stdint.h>
+
+struct dsmproc_engine;
+
+enum { DSMPROC_AGENT = 1, DSMPROC_MASTER = 2 };
+
+struct dsmproc_options {
+    uint32_t role;
+    uint32_t host;    /* an agent's own number */
+    uint32_t run;     /* most pages that one read fault brings */
+    uint32_t hot;     /* see struct dsm_config */
+    uint32_t grants;  /* see struct dsm_config */
+    uint32_t tick_ms; /* 0: no tick */
+    uint64_t arena;   /* bytes of address space for the protocol's state */
+};
+
+/* ---- engine: commands in, notices out ----------------------------------------------------- */
+/* A command is done later, by the engine's thread, in the order of the calls. Descriptors that a
+ * command carries belong to the engine from then on, also if it fails. */
+enum {
+    DSMPROC_CMD_ADD_PEER = 1,      /* fd, host, channel */
+    DSMPROC_CMD_ADD_CLIENT = 2,    /* fd, pid: a client's connection, authenticated already */
+    DSMPROC_CMD_CLIENT_DIED = 3,   /* pid: by a signal; locks held by it are released */
+    DSMPROC_CMD_HOST_JOINED = 4,   /* host (master) */
+    DSMPROC_CMD_HOST_LOST = 5,     /* host */
+    DSMPROC_CMD_REGION_MADE = 6,   /* id, arg = pages, channel = home policy, host = hosts */
+    DSMPROC_CMD_REGION_UNLINK = 7, /* id (master) */
+    DSMPROC_CMD_CHECK = 8,         /* run the core's invariants; a CHECKED notice says arg = result */
+};
+
+struct dsmproc_command {
+    uint32_t kind;
+    uint32_t host;
+    uint32_t channel;
+    uint32_t pid;
+    int32_t fd;
+    uint32_t unused;
+    uint64_t id;
+    uint64_t arg;
+};
+
+enum {
+    DSMPROC_NOTE_PEER_LOST = 1,   /* host, channel, error: its connections are closed */
+    DSMPROC_NOTE_CLIENT_GONE = 2, /* pid: its last connection closed, or it exited */
+    DSMPROC_NOTE_REGION_END = 3,  /* id: (master) no host uses the unlinked region any more */
+    DSMPROC_NOTE_POISONED = 4,    /* id = page, host = the lost one, pid = whom it will end */
+    DSMPROC_NOTE_FATAL = 5,       /* the engine cannot go on; text says why */
+    DSMPROC_NOTE_LOG = 6,         /* text */
+    DSMPROC_NOTE_CHECKED = 7,     /* arg = 0, or the number of the violated invariant */
+};
+
+struct dsmproc_notice {
+    uint32_t kind;
+    uint32_t host;
+    uint32_t channel;
+    uint32_t pid;
+    int32_t error;
+    uint32_t unused;
+    uint64_t id;
+    uint64_t arg;
+    char text[160];
+};
+
+/* What dsmproc_engine_stats fills in: the core's counters DSM_COUNT_*, then these. */
+enum {
+    DSMPROC_STAT_LOCK_LOCAL = 16,
+    DSMPROC_STAT_MESSAGES_SENT = 17, /* writes that joined everything for a peer in one turn */
+    DSMPROC_STAT_BYTES_SENT = 18,
+    DSMPROC_STAT_FRAMES_SENT = 19,
+    DSMPROC_STAT_TICK_FRAMES = 20, /* of those, made by the polling tick itself */
+    DSMPROC_STAT_CLIENTS = 21,     /* processes attached now */
+    DSMPROC_STAT_REGIONS = 22,     /* regions with memory now */
+    DSMPROC_STAT_TWINS = 23,       /* pages with a twin now */
+    DSMPROC_STAT_DIFFS = 24,       /* diffs kept now */
+    DSMPROC_STATS = 25,
+};
+
+int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_engine **engine);
+/* Ends the thread, closes all that it holds and frees the engine. */
+void dsmproc_engine_stop(struct dsmproc_engine *engine);
+int dsmproc_engine_command(struct dsmproc_engine *engine, const struct dsmproc_command *command);
+/* Readable while notices wait. */
+int dsmproc_engine_fd(struct dsmproc_engine *engine);
+/* 1: took one notice; 0: there is none. */
+int dsmproc_engine_notice(struct dsmproc_engine *engine, struct dsmproc_notice *notice);
+void dsmproc_engine_stats(struct dsmproc_engine *engine, uint64_t *stats);
+
+/* ---- client: memory ------------------------------------------------------------------------ */
+/* The mechanism that works here (1 full, 2 user-mode-only), or negative and `why` in one sentence. */
+int dsmproc_faults_probe(const char *force, char *why, size_t room);
+int dsmproc_faults_open(int mechanism);
+/* Make a mapping of a region's memfd one whose faults go to `faults`, and that fork does not
+ * inherit. Nobody may have touched it. */
+int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes);
+/* After a fork: map it in the child where the parent has it, and watch it. */
+int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t bytes);
+
+/* ---- client: requests ---------------------------------------------------------------------- */
+enum {
+    DSMPROC_OP_HELLO = 1, /* a = 1: this process's first connection -> slot, and the control memfd */
+    DSMPROC_OP_FAULTS = 2, /* with the process's userfaultfd; once, before the first MAPPED */
+    DSMPROC_OP_ATTACH = 3, /* id = region -> pages, and the region's memfd */
+    DSMPROC_OP_MAPPED = 4, /* id = region, a = address: now its faults are served */
+    DSMPROC_OP_DETACH = 5, /* id = region; then unmap it */
+    DSMPROC_OP_PUBLISH = 6, /* -> stamp */
+    DSMPROC_OP_OBSERVE = 7, /* a = stamp, UINT64_MAX: the newest */
+    DSMPROC_OP_LOCK_OPEN = 8, /* id -> slot in the control segment */
+    DSMPROC_OP_LOCK = 9, /* id, a = 1: do not wait */
+    DSMPROC_OP_UNLOCK = 10, /* id */
+    DSMPROC_OP_CALL = 11, /* id, op = DSM_CALL_*, a, b, c */
+    DSMPROC_OP_CANCEL = 12, /* the request under way; it alone is answered, with CANCELLED or not */
+    DSMPROC_OP_ID = 13, /* -> a number that no object in the cluster has */
+};
+
+/* Statuses beside the core's DSM_ST_*. */
+enum {
+    DSMPROC_ST_FULL = 100, /* no room: processes of a host, or locks */
+    DSMPROC_ST_WRONG = 101, /* the request makes no sense in this state */
+    DSMPROC_ST_SYSTEM = 102, /* value = errno: the system refused, e.g. memory */
+};
+
+struct dsmproc_request {
+    uint32_t kind;
+    uint32_t op;
+    uint64_t id;
+    uint64_t a, b, c;
+};
+
+struct dsmproc_reply {
+    uint32_t status;
+    int32_t fd; /* -1, or a descriptor that came along and is the caller's now */
+    uint64_t value;
+};
+
+/* Send a request, with a descriptor if pass >= 0. */
+int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass);
+/* Wait for the answer: 0, -EAGAIN after `timeout_ms`, -EINTR when a signal came (so that Python can
+ * run its handler), -ECONNRESET when the agent is gone. */
+int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply);
+/* End this process with SIGKILL when the other end of `fd` closes (or sends anything). */
+int dsmproc_lifeline(int fd);
+
+/* ---- client: the control segment ------------------------------------------------------------ */
+struct dsm_control;
+/* NULL: fd is no control segment. */
+struct dsm_control *dsmproc_control_map(int fd);
+void dsmproc_control_unmap(struct dsm_control *control);
+uint64_t dsmproc_control_seen(struct dsm_control *control);
+uint32_t dsmproc_control_host(struct dsm_control *control);
+uint64_t dsmproc_control_out(struct dsm_control *control);
+/* 1 and the stamp: nothing is to be published. 0: ask the engine. */
+int dsmproc_control_idle(struct dsm_control *control, uint64_t *stamp);
+/* 1: taken. 0: the engine must be asked. */
+int dsmproc_lock_try(struct dsm_control *control, uint32_t slot, uint32_t pid);
+/* 0: given. 1: the engine must be asked. 2: nobody held it. */
+int dsmproc_lock_give(struct dsm_control *control, uint32_t slot);
+/* The word as it is now (see core.h): pid << 2 | state. */
+uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot);
+
+#endif
