@@ -38,7 +38,9 @@ int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t byte
     return error;
 }
 
-int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass) {
+int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass,
+                         struct dsmproc_reply *reply) {
+    reply->status = DSMPROC_ST_WAITING;
     uint8_t bytes[REQUEST_BYTES];
     dsm_put_le32(bytes, request->kind);
     dsm_put_le32(bytes + 4, request->op);
@@ -58,8 +60,8 @@ int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply) {
     reply->fd = -1;
     ssize_t got = dsm_net_receive_with(fd, &in, REPLY_BYTES, &reply->fd);
     if (got == REPLY_BYTES) {
-        reply->status = dsm_get_le32(in.data);
         reply->value = dsm_get_le64(in.data + 8);
+        reply->status = dsm_get_le32(in.data);
     }
     dsm_buffer_free(&in);
     if (got == REPLY_BYTES) return 0;
@@ -78,6 +80,11 @@ int dsmproc_lifeline(int fd) {
     struct pollfd now = {.fd = fd, .events = POLLIN};
     if (poll(&now, 1, 0) > 0) kill(getpid(), SIGKILL); /* it closed before we were armed */
     return 0;
+}
+
+int dsmproc_lifeline_off(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_ASYNC) < 0 ? -errno : 0;
 }
 
 struct dsm_control *dsmproc_control_map(int fd) {

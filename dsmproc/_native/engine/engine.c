@@ -137,11 +137,13 @@ static void serve(struct dsmproc_engine *engine, struct dsm_source *source, uint
     }
 }
 
-/* Threads wait behind these: faults, and what other hosts' faults wait for. */
-static bool urgent(const struct dsm_source *source) {
-    if (source->kind == DSM_SOURCE_FAULTS) return true;
-    if (source->kind != DSM_SOURCE_PEER) return false;
-    return CONTAINER(const struct dsm_peer, source, source)->channel == DSM_FAST;
+/* Commands first: a message may be the consequence of one given before. Then what threads wait for:
+ * faults, and what other hosts' faults wait for. Then the rest. */
+static int rank(const struct dsm_source *source) {
+    if (source->kind == DSM_SOURCE_WAKE) return 0;
+    if (source->kind == DSM_SOURCE_FAULTS) return 1;
+    if (source->kind != DSM_SOURCE_PEER) return 2;
+    return CONTAINER(const struct dsm_peer, source, source)->channel == DSM_FAST ? 1 : 2;
 }
 
 /* One turn: what is urgent, the rest, one slice of bulk work; then everything queued is written. */
@@ -151,9 +153,9 @@ static void turn(struct dsmproc_engine *engine) {
     int timeout = engine->agent.more && !engine->failed ? 0 : -1;
     int count = dsm_loop_wait(engine->loop, ready, flags, READY, timeout);
     if (count < 0) return dsm_engine_fail(engine, "epoll: %s", strerror(-count));
-    for (int pass = 0; pass < 2; pass++)
+    for (int pass = 0; pass < 3; pass++)
         for (int i = 0; i < count; i++)
-            if (urgent(ready[i]) == !pass && !ready[i]->dead) serve(engine, ready[i], flags[i]);
+            if (rank(ready[i]) == pass && !ready[i]->dead) serve(engine, ready[i], flags[i]);
     if (engine->agent.more && !engine->failed) {
         dsm_peers_flush(engine);
         engine->agent.more = false;

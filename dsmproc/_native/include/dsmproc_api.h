@@ -35,7 +35,7 @@ enum {
     DSMPROC_CMD_HOST_LOST = 5,     /* host */
     DSMPROC_CMD_REGION_MADE = 6,   /* id, arg = pages, channel = home policy, host = hosts */
     DSMPROC_CMD_REGION_UNLINK = 7, /* id (master) */
-    DSMPROC_CMD_CHECK = 8,         /* run the core's invariants; a CHECKED notice says arg = result */
+    DSMPROC_CMD_CHECK = 8, /* run the core's invariants; a CHECKED notice says arg = result */
 };
 
 struct dsmproc_command {
@@ -107,25 +107,26 @@ int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t byte
 
 /* ---- client: requests ---------------------------------------------------------------------- */
 enum {
-    DSMPROC_OP_HELLO = 1, /* a = 1: this process's first connection -> slot, and the control memfd */
-    DSMPROC_OP_FAULTS = 2, /* with the process's userfaultfd; once, before the first MAPPED */
-    DSMPROC_OP_ATTACH = 3, /* id = region -> pages, and the region's memfd */
-    DSMPROC_OP_MAPPED = 4, /* id = region, a = address: now its faults are served */
-    DSMPROC_OP_DETACH = 5, /* id = region; then unmap it */
-    DSMPROC_OP_PUBLISH = 6, /* -> stamp */
-    DSMPROC_OP_OBSERVE = 7, /* a = stamp, UINT64_MAX: the newest */
+    DSMPROC_OP_HELLO =
+        1, /* a = 1: this process's first connection -> slot, and the control memfd */
+    DSMPROC_OP_FAULTS = 2,    /* with the process's userfaultfd; once, before the first MAPPED */
+    DSMPROC_OP_ATTACH = 3,    /* id = region -> pages, and the region's memfd */
+    DSMPROC_OP_MAPPED = 4,    /* id = region, a = address: now its faults are served */
+    DSMPROC_OP_DETACH = 5,    /* id = region; then unmap it */
+    DSMPROC_OP_PUBLISH = 6,   /* -> stamp */
+    DSMPROC_OP_OBSERVE = 7,   /* a = stamp, UINT64_MAX: the newest */
     DSMPROC_OP_LOCK_OPEN = 8, /* id -> slot in the control segment */
-    DSMPROC_OP_LOCK = 9, /* id, a = 1: do not wait */
-    DSMPROC_OP_UNLOCK = 10, /* id */
-    DSMPROC_OP_CALL = 11, /* id, op = DSM_CALL_*, a, b, c */
+    DSMPROC_OP_LOCK = 9,      /* id, a = 1: do not wait */
+    DSMPROC_OP_UNLOCK = 10,   /* id */
+    DSMPROC_OP_CALL = 11,     /* id, op = DSM_CALL_*, a, b, c */
     DSMPROC_OP_CANCEL = 12, /* the request under way; it alone is answered, with CANCELLED or not */
-    DSMPROC_OP_ID = 13, /* -> a number that no object in the cluster has */
+    DSMPROC_OP_ID = 13,     /* -> a number that no object in the cluster has */
 };
 
 /* Statuses beside the core's DSM_ST_*. */
 enum {
-    DSMPROC_ST_FULL = 100, /* no room: processes of a host, or locks */
-    DSMPROC_ST_WRONG = 101, /* the request makes no sense in this state */
+    DSMPROC_ST_FULL = 100,   /* no room: processes of a host, or locks */
+    DSMPROC_ST_WRONG = 101,  /* the request makes no sense in this state */
     DSMPROC_ST_SYSTEM = 102, /* value = errno: the system refused, e.g. memory */
 };
 
@@ -142,13 +143,20 @@ struct dsmproc_reply {
     uint64_t value;
 };
 
+/* What a reply's status says before there is one; the caller sets IDLE, sending sets WAITING, so that
+ * a signal handler's exception at any moment leaves no doubt. */
+enum { DSMPROC_ST_IDLE = 200, DSMPROC_ST_WAITING = 201 };
+
 /* Send a request, with a descriptor if pass >= 0. */
-int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass);
+int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass,
+                         struct dsmproc_reply *reply);
 /* Wait for the answer: 0, -EAGAIN after `timeout_ms`, -EINTR when a signal came (so that Python can
  * run its handler), -ECONNRESET when the agent is gone. */
 int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply);
 /* End this process with SIGKILL when the other end of `fd` closes (or sends anything). */
 int dsmproc_lifeline(int fd);
+/* No more: before the connection is closed in peace. */
+int dsmproc_lifeline_off(int fd);
 
 /* ---- client: the control segment ------------------------------------------------------------ */
 struct dsm_control;

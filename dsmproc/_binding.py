@@ -1,0 +1,448 @@
+"""This process as a client of its host's agent; and, for others to import, the engine itself.
+
+A `Client` maps regions, publishes and observes, takes locks. It connects when it is first used, has
+one connection per thread, and survives fork: the child maps all regions again, at the same
+addresses, with connections of its own.
+
+Blocking requests let go of the GIL, end by Ctrl-C and by timeouts; what was granted in that moment
+is given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from dsmproc._enginethread import Engine, Notice
+from dsmproc._ffi import MASTER, Call, Home, Status, check, ffi, lib, raise_status
+from dsmproc.errors import ClusterError, HostLostError
+
+__all__ = [
+    "MASTER",
+    "Call",
+    "Client",
+    "Engine",
+    "Home",
+    "Lock",
+    "Notice",
+    "Status",
+    "probe_faults",
+]
+
+NEWEST = 2**64 - 1
+_CANCEL_S = 10.0
+_SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
+
+
+def probe_faults(force: str | None = None) -> str:
+    """The fault mechanism that works here, "uffd" or "uffd-user"; ClusterError says why none does.
+    `force` is what DSMPROC_FAULTS would say."""
+    return "uffd" if _mechanism(force) == 1 else "uffd-user"
+
+
+def _mechanism(force: str | None) -> int:
+    why = ffi.new("char[]", 400)
+    found = int(lib.dsmproc_faults_probe((force or "").encode() or ffi.NULL, why, 400))
+    if found < 0:
+        raise ClusterError(ffi.string(why).decode("utf-8", "replace"))
+    return found
+
+
+class _Connection:
+    """One thread's connection to the engine; closed with the thread."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._reply = ffi.new("struct dsmproc_reply *")
+        self._reply.status = lib.DSMPROC_ST_IDLE
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+    def ready(self) -> None:
+        """Before a request: the last one's answer is forgotten."""
+        self._reply.status = lib.DSMPROC_ST_IDLE
+
+    def send(
+        self, kind: int, id: int = 0, a: int = 0, b: int = 0, c: int = 0, op: int = 0, fd: int = -1
+    ) -> None:
+        request = ffi.new("struct dsmproc_request *", (kind, op, id, a, b, c))
+        if lib.dsmproc_request_send(self.fd, request, fd, self._reply) < 0:
+            self.fail()
+
+    def wait(self, until: float | None) -> bool:
+        """Until answered; False: the time is over. Signal handlers may raise."""
+        while self._reply.status == lib.DSMPROC_ST_WAITING:
+            left = _SLICE_MS
+            if until is not None:
+                left = min(left, max(0, round((until - time.monotonic()) * 1000)))
+            result = lib.dsmproc_request_wait(self.fd, left, self._reply)
+            if result not in (0, -errno.EAGAIN, -errno.EINTR):
+                self.fail()
+            if result and until is not None and time.monotonic() >= until:
+                return False
+        return True
+
+    def answer(self) -> tuple[int, int, int]:
+        """(status, value, descriptor or -1)"""
+        return self._reply.status, self._reply.value, self._reply.fd
+
+    def cancel(self) -> tuple[int, int, int]:
+        """Ask for an end of the request under way and wait for its answer, which may be success."""
+        if self._reply.status == lib.DSMPROC_ST_IDLE:
+            return Status.CANCELLED, 0, -1  # it was never sent
+        if self._reply.status == lib.DSMPROC_ST_WAITING:
+            try:
+                self.send(lib.DSMPROC_OP_CANCEL)
+                if not self.wait(time.monotonic() + _CANCEL_S):
+                    self.fail()
+            except BaseException:
+                self.close()  # the engine cancels, and takes back what it grants
+                raise
+        return self.answer()
+
+    def fail(self) -> NoReturn:
+        self.close()
+        raise HostLostError("the agent of this host is gone")
+
+
+class _Region:
+    def __init__(self, memory: mmap.mmap, address: int) -> None:
+        self.memory = memory
+        self.address = address
+        self.count = 1
+
+
+class Client:
+    """This process, as a client of its host's agent."""
+
+    def __init__(self, connect: Callable[[], int], *, lifeline: bool = True) -> None:
+        """`connect` gives a fresh, authenticated unix socket to the agent, of which the engine has
+        the other end. With `lifeline`, this process ends (SIGKILL) when its agent does."""
+        self._connect = connect
+        self._lifeline = lifeline
+        self._control: Any = None
+        self._regions: dict[int, _Region] = {}
+        self._forget()
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(me()))
+
+    def _forget(self) -> None:
+        """No connection, and nothing locked: the state at the start, and in a child after fork."""
+        self._main = -1
+        self._faults = -1
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+
+    # -- connections --
+
+    def open(self) -> None:
+        """Connect this process, if it is not yet. Done by every operation that needs it."""
+        if self._main >= 0:
+            return
+        with self._lock:
+            if self._main >= 0:
+                return
+            connection = _Connection(self._connect())
+            connection.send(lib.DSMPROC_OP_HELLO, a=1)
+            connection.wait(None)
+            status, value, fd = connection.answer()
+            if status:
+                raise_status(status, value, "cannot join this host")
+            if self._control is None:
+                self._control = lib.dsmproc_control_map(fd)
+            os.close(fd)
+            if self._control == ffi.NULL:
+                self._control = None
+                raise ClusterError("the agent speaks another version")
+            if self._lifeline:
+                check(lib.dsmproc_lifeline(connection.fd), "cannot watch the agent")
+            self._main, connection.fd = connection.fd, -1
+
+    def close(self) -> None:
+        """Disconnect; the regions must be detached. Only when no other thread uses this."""
+        with self._lock:
+            if self._main >= 0 and self._lifeline:
+                lib.dsmproc_lifeline_off(self._main)
+            self._drop_connections()
+            self._forget()
+
+    def _drop_connections(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        for fd in (self._main, self._faults):
+            if fd >= 0:
+                os.close(fd)
+
+    def _connection(self) -> _Connection:
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.fd >= 0:
+            return connection
+        self.open()
+        connection = _Connection(self._connect())
+        connection.send(lib.DSMPROC_OP_HELLO)
+        connection.wait(None)
+        status, value, _ = connection.answer()
+        if status:
+            raise_status(status, value, "cannot join this host")
+        self._local.connection = connection
+        self._connections.add(connection)
+        return connection
+
+    def _request(
+        self,
+        kind: int,
+        id: int = 0,
+        a: int = 0,
+        b: int = 0,
+        c: int = 0,
+        op: int = 0,
+        descriptor: int = -1,
+        timeout: float | None = None,
+        undo: Callable[[int], None] | None = None,
+    ) -> tuple[int, int, int]:
+        """Send and wait. An exception (Ctrl-C) cancels, and undoes what was granted meanwhile."""
+        until = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        connection = self._connection()
+        connection.ready()
+        try:
+            connection.send(kind, id, a, b, c, op, descriptor)
+            return connection.answer() if connection.wait(until) else connection.cancel()
+        except HostLostError:
+            raise
+        except BaseException:
+            status, _, fd = connection.cancel()
+            if fd >= 0:
+                os.close(fd)
+            if undo is not None:
+                undo(status)
+            raise
+
+    def _ask(self, what: str, kind: int, id: int = 0, a: int = 0, **more: Any) -> int:
+        status, value, _ = self._request(kind, id, a, **more)
+        if status:
+            raise_status(status, value, what)
+        return value
+
+    # -- consistency --
+
+    @property
+    def host(self) -> int:
+        """The number of this host."""
+        self.open()
+        return int(lib.dsmproc_control_host(self._control))
+
+    def publish(self) -> int:
+        """Make all that this host has written visible to whoever observes the answer (a stamp)."""
+        self.open()
+        stamp = ffi.new("uint64_t *")
+        if lib.dsmproc_control_idle(self._control, stamp):
+            return int(stamp[0])
+        return self._ask("publish", lib.DSMPROC_OP_PUBLISH)
+
+    def observe(self, stamp: int) -> None:
+        """See at least what the publish with this stamp made visible."""
+        self.open()
+        if stamp > lib.dsmproc_control_seen(self._control):
+            self._ask("observe", lib.DSMPROC_OP_OBSERVE, 0, stamp)
+
+    def observe_newest(self) -> None:
+        """See all that was published anywhere before this call."""
+        self._ask("observe", lib.DSMPROC_OP_OBSERVE, 0, NEWEST)
+
+    def out(self) -> int:
+        """The stamp that goes into messages: all that this host has published or seen."""
+        self.open()
+        return int(lib.dsmproc_control_out(self._control))
+
+    def seen(self) -> int:
+        self.open()
+        return int(lib.dsmproc_control_seen(self._control))
+
+    # -- regions --
+
+    def attach(self, region: int) -> memoryview:
+        """The region's memory, all of its pages. Each attach needs its detach; release the views
+        before (else BufferError, as with mmap)."""
+        with self._lock:
+            known = self._regions.get(region)
+            if known is not None:
+                known.count += 1
+                return memoryview(known.memory)
+            self._open_faults()
+            fd, size = self._attach(region)
+            try:
+                memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+                with ffi.from_buffer(memory) as start:
+                    address = int(ffi.cast("uintptr_t", start))
+                watched = lib.dsmproc_region_watch(self._faults, address, size)
+                check(watched, "cannot watch memory")
+                self._ask("attach", lib.DSMPROC_OP_MAPPED, region, address)
+            except BaseException:
+                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
+                raise
+            finally:
+                os.close(fd)
+            self._regions[region] = _Region(memory, address)
+            return memoryview(memory)
+
+    def detach(self, region: int) -> None:
+        with self._lock:
+            known = self._regions[region]
+            if known.count == 1:
+                known.memory.close()  # BufferError while views of it live
+                del self._regions[region]
+                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
+            else:
+                known.count -= 1
+
+    def _open_faults(self) -> None:
+        if self._faults >= 0:
+            return
+        mechanism = _mechanism(os.environ.get("DSMPROC_FAULTS"))
+        fd = check(lib.dsmproc_faults_open(mechanism), "userfaultfd")
+        try:
+            self._ask("share faults", lib.DSMPROC_OP_FAULTS, descriptor=fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._faults = fd  # kept: if the agent dies, faults wait instead of reading zeros
+
+    def _attach(self, region: int) -> tuple[int, int]:
+        def undo(status: int) -> None:
+            if status == Status.OK:
+                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
+
+        status, pages, fd = self._request(lib.DSMPROC_OP_ATTACH, region, undo=undo)
+        if status:
+            raise_status(status, pages, f"cannot attach region {region}")
+        return fd, pages * mmap.PAGESIZE
+
+    def _remap(self, region: int, known: _Region) -> None:
+        """In a child: where the parent has it (the child inherited a hole)."""
+        fd, size = self._attach(region)
+        try:
+            remapped = lib.dsmproc_region_remap(self._faults, fd, known.address, size)
+            check(remapped, "cannot map a region after fork")
+        finally:
+            os.close(fd)
+        self._ask("attach", lib.DSMPROC_OP_MAPPED, region, known.address)
+
+    def after_fork(self) -> None:
+        """In a child: nothing of the parent's is used any more, its regions are mapped again."""
+        if self._pid == os.getpid():
+            return
+        self._drop_connections()
+        self._forget()
+        if self._regions:
+            self._open_faults()
+        for region, known in self._regions.items():
+            self._remap(region, known)
+
+    # -- locks and what is kept at the master --
+
+    def new_id(self) -> int:
+        """A number that no other object of the cluster has."""
+        return self._ask("new id", lib.DSMPROC_OP_ID)
+
+    def lock_open(self, id: int) -> Lock:
+        """The lock of this id; it is made free, with its token here, by the first to open it on
+        the host where the id was made."""
+        slot = self._ask("open a lock", lib.DSMPROC_OP_LOCK_OPEN, id)
+        return Lock(id, slot)
+
+    def lock_acquire(self, lock: Lock, block: bool = True, timeout: float | None = None) -> bool:
+        if self._main < 0:
+            self.open()
+        if lib.dsmproc_lock_try(self._control, lock.slot, self._pid):
+            return True
+
+        def undo(status: int) -> None:
+            if status == Status.OK:
+                self.lock_release(lock)
+
+        wait = block and (timeout is None or timeout > 0)
+        status, value, _ = self._request(
+            lib.DSMPROC_OP_LOCK,
+            lock.id,
+            0 if wait else 1,
+            timeout=timeout if wait else None,
+            undo=undo,
+        )
+        if status in (Status.BUSY, Status.CANCELLED):
+            return False
+        if status:
+            raise_status(status, value, "acquire")
+        return True
+
+    def lock_release(self, lock: Lock) -> None:
+        """By whoever: a lock has no owner."""
+        if self._main < 0:
+            self.open()
+        given = lib.dsmproc_lock_give(self._control, lock.slot)
+        if given == 2:
+            raise_status(Status.TOO_OFTEN, 0, "release")
+        elif given:
+            self._ask("release", lib.DSMPROC_OP_UNLOCK, lock.id)
+
+    def lock_held(self, lock: Lock) -> bool:
+        """Held by a process of this host, as far as this host knows without asking."""
+        self.open()
+        word = int(lib.dsmproc_lock_word(self._control, lock.slot))
+        return word & 3 >= lib.DSM_LOCK_HELD
+
+    def call(
+        self,
+        op: Call,
+        id: int,
+        a: int = 0,
+        b: int = 0,
+        c: int = 0,
+        timeout: float | None = None,
+        block: bool = True,
+    ) -> tuple[Status, int]:
+        """An operation at the master. CANCELLED: the timeout. Raises only for lost hosts and
+        nonsense."""
+        if op == Call.SEM_ACQUIRE and (not block or (timeout is not None and timeout <= 0)):
+            c, timeout = 1, None
+
+        def undo(status: int) -> None:
+            if op == Call.SEM_ACQUIRE and status == Status.OK:
+                self.call(Call.SEM_RELEASE, id, a, b, 1)
+            elif op == Call.BAR_WAIT and status == Status.ACTION:
+                self.call(Call.BAR_ABORT, id, a, b)
+
+        status, value, _ = self._request(
+            lib.DSMPROC_OP_CALL, id, a, b, c, int(op), timeout=timeout, undo=undo
+        )
+        if status == Status.HOST_LOST or status >= Status.FULL:
+            raise_status(status, value, op.name.lower())
+        return Status(status), value
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock as this host knows it: its id, and its word's place in the control segment."""
+
+    id: int
+    slot: int
+
+
+def _forked(client: Client | None) -> None:
+    if client is not None:
+        with contextlib.suppress(ReferenceError):
+            client.after_fork()
