@@ -1,1 +1,140 @@
-"""multiprocessing over many machines, with memory that really is shared."""
+"""multiprocessing over many machines, with memory that really is shared.
+
+`import dsmproc as multiprocessing`: without a cluster every name here is the standard library's;
+with one (`dsmproc run`, or `init`) processes run on all of its hosts. Importing this starts no
+thread and connects nowhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .cluster import current_host, hosts, init, shutdown, stats
+from .context import default_context as _context
+from .errors import (
+    AuthenticationError,
+    BufferTooShort,
+    ClusterError,
+    HostLostError,
+    ProcessError,
+    ProtocolError,
+    TimeoutError,
+    WorkerLostError,
+)
+from .process import Process
+
+Array = _context.Array
+Barrier = _context.Barrier
+BoundedSemaphore = _context.BoundedSemaphore
+Condition = _context.Condition
+Event = _context.Event
+JoinableQueue = _context.JoinableQueue
+Lock = _context.Lock
+Manager = _context.Manager
+Pipe = _context.Pipe
+Pool = _context.Pool
+Queue = _context.Queue
+RLock = _context.RLock
+RawArray = _context.RawArray
+RawValue = _context.RawValue
+Semaphore = _context.Semaphore
+SharedMemory = _context.SharedMemory
+SimpleQueue = _context.SimpleQueue
+Value = _context.Value
+active_children = _context.active_children
+allow_connection_pickling = _context.allow_connection_pickling
+cpu_count = _context.cpu_count
+current_process = _context.current_process
+freeze_support = _context.freeze_support
+get_all_start_methods = _context.get_all_start_methods
+get_context = _context.get_context
+get_logger = _context.get_logger
+get_start_method = _context.get_start_method
+log_to_stderr = _context.log_to_stderr
+parent_process = _context.parent_process
+reducer = _context.reducer
+set_executable = _context.set_executable
+set_forkserver_preload = _context.set_forkserver_preload
+set_start_method = _context.set_start_method
+
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "ClusterError",
+    "Condition",
+    "Event",
+    "HostLostError",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
+    "Pipe",
+    "Pool",
+    "Process",
+    "ProcessError",
+    "ProtocolError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SharedMemory",
+    "SimpleQueue",
+    "TimeoutError",
+    "Value",
+    "WorkerLostError",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_host",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "hosts",
+    "init",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+    "shutdown",
+    "stats",
+]
+
+# Modules of multiprocessing that programs name: ours where there is one, else the standard one.
+_MODULES = {"shared_memory": "dsmproc.sharedmem", "synchronize": "dsmproc.lock"}
+_SUBMODULES = frozenset(
+    {
+        "connection",
+        "dummy",
+        "heap",
+        "managers",
+        "pool",
+        "queues",
+        "reduction",
+        "shared_memory",
+        "sharedctypes",
+        "spawn",
+        "synchronize",
+        "util",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SUBMODULES:
+        raise AttributeError(f"module 'dsmproc' has no attribute {name!r}")
+    ours = _MODULES.get(name, f"dsmproc.{name}")
+    try:
+        return importlib.import_module(ours)
+    except ModuleNotFoundError as error:
+        if error.name != ours:
+            raise
+        return importlib.import_module(f"multiprocessing.{name}")

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from multiprocessing import ProcessError
+from multiprocessing import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
+
+__all__ = [
+    "AuthenticationError",
+    "BufferTooShort",
+    "ClusterError",
+    "HostLostError",
+    "ProcessError",
+    "ProtocolError",
+    "TimeoutError",
+    "WorkerLostError",
+]
 
 
 class ClusterError(ProcessError):
     """The cluster cannot do what was asked: it is not there, or it is ending."""
+
+
+class ProtocolError(ClusterError):
+    """The two ends of a connection cannot talk: other versions, or bytes that make no sense."""
 
 
 class HostLostError(ClusterError):
@@ -18,3 +33,22 @@ class HostLostError(ClusterError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.host)
+
+
+class WorkerLostError(ProcessError):
+    """A worker ended (by a signal, or with its host) before it did what somebody waits for."""
+
+    def __init__(
+        self,
+        message: str,
+        host: int | None = None,
+        pid: int | None = None,
+        exitcode: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.host = host
+        self.pid = pid
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.host, self.pid, self.exitcode)

@@ -1,0 +1,7 @@
+"""`python -m dsmproc` is the command `dsmproc`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

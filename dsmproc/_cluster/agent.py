@@ -1,0 +1,366 @@
+"""The agent: one process per host. It starts and reaps the workers of its host.
+
+    purpose      from                          what is said
+    spawn        a client, on any host         a request; its answers are started and exit
+    client       a client of this host         place, hosts, why: one answer to each question
+    session      the driver                    stays open while the driver lives
+    modules      a worker, on any host         source of modules beside the driver's script
+    engine-fast  an agent that joined later    its descriptor goes to the engine
+    engine-bulk  the same
+
+The clients of a host speak to their agent through a unix socket, everybody else over TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+import shutil
+import signal
+import socket
+from typing import Any
+
+from . import modules, procs, wire
+from .console import Output
+from .listener import Listener, Peer
+from .wire import format_address
+from .workers import Worker, WorkerTable, membership_frame
+
+log = logging.getLogger("dsmproc")
+
+END_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for workers that outlive their driver
+UNIX_SOCKET = "agent"
+
+
+@dataclasses.dataclass
+class Options:
+    key: bytes
+    master: tuple[str, int]
+    directory: str  # private to this agent, removed when it ends
+    bind: str = "127.0.0.1"
+    slots: int = 0
+    wish: int | None = None  # the host id to ask for
+    shared: str | None = None  # a local cluster's directory: removed if the master is lost
+
+
+class Agent:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.listener = Listener(options.key)
+        self.output = Output()
+        self.workers = WorkerTable(options.directory, self.output)
+        self.host = -1
+        self.address: tuple[str, int] = ("", 0)
+        self.socket_path = os.path.join(options.directory, UNIX_SOCKET)
+        self.lost: dict[int, str] = {}
+        self.roots: dict[str, list[str]] = {}  # session -> where its driver's modules are
+        self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
+        self._control: Peer | None = None
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count()
+        self._ending = asyncio.Event()
+        self._reason = ""
+        self.engine = self._open_engine()
+        for purpose, handler in (
+            ("spawn", self._spawn),
+            ("client", self._client),
+            ("session", self._session),
+            ("modules", self._modules),
+        ):
+            self.listener.on(purpose, handler)
+
+    def _open_engine(self) -> Any:
+        """ENGINE: the one place where this host's half of the memory is made.
+
+        An engine has `add_peer(fd, host, channel)` for the connections between hosts ("fast",
+        "bulk") and to the master ("master"), `add_client(fd, pid)` for a client's request socket,
+        `host_lost(host)`, `publish() -> stamp`, `observe(stamp)` and `close()`:
+
+            self.listener.on("engine-fast", self._engine_peer)
+            self.listener.on("engine-bulk", self._engine_peer)
+            self.listener.on("engine-client", self._engine_client)
+        """
+        return None
+
+    async def _engine_peer(self, peer: Peer) -> None:
+        host = await peer.recv()
+        await peer.send("ok")
+        self.engine.add_peer(peer.detach(), host, peer.purpose.removeprefix("engine-"))
+
+    async def _engine_client(self, peer: Peer) -> None:
+        self.engine.add_client(peer.detach(), peer.pid)
+
+    async def _connect_engine(self, host: int, address: tuple[str, int], channel: str) -> None:
+        wired = await self._connect(address, f"engine-{channel}")
+        await wired.send(self.host)
+        await wired.recv()
+        self.engine.add_peer(wired.detach(), host, channel)
+
+    async def publish(self) -> int | None:
+        """A message leaves this host: what its processes changed goes before it."""
+        return await self._blocking("publish")
+
+    async def observe(self, stamp: int | None) -> None:
+        if stamp is not None:
+            await self._blocking("observe", stamp)
+
+    async def _blocking(self, name: str, *arguments: Any) -> Any:
+        if self.engine is None:
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, getattr(self.engine, name), *arguments)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Join, serve, and leave when the master says so, is lost, or a signal comes."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, "a signal")
+        self.listener.listen_unix(self.socket_path)
+        self.address = self.listener.listen_tcp(self.options.bind, 0)
+        try:
+            await self._join()
+            await self._ending.wait()
+            return await self._leave()
+        finally:
+            await self.workers.end(0)
+            await self.listener.close()
+            shutil.rmtree(self.options.directory, ignore_errors=True)
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._ending.set()
+
+    async def _connect(self, address: tuple[str, int], purpose: str) -> Peer:
+        """A connection of our own to a listener of the cluster."""
+        loop = asyncio.get_running_loop()
+        connected = await loop.run_in_executor(
+            None, wire.connect_tcp, address, purpose, self.options.key
+        )
+        return Peer(connected.sock, purpose)
+
+    async def _join(self) -> None:
+        self._control = await self._connect(self.options.master, "control")
+        offer = {
+            "address": self.address,
+            "slots": self.options.slots,
+            "pid": os.getpid(),
+            "machine": procs.machine_id(),
+            "socket": self.socket_path,
+            "wish": self.options.wish,
+        }
+        await self._control.send(("join", offer))
+        _, self.host, others = await self._control.recv()
+        output = await self._connect(self.options.master, "output")
+        await output.send(self.host)
+        self.listener.spawn(self.output.send_to(output))
+        self.listener.spawn(self.output.acknowledgements(output))
+        self.listener.spawn(self._follow(self._control))
+        if self.engine is not None:
+            await self._connect_engine(-1, self.options.master, "master")
+            for other in others:
+                for channel in ("fast", "bulk"):
+                    await self._connect_engine(other["id"], other["address"], channel)
+        await self._control.send(("ready",))
+        log.info("host %d listens at %s", self.host, format_address(self.address))
+
+    async def _leave(self) -> int:
+        if self._reason == "lost":
+            log.warning("host %d: the master is gone, ending", self.host)
+            await self.workers.end(0)
+            if self.options.shared:
+                shutil.rmtree(self.options.shared, ignore_errors=True)
+            return 1
+        await self.workers.end(END_GRACE)
+        await self.output.written()
+        assert self._control is not None
+        with contextlib.suppress(OSError):
+            await self._control.send(("bye",))
+        return 0
+
+    # -- the master -----------------------------------------------------------------------------
+
+    async def _follow(self, control: Peer) -> None:
+        """Do what the master says until it closes."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                message = await control.recv()
+                getattr(self, f"_on_{message[0].replace('-', '_')}")(*message[1:])
+        if not self._ending.is_set():
+            self._end("lost")
+
+    def _on_reply(self, number: int, good: bool, value: Any) -> None:
+        future = self._calls.pop(number)
+        if future.done():
+            return
+        if good:
+            future.set_result(value)
+        else:
+            future.set_exception(value)
+
+    def _on_host_joined(self, host: dict[str, Any]) -> None:
+        log.debug("host %d is in the cluster", host["id"])
+
+    def _on_host_left(self, host: int) -> None:
+        self.lost[host] = f"host {host} left the cluster"
+
+    def _on_host_lost(self, host: int, reason: str) -> None:
+        self.lost[host] = reason
+        if self.engine is not None:
+            self.engine.host_lost(host)
+
+    def _on_end_session(self, session: str) -> None:
+        self._ended.add(session)
+        self.workers.signal(signal.SIGKILL, session)
+
+    def _on_interrupt(self, session: str) -> None:
+        self.workers.signal(signal.SIGINT, session)
+
+    def _on_shutdown(self) -> None:
+        self._end("shutdown")
+
+    async def call(self, name: str, *arguments: Any) -> Any:
+        """Ask the master."""
+        assert self._control is not None
+        number = next(self._numbers)
+        future = self._calls[number] = asyncio.get_running_loop().create_future()
+        await self._control.send(("call", number, name, arguments))
+        return await future
+
+    def _notice(self, *message: Any) -> None:
+        assert self._control is not None
+        self._control.post(message)
+
+    # -- clients of this host ---------------------------------------------------------------------
+
+    async def _client(self, peer: Peer) -> None:
+        while True:
+            question, *arguments = await peer.recv()
+            try:
+                if question == "place":
+                    answer = await self.call("place", *arguments)
+                elif question == "hosts":
+                    answer = await self.call("hosts")
+                elif question == "why":
+                    answer = await self._why(arguments[0])
+                else:
+                    raise LookupError(f"an agent does not answer {question!r}")
+            except LookupError as error:
+                await peer.send((False, str(error)))
+            else:
+                await peer.send((True, answer))
+
+    async def _why(self, host: int) -> str:
+        """Why a host was lost. The client may know of it before the master does."""
+        for _ in range(20):
+            if host in self.lost:
+                return self.lost[host]
+            await asyncio.sleep(0.05)
+        return f"the connection to the agent of host {host} was lost"
+
+    async def _session(self, peer: Peer) -> None:
+        """A driver: everything it started anywhere ends when it does, however it ends."""
+        session, roots = await peer.recv()
+        self.roots[session] = roots
+        self._notice("session-began", session)
+        await peer.send("ok")
+        try:
+            await self._driver_ends(peer)
+        finally:
+            del self.roots[session]
+            self._notice("session-ended", session)
+
+    async def _driver_ends(self, peer: Peer) -> None:
+        """End of file, or the death of the process (its forked children may hold the socket)."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        try:
+            pidfd = os.pidfd_open(peer.pid)
+        except OSError:  # another pid namespace, or gone already
+            pidfd = -1
+        closing = asyncio.ensure_future(peer.recv_bytes())
+        if pidfd >= 0:
+            loop.add_reader(pidfd, lambda: None if ended.done() else ended.set_result(None))
+        try:
+            await asyncio.wait([closing, ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if pidfd >= 0:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+
+    async def _modules(self, peer: Peer) -> None:
+        while True:
+            session, name = await peer.recv()
+            found = modules.find(name, self.roots.get(session, []))
+            await peer.send(found)
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def _spawn(self, peer: Peer) -> None:
+        request = await peer.recv()
+        payload = await peer.recv_bytes()
+        await self.observe(request["stamp"])
+        try:
+            worker = await self._start(request, payload)
+        except OSError as error:
+            await peer.send(("failed", f"host {self.host} cannot start a process: {error}"))
+            return
+        if request["session"] in self._ended:  # its driver died while this was on the way
+            worker.signal(signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            await peer.send(("started", worker.pid))
+        commands = self.listener.spawn(self._commands(peer, worker))
+        code = await worker.exited
+        await self.output.written()
+        stamp = await self.publish()
+        self._notice("gone", worker.pid)
+        worker.parent_gone()
+        with contextlib.suppress(OSError):  # nobody may be there to hear it
+            await peer.send(("exit", code, stamp))
+        commands.cancel()
+
+    async def _start(self, request: dict[str, Any], payload: bytearray) -> Worker:
+        """A worker whose pid no other live process of the cluster has."""
+        while True:
+            worker, control = self.workers.start(request)
+            if await self.call("claim", worker.pid):
+                break
+            control.close()
+            worker.signal(signal.SIGKILL)
+        self.listener.spawn(self._feed(worker, control, request, payload))
+        return worker
+
+    async def _feed(
+        self, worker: Worker, control: socket.socket, request: dict[str, Any], payload: bytearray
+    ) -> None:
+        membership = {
+            "master": self.options.master,
+            "key": self.options.key,
+            "host": self.host,
+            "socket": self.socket_path,
+            "address": self.address,
+            "session": request["session"],
+            "home": request["home"],
+            "cwd": request["cwd"],
+            "spare_cwd": os.path.join(self.options.directory, f"cwd-{worker.pid}"),
+            "umask": request["umask"],
+            "stamp": request["stamp"],
+        }
+        await worker.feed(control, membership_frame(membership), payload)
+
+    async def _commands(self, peer: Peer, worker: Worker) -> None:
+        """What the parent says through its process handle; silence at last: it is gone."""
+        try:
+            while True:
+                command, argument = await peer.recv()
+                if command == "signal":
+                    worker.signal(argument)
+        except (EOFError, OSError):
+            worker.parent_gone()

@@ -1,0 +1,63 @@
+"""What this machine offers. Every probe tries the thing itself on a throw-away object."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+UFFD_USER_MODE_ONLY = 1
+SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282}
+
+
+def findings() -> list[tuple[str, str]]:
+    """(name, what was found) in the order of their importance."""
+    return [
+        ("dsmproc", _version()),
+        ("Python", f"{platform.python_version()} ({sys.executable})"),
+        ("kernel", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("cores", str(len(os.sched_getaffinity(0)))),
+        ("userfaultfd, full", _try_userfaultfd(0)),
+        ("userfaultfd, user mode", _try_userfaultfd(UFFD_USER_MODE_ONLY)),
+        ("/dev/userfaultfd", _try_open("/dev/userfaultfd")),
+        ("pidfd", _try_pidfd()),
+    ]
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("dsmproc")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _try_userfaultfd(flags: int) -> str:
+    import ctypes
+
+    number = SYS_USERFAULTFD.get(platform.machine())
+    if number is None:
+        return "unknown on this machine"
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, flags | os.O_CLOEXEC)
+    if fd < 0:
+        return f"refused ({os.strerror(ctypes.get_errno())})"
+    os.close(fd)
+    return "works"
+
+
+def _try_open(path: str) -> str:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"refused ({error.strerror})"
+    return "works"
+
+
+def _try_pidfd() -> str:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return f"refused ({error.strerror}): dsmproc needs Linux 5.3 or newer"
+    return "works"

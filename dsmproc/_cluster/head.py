@@ -1,0 +1,100 @@
+"""The bodies of `dsmproc head` and `dsmproc agent`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+
+from . import wire
+from .agent import Agent, Options
+from .environ import command_environment
+from .local import private_directory
+from .master import Master
+
+
+def key_file(create: bool) -> str:
+    """DSMPROC_AUTHKEY_FILE, or the user's own file; the head makes that one if there is none."""
+    from .. import cluster
+
+    path = os.environ.get("DSMPROC_AUTHKEY_FILE")
+    if path is None:
+        path = cluster.default_key_file()
+        if create and not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                wire.write_key(path)
+    return path
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """`dsmproc head`"""
+    key = wire.read_key(key_file(create=True))
+    if arguments.listen_fd is not None:
+        listening = socket.socket(fileno=arguments.listen_fd)
+    else:
+        host, port = wire.parse_address(arguments.bind)
+        listening = socket.create_server((host, port), backlog=512)
+    agent = None
+    if not arguments.no_agent:
+        address = wire.format_address(listening.getsockname()[:2])
+        print(f"dsmproc head at {address}", flush=True)
+        agent = _start_agent(address, arguments.slots)
+    try:
+        return asyncio.run(_serve(key, listening, arguments.lifeline))
+    finally:
+        if agent is not None:
+            _end_agent(agent)
+
+
+async def _serve(key: bytes, listening: socket.socket, lifeline: int | None) -> int:
+    return await Master(key).run(listening, lifeline)
+
+
+def _start_agent(address: str, slots: int | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dsmproc", "agent", "--join", address, "--host", "0"]
+    command += ["--bind", wire.parse_address(address)[0]]
+    if slots is not None:
+        command += ["--slots", str(slots)]
+    settings = {"DSMPROC_AUTHKEY_FILE": key_file(create=False)}
+    return subprocess.Popen(
+        command, env=command_environment(settings), cwd="/", start_new_session=True
+    )
+
+
+def _end_agent(agent: subprocess.Popen[bytes]) -> None:
+    try:
+        agent.wait(5)  # it was told by the master
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
+
+
+def agent_main(arguments: argparse.Namespace) -> int:
+    """`dsmproc agent`"""
+    with contextlib.suppress(OSError):
+        os.setsid()  # so that what workers leave behind can be told from the rest
+    shared = os.environ.get("DSMPROC_DIR")
+    if shared is not None:
+        directory = os.path.join(shared, f"host-{arguments.host}-{os.getpid()}")
+        os.mkdir(directory, 0o700)
+    else:
+        directory = private_directory()
+    options = Options(
+        key=wire.read_key(key_file(create=False)),
+        master=wire.parse_address(arguments.join),
+        directory=directory,
+        bind=arguments.bind,
+        slots=arguments.slots or len(os.sched_getaffinity(0)),
+        wish=arguments.host,
+        shared=shared,
+    )
+    return asyncio.run(_run_agent(options))
+
+
+async def _run_agent(options: Options) -> int:
+    return await Agent(options).run()

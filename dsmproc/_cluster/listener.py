@@ -1,0 +1,221 @@
+"""The listening side of master and agents: accept, authenticate, hand to the purpose's handler.
+
+One asyncio loop per process; each connection is a task, so a slow or silent peer stands in nobody's
+way. Another module adds a purpose of its own with `listener.on("channel", handler)`:
+
+    async def handler(peer: Peer) -> None      # the connection is closed when it returns,
+                                               # unless it took the socket with peer.detach()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from . import wire
+
+log = logging.getLogger("dsmproc")
+
+PENDING_LIMIT = 256  # connections in their handshake at one time
+
+
+class Peer:
+    """A connection of the loop. Any task may send; one receives."""
+
+    def __init__(self, sock: socket.socket, purpose: str = "", pid: int = 0) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.purpose = purpose
+        self.pid = pid  # of a peer on this host (unix socket), else 0
+        self._loop = asyncio.get_running_loop()
+        self._sending = asyncio.Lock()
+        self._posting: set[asyncio.Task[None]] = set()
+
+    @property
+    def local(self) -> bool:
+        return self.sock.family == socket.AF_UNIX
+
+    async def recv_bytes(self, limit: int = wire.FRAME_LIMIT) -> bytearray:
+        """One frame; EOFError when the peer has closed."""
+        header = await self._exactly(wire.HEADER_BYTES)
+        return await self._exactly(wire.frame_length(header, limit))
+
+    async def _exactly(self, count: int) -> bytearray:
+        data = bytearray(count)
+        view = memoryview(data)
+        got = 0
+        while got < count:
+            n = await self._loop.sock_recv_into(self.sock, view[got:])
+            if n == 0:
+                raise EOFError("the connection was closed")
+            got += n
+        return data
+
+    async def recv(self) -> Any:
+        return pickle.loads(await self.recv_bytes())
+
+    async def send_bytes(self, data: bytes | bytearray) -> None:
+        async with self._sending:
+            if len(data) <= 1 << 16:
+                await self._loop.sock_sendall(self.sock, wire.frame_header(len(data)) + data)
+            else:
+                await self._loop.sock_sendall(self.sock, wire.frame_header(len(data)))
+                await self._loop.sock_sendall(self.sock, data)
+
+    async def send(self, message: Any) -> None:
+        await self.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def post(self, message: Any) -> None:
+        """Send soon, in the order of the calls, without waiting; a peer that is gone is ignored."""
+        task = self._loop.create_task(self._post(message))
+        self._posting.add(task)
+        task.add_done_callback(self._posting.discard)
+
+    async def _post(self, message: Any) -> None:
+        with contextlib.suppress(OSError):
+            await self.send(message)
+
+    async def flush(self) -> None:
+        """Wait until everything posted so far is with the kernel."""
+        await asyncio.gather(*self._posting)
+
+    def detach(self) -> int:
+        """Give the descriptor away (blocking again); nothing beyond the last frame was read."""
+        self.sock.setblocking(True)
+        return self.sock.detach()
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            # A task may be waiting on it: it must not sleep on a number that is used again.
+            self._loop.remove_reader(self.sock)
+            self._loop.remove_writer(self.sock)
+            self.sock.close()
+
+
+Handler = Callable[[Peer], Awaitable[None]]
+
+
+class Listener:
+    """Listening sockets of one process, and the purposes that it serves."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._handlers: dict[str, Handler] = {}
+        self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: set[Peer] = set()
+        self._pending = asyncio.Semaphore(PENDING_LIMIT)
+
+    def on(self, purpose: str, handler: Handler) -> None:
+        assert purpose not in self._handlers, f"two handlers for {purpose!r}"
+        self._handlers[purpose] = handler
+
+    def listen_tcp(self, host: str, port: int) -> tuple[str, int]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return self.adopt(socket.create_server((host, port), family=family, backlog=512))
+
+    def listen_unix(self, path: str) -> None:
+        sock = socket.socket(socket.AF_UNIX)
+        old = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(old)
+        sock.listen(512)
+        self.adopt(sock)
+
+    def adopt(self, sock: socket.socket) -> Any:
+        """Serve a socket that listens already; its address."""
+        sock.setblocking(False)
+        self._sockets.append(sock)
+        self.spawn(self._accept(sock))
+        return sock.getsockname()[:2] if sock.family != socket.AF_UNIX else sock.getsockname()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that lives until it ends or the listener closes; its errors are logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a control task failed", exc_info=task.exception())
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._pending.acquire()
+            try:
+                sock, _ = await loop.sock_accept(listening)
+            except OSError as error:  # e.g. out of descriptors: others may be freed
+                self._pending.release()
+                log.warning("accept: %s", error)
+                await asyncio.sleep(0.1)
+                continue
+            self.spawn(self._serve(sock))
+
+    async def _serve(self, sock: socket.socket) -> None:
+        peer = Peer(sock)
+        self._peers.add(peer)
+        try:
+            try:
+                await asyncio.wait_for(self._authenticate(peer), wire.HANDSHAKE_SECONDS)
+            finally:
+                self._pending.release()
+            await self._handlers[peer.purpose](peer)
+        except (EOFError, OSError, asyncio.TimeoutError) as error:
+            log.debug("%s connection ended: %s", peer.purpose or "new", error)
+        except Refused as error:
+            log.warning("refused a connection: %s", error)
+        finally:
+            self._peers.discard(peer)
+            peer.close()
+
+    async def _authenticate(self, peer: Peer) -> None:
+        try:
+            if peer.local:
+                peer.pid, uid = wire.peer_uid(peer.sock)
+                if uid != os.geteuid():
+                    raise wire.AuthenticationError(f"user {uid} may not speak to this agent")
+                steps = wire.server_side(None, self._handlers)
+            else:
+                wire.tune(peer.sock)
+                steps = wire.server_side(self._key, self._handlers)
+            await self._introduce(peer, steps)
+        except (wire.AuthenticationError, wire.ProtocolError) as error:
+            await peer.send_bytes(wire.refuse(error))
+            raise Refused(str(error)) from None
+
+    async def _introduce(self, peer: Peer, steps: wire.ServerSteps) -> None:
+        next(steps)
+        try:
+            while True:
+                frame = await peer.recv_bytes(wire.HANDSHAKE_LIMIT)
+                await peer.send_bytes(steps.send(bytes(frame)))
+        except StopIteration as done:
+            peer.purpose, last = done.value
+            await peer.send_bytes(last)
+
+    async def close(self) -> None:
+        """Stop listening and end every task but the caller's."""
+        for sock in self._sockets:
+            sock.close()
+        mine = asyncio.current_task()
+        rest = [task for task in self._tasks if task is not mine]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for peer in list(self._peers):
+            peer.close()
+
+
+class Refused(Exception):
+    """A peer that was turned away; it has been told why."""

@@ -1,0 +1,321 @@
+"""The master: who is in the cluster, where the next process goes, and whose output goes where.
+
+    purpose    from         what is said
+    control    agent        join, ready, calls (place, claim), notices (gone, attached, detached)
+    output     agent        its workers' output, acknowledged when a console has written it
+    console    supervisor   the output, hosts that come and go; from it: interrupt, shutdown
+    query      anybody      one question, one answer (membership, status)
+
+An agent whose control connection closes without `bye` is lost, and everybody is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from .listener import Listener, Peer
+from .wire import format_address
+
+log = logging.getLogger("dsmproc")
+
+PENDING_SECONDS = 10.0  # a placement that was not used by then counts no more
+GOODBYE_SECONDS = 5.0
+
+
+@dataclasses.dataclass
+class Host:
+    """An agent as the master knows it."""
+
+    id: int
+    address: tuple[str, int]
+    slots: int
+    pid: int
+    machine: str
+    socket: str
+    control: Peer
+    output: Peer | None = None
+    ready: bool = False
+    leaving: bool = False
+    sent: int = 0  # the last output of it that went to a console
+    started: int = 0
+    pids: set[int] = dataclasses.field(default_factory=set)
+    pending: list[float] = dataclasses.field(default_factory=list)
+
+    def load(self) -> float:
+        """Processes per slot, placements on their way included."""
+        now = time.monotonic()
+        self.pending = [until for until in self.pending if until > now]
+        return (len(self.pids) + len(self.pending)) / self.slots
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "address": self.address,
+            "slots": self.slots,
+            "pid": self.pid,
+            "machine": self.machine,
+            "socket": self.socket,
+            "processes": len(self.pids),
+            "ready": self.ready,
+        }
+
+
+class Master:
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.listener = Listener(key)
+        self.hosts: dict[int, Host] = {}
+        self.consoles: list[tuple[Peer, str]] = []  # and the sessions of each, by prefix
+        self.sessions: dict[str, int] = {}  # session -> host of its driver
+        self.ending = asyncio.Event()
+        self._next_host = 0
+        self.address: tuple[str, int] = ("", 0)
+        self.engine = self._open_engine()
+        for purpose, handler in (
+            ("control", self._control),
+            ("output", self._output),
+            ("console", self._console),
+            ("query", self._query),
+        ):
+            self.listener.on(purpose, handler)
+
+    def _open_engine(self) -> Any:
+        """ENGINE: the one place where the master's half of the memory is made.
+
+        An engine has `add_peer(fd, host, channel)` and `host_lost(host)`. Agents connect with the
+        purpose `engine-master`, say their host id, and the descriptor is the engine's:
+
+            self.listener.on("engine-master", self._engine_peer)
+        """
+        return None
+
+    async def _engine_peer(self, peer: Peer) -> None:
+        host = await peer.recv()
+        await peer.send("ok")
+        self.engine.add_peer(peer.detach(), host, "master")
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self, listening: socket.socket, lifeline: int | None) -> int:
+        """Serve until a console, a signal or the end of the lifeline says stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.ending.set)
+        if lifeline is not None:
+            loop.add_reader(lifeline, self._lifeline_ended, lifeline)
+        self.address = self.listener.adopt(listening)
+        log.info("the master listens at %s", format_address(self.address))
+        await self.ending.wait()
+        await self._goodbye()
+        return 0
+
+    def _lifeline_ended(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+        log.info("the supervisor is gone: the cluster ends")
+        self.ending.set()
+
+    async def _goodbye(self) -> None:
+        for host in self.hosts.values():
+            host.control.post(("shutdown",))
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        while self.hosts and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        for console, _ in self.consoles:
+            console.post(("done",))
+            await console.flush()
+        await self.listener.close()
+
+    def _broadcast(self, message: Any) -> None:
+        for host in self.hosts.values():
+            host.control.post(message)
+        for console, _ in self.consoles:
+            console.post(message)
+
+    # -- agents -------------------------------------------------------------------------------
+
+    async def _control(self, peer: Peer) -> None:
+        _, offer = await peer.recv()
+        host = self._admit(peer, offer)
+        others = [other.public() for other in self.hosts.values() if other is not host]
+        await peer.send(("welcome", host.id, others))
+        reason = "the connection to its agent closed without a goodbye"
+        try:
+            while True:
+                message = await peer.recv()
+                if message[0] == "bye":
+                    host.leaving = True
+                    break
+                getattr(self, f"_on_{message[0].replace('-', '_')}")(host, *message[1:])
+        except EOFError:
+            pass
+        except OSError as error:
+            reason = f"the connection to its agent failed ({error.strerror})"
+        finally:
+            self._remove(host, reason)
+
+    def _admit(self, peer: Peer, offer: dict[str, Any]) -> Host:
+        wish = offer.pop("wish", None)
+        number = wish if wish is not None and wish >= self._next_host else self._next_host
+        while number in self.hosts:
+            number += 1
+        if wish is None:
+            self._next_host = number + 1
+        host = Host(id=number, control=peer, **offer)
+        self.hosts[number] = host
+        log.info("host %d joined: %s", number, format_address(host.address))
+        return host
+
+    def _remove(self, host: Host, reason: str) -> None:
+        del self.hosts[host.id]
+        self._next_host = max(self._next_host, host.id + 1)  # ids are not used twice
+        if host.leaving:
+            self._broadcast(("host-left", host.id))
+            return
+        text = f"host {host.id} ({format_address(host.address)}, agent pid {host.pid}) was lost: "
+        log.warning("%s", text + reason)
+        if self.engine is not None:
+            self.engine.host_lost(host.id)
+        self._broadcast(("host-lost", host.id, text + reason))
+        for session, home in list(self.sessions.items()):
+            if home == host.id:
+                self._on_session_ended(host, session)
+
+    def _on_ready(self, host: Host) -> None:
+        host.ready = True
+        self._broadcast(("host-joined", host.public()))
+
+    def _on_call(self, host: Host, number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            answer = (True, getattr(self, f"_call_{name}")(host, *arguments))
+        except Exception as error:
+            answer = (False, error)
+        host.control.post(("reply", number, *answer))
+
+    def _call_place(self, caller: Host, policy: str, wanted: int | None) -> dict[str, Any]:
+        """The host for the next process of a client on the host `caller`."""
+        ready = [host for host in self.hosts.values() if host.ready]
+        if wanted is not None:
+            ready = [host for host in ready if host.id == wanted]
+        elif policy == "local":
+            ready = [caller]
+        elif policy == "remote":
+            ready = [host for host in ready if host is not caller] or [caller]
+        if not ready:
+            raise LookupError(f"host {wanted} is not in the cluster")
+        if policy == "spread":
+            chosen = min(ready, key=lambda host: (host.started, host.id))
+        else:
+            chosen = min(ready, key=lambda host: (host.load(), host.id))
+        chosen.pending.append(time.monotonic() + PENDING_SECONDS)
+        chosen.started += 1
+        return chosen.public()
+
+    def _call_claim(self, host: Host, pid: int) -> bool:
+        """A new process at `host`: False if another live process of the cluster has its pid."""
+        if any(pid in other.pids for other in self.hosts.values()):
+            return False
+        if host.pending:
+            host.pending.pop(0)
+        host.pids.add(pid)
+        return True
+
+    def _call_hosts(self, _: Host) -> list[dict[str, Any]]:
+        return self._public_hosts()
+
+    def _public_hosts(self) -> list[dict[str, Any]]:
+        return [self.hosts[number].public() for number in sorted(self.hosts)]
+
+    def _on_gone(self, host: Host, pid: int) -> None:
+        host.pids.discard(pid)
+
+    # -- sessions: a driver, and what it started anywhere ---------------------------------------
+
+    def _on_session_began(self, host: Host, session: str) -> None:
+        self.sessions[session] = host.id
+
+    def _on_session_ended(self, _: Host, session: str) -> None:
+        self.sessions.pop(session, None)
+        for host in self.hosts.values():
+            host.control.post(("end-session", session))
+
+    # -- output -------------------------------------------------------------------------------
+
+    async def _output(self, peer: Peer) -> None:
+        host = self.hosts[await peer.recv()]
+        host.output = peer
+        while True:
+            number, session, stream, data = await peer.recv()
+            host.sent = number
+            for console, wanted in self.consoles:
+                if session.startswith(wanted):
+                    # Waiting here is the back pressure: nothing more is read from this agent.
+                    await console.send(("output", host.id, number, stream, data))
+                    break
+            else:
+                _write_all(stream, data)
+                peer.post(number)
+
+    async def _console(self, peer: Peer) -> None:
+        entry = (peer, await peer.recv())
+        self.consoles.append(entry)
+        try:
+            for host in self.hosts.values():
+                if host.ready:
+                    await peer.send(("host-joined", host.public()))
+            while True:
+                message = await peer.recv()
+                if message[0] == "ack":
+                    writer = self.hosts.get(message[1])
+                    if writer is not None and writer.output is not None:
+                        writer.output.post(message[2])
+                elif message[0] == "interrupt":
+                    for host in self.hosts.values():
+                        host.control.post(("interrupt", entry[1]))
+                elif message[0] == "shutdown":
+                    self.ending.set()
+        finally:
+            self.consoles.remove(entry)
+            for host in self.hosts.values():
+                if host.output is not None:  # nobody else will
+                    host.output.post(host.sent)
+
+    # -- questions ----------------------------------------------------------------------------
+
+    async def _query(self, peer: Peer) -> None:
+        while True:
+            question, argument = await peer.recv()
+            if question == "membership":
+                await peer.send(self._membership(argument))
+            elif question == "status":
+                await peer.send(self._status())
+            else:
+                await peer.send(None)
+
+    def _membership(self, machine: str) -> dict[str, Any] | None:
+        """The agent that a client on `machine` belongs to: the first of its machine."""
+        for host in self._public_hosts():
+            if host["machine"] == machine and host["ready"]:
+                return host
+        return None
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "address": format_address(self.address),
+            "pid": os.getpid(),
+            "hosts": self._public_hosts(),
+            "sessions": len(self.sessions),
+        }
+
+
+def _write_all(stream: int, data: bytes) -> None:
+    out = sys.stdout if stream == 1 else sys.stderr
+    out.buffer.write(data)
+    out.flush()

@@ -1,0 +1,307 @@
+"""Connections between the cluster's processes: frames, and who may speak.
+
+A frame is a 64-bit little-endian length and that many bytes. A TCP connection begins with a mutual
+challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
+
+    client -> server   H: magic, protocol, Python, purpose, nonce
+    server -> client   H: magic, protocol, Python, "",      nonce
+    client -> server   P: HMAC-SHA256(key, "client" + both hellos)
+    server -> client   P: HMAC-SHA256(key, "server" + both hellos)
+
+Either side may answer E and a sentence instead. Not a byte is unpickled before both proofs were
+checked. A unix socket lies in a directory that only its user can enter and the peer's uid is asked
+of the kernel, so it has the two hellos and no proofs.
+
+The state machines are generators (`client_side`, `server_side`): they yield a frame to send and
+are sent the frame that came, so the blocking driver here and the asynchronous one in listener.py
+share them. What follows the handshake is pickled objects, one per frame.
+
+This module must stay light: every client imports it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import pickle
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Container, Generator
+from typing import Any
+
+from ..errors import AuthenticationError, ProtocolError
+
+MAGIC = b"DSMP"
+PROTOCOL = 1
+HANDSHAKE_LIMIT = 1024
+HANDSHAKE_SECONDS = 10.0
+FRAME_LIMIT = 1 << 40
+NONCE_BYTES = 32
+
+_LENGTH = struct.Struct("<Q")
+_HELLO = struct.Struct("<4sHBBB32s")
+
+ClientSteps = Generator[bytes, bytes, str]
+ServerSteps = Generator[bytes, bytes, tuple[str, bytes]]
+
+
+# -- the handshake, without I/O ---------------------------------------------------------------
+
+
+def hello(purpose: str) -> bytes:
+    name = purpose.encode("ascii")
+    version = sys.version_info
+    nonce = os.urandom(NONCE_BYTES)
+    head = _HELLO.pack(MAGIC, PROTOCOL, version.major, version.minor, len(name), nonce)
+    return b"H" + head + name
+
+
+def read_hello(frame: bytes, peer: str) -> str:
+    """The purpose in a hello; one clear sentence if we cannot talk. `peer` says whose it is."""
+    if frame[:1] == b"E":
+        raise refusal(frame)
+    if frame[:1] != b"H" or len(frame) < 1 + _HELLO.size:
+        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
+    magic, protocol, major, minor, length, _ = _HELLO.unpack_from(frame, 1)
+    name = frame[1 + _HELLO.size :]
+    if magic != MAGIC or len(name) != length or not name.isascii():
+        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
+    if protocol != PROTOCOL:
+        raise ProtocolError(
+            f"the {peer} side speaks protocol {protocol}, the other side protocol {PROTOCOL}"
+        )
+    mine = sys.version_info
+    if (major, minor) != (mine.major, mine.minor):
+        raise ProtocolError(
+            f"the {peer} side runs Python {major}.{minor}, the other side Python "
+            f"{mine.major}.{mine.minor}: a cluster needs one minor version on all its hosts"
+        )
+    return name.decode("ascii")
+
+
+def refusal(frame: bytes) -> Exception:
+    """The error that the peer's E frame stands for."""
+    text = frame[2:].decode("utf-8", "replace")
+    if frame[1:2] == b"A":
+        return AuthenticationError(text)
+    return ProtocolError(text)
+
+
+def refuse(error: Exception) -> bytes:
+    """The frame that tells the peer why it is turned away."""
+    kind = b"A" if isinstance(error, AuthenticationError) else b"P"
+    return b"E" + kind + str(error).encode("utf-8")[: HANDSHAKE_LIMIT - 2]
+
+
+def _proof(key: bytes, role: bytes, first: bytes, second: bytes) -> bytes:
+    return b"P" + hmac.digest(key, b"dsmproc " + role + first + second, "sha256")
+
+
+def _check_proof(frame: bytes, expected: bytes) -> None:
+    if frame[:1] == b"E":
+        raise refusal(frame)
+    if not hmac.compare_digest(frame, expected):
+        raise AuthenticationError("the two sides do not have the same cluster key")
+
+
+def client_side(purpose: str, key: bytes | None) -> ClientSteps:
+    """Yields frames to send, is sent the answer to each."""
+    mine = hello(purpose)
+    theirs = yield mine
+    read_hello(theirs, "listening")
+    if key is not None:
+        answer = yield _proof(key, b"client", mine, theirs)
+        _check_proof(answer, _proof(key, b"server", mine, theirs))
+    return purpose
+
+
+def server_side(key: bytes | None, purposes: Container[str]) -> ServerSteps:
+    """Yields b"" first (it only listens); its value is the purpose and the last frame to send."""
+    theirs = yield b""
+    purpose = read_hello(theirs, "connecting")
+    last = mine = hello("")
+    if key is not None:
+        answer = yield mine
+        _check_proof(answer, _proof(key, b"client", theirs, mine))
+        last = _proof(key, b"server", theirs, mine)
+    if purpose not in purposes:
+        raise ProtocolError(f"the listening side serves no connections for {purpose!r}")
+    return purpose, last
+
+
+# -- blocking connections ---------------------------------------------------------------------
+
+
+class Wire:
+    """A blocking connection after its handshake. Several threads may send; one receives."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._sending = threading.Lock()
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def send(self, message: Any) -> None:
+        self.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def send_bytes(self, *parts: bytes | memoryview) -> None:
+        """One frame made of the parts."""
+        with self._sending:
+            send_frame(self.sock, *parts)
+
+    def recv(self) -> Any:
+        return pickle.loads(self.recv_bytes())
+
+    def recv_bytes(self) -> bytearray:
+        return recv_frame(self.sock, FRAME_LIMIT)
+
+    def request(self, message: Any) -> Any:
+        """Send, and wait for the answer: for connections that do one thing at a time."""
+        self.send(message)
+        return self.recv()
+
+    def detach(self) -> int:
+        """Give the descriptor away: nothing of what follows the last frame was read."""
+        return self.sock.detach()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def send_frame(sock: socket.socket, *parts: bytes | memoryview) -> None:
+    views = [memoryview(part).cast("B") for part in parts]
+    header = _LENGTH.pack(sum(len(view) for view in views))
+    if sum(len(view) for view in views) <= 1 << 16:
+        sock.sendall(b"".join([header, *views]))
+        return
+    sock.sendall(header)
+    for view in views:
+        sock.sendall(view)
+
+
+def recv_frame(sock: socket.socket, limit: int) -> bytearray:
+    """One frame; EOFError if the peer closed, ProtocolError if it is longer than the limit."""
+    length = frame_length(_recv_exactly(sock, _LENGTH.size), limit)
+    return _recv_exactly(sock, length)
+
+
+def frame_length(header: bytes | bytearray, limit: int) -> int:
+    length = _LENGTH.unpack(header)[0]
+    if length > limit:
+        raise ProtocolError(f"a frame of {length} bytes came where {limit} are the limit")
+    return int(length)
+
+
+def frame_header(length: int) -> bytes:
+    return _LENGTH.pack(length)
+
+
+HEADER_BYTES = _LENGTH.size
+
+
+def _recv_exactly(sock: socket.socket, count: int) -> bytearray:
+    data = bytearray(count)
+    view = memoryview(data)
+    got = 0
+    while got < count:
+        n = sock.recv_into(view[got:])
+        if n == 0:
+            raise EOFError("the connection was closed")
+        got += n
+    return data
+
+
+def connect_tcp(address: tuple[str, int], purpose: str, key: bytes) -> Wire:
+    """An authenticated connection to the listener at `address`, for `purpose`."""
+    sock = socket.create_connection(address, HANDSHAKE_SECONDS)
+    tune(sock)
+    return _introduce(sock, client_side(purpose, key))
+
+
+def connect_unix(path: str, purpose: str) -> Wire:
+    """A connection to the agent of this host."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(HANDSHAKE_SECONDS)
+    try:
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return _introduce(sock, client_side(purpose, None))
+
+
+def _introduce(sock: socket.socket, steps: ClientSteps) -> Wire:
+    try:
+        frame = next(steps)
+        while True:
+            send_frame(sock, frame)
+            frame = steps.send(bytes(recv_frame(sock, HANDSHAKE_LIMIT)))
+    except StopIteration:
+        sock.settimeout(None)
+        return Wire(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def tune(sock: socket.socket) -> None:
+    """Small messages at once, and a peer whose machine is gone is noticed within seconds."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
+
+
+def peer_uid(sock: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of the process at the other end of a unix socket, as the kernel knows them."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = struct.unpack("3i", raw)
+    return pid, uid
+
+
+# -- addresses and keys -----------------------------------------------------------------------
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """'tcp://host:port' or 'host:port'."""
+    host, colon, port = text.removeprefix("tcp://").rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError(f"an address looks like tcp://HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def format_address(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def read_key(path: str) -> bytes:
+    """The cluster's key from a file that only its owner can read."""
+    with open(path, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & 0o077:
+            raise AuthenticationError(f"the key file {path} can be read by others: chmod 600 it")
+        key = file.read().strip()
+    if len(key) < 32:
+        raise AuthenticationError(f"the key file {path} holds no key")
+    return key
+
+
+def write_key(path: str) -> bytes:
+    """A new key in a new file, for its owner alone."""
+    key = os.urandom(32).hex().encode("ascii")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(key + b"\n")
+    return key

@@ -1,0 +1,127 @@
+"""The one place that touches private names of the standard library's multiprocessing.
+
+A cluster process is an ordinary one for everything in the standard library: the same current
+process, the same set of children, the same exit function. What that takes is here, and
+tests/unit/test_std.py runs it on every supported version of Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from multiprocessing import context, process, spawn, util
+from multiprocessing.context import BaseContext, set_spawning_popen
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+__all__ = [
+    "BaseContext",
+    "BaseProcess",
+    "bootstrap",
+    "children",
+    "default_context",
+    "extra_reducers",
+    "flush_std_streams",
+    "forget_child",
+    "in_actual_context",
+    "inheriting",
+    "interpreter_flags",
+    "prepare",
+    "preparation_data",
+    "register_concrete_context",
+    "spawning",
+]
+
+default_context: Any = context._default_context  # type: ignore[attr-defined]
+StdProcess: Any = context.Process
+
+
+def register_concrete_context(name: str, ctx: BaseContext) -> None:
+    """`multiprocessing.get_context(name)` finds it."""
+    context._concrete_contexts[name] = ctx  # type: ignore[attr-defined]
+
+
+def in_actual_context() -> str | None:
+    """The start method that somebody has chosen already, without choosing one."""
+    chosen = default_context._actual_context
+    return None if chosen is None else str(chosen._name)
+
+
+@contextlib.contextmanager
+def spawning(popen: Any) -> Iterator[None]:
+    """This thread pickles a process object: what may only be inherited may be pickled."""
+    set_spawning_popen(popen)
+    try:
+        yield
+    finally:
+        set_spawning_popen(None)
+
+
+def extra_reducers() -> dict[type, Any]:
+    """What libraries registered with multiprocessing's own pickler (sockets, tensors...)."""
+    return ForkingPickler._extra_reducers  # type: ignore[attr-defined, no-any-return]
+
+
+def flush_std_streams() -> None:
+    util._flush_std_streams()  # type: ignore[attr-defined]
+
+
+def interpreter_flags() -> list[str]:
+    """-W, -X, -O and the like: a child runs as its parent does."""
+    return list(util._args_from_interpreter_flags())  # type: ignore[attr-defined]
+
+
+def children() -> set[Any]:
+    return process._children  # type: ignore[attr-defined, no-any-return]
+
+
+def forget_child(child: Any) -> None:
+    children().discard(child)
+
+
+def preparation_data(name: str) -> dict[str, Any]:
+    """What the standard spawn sends ahead of the process object, but nothing of `__main__`.
+
+    Asking for it makes the standard default context choose its start method for good; a program
+    that calls set_start_method() later must not fail because of us.
+    """
+    chosen = default_context._actual_context
+    try:
+        data = spawn.get_preparation_data(name)
+    finally:
+        default_context._actual_context = chosen
+    data.pop("init_main_from_name", None)
+    data.pop("init_main_from_path", None)
+    if chosen is None:
+        data.pop("start_method", None)
+    return data
+
+
+def prepare(data: dict[str, Any]) -> None:
+    """In the child: name, authkey, logging, argv, start method."""
+    spawn.prepare(data)
+
+
+@contextlib.contextmanager
+def inheriting() -> Iterator[None]:
+    """In the child, while the process object is unpickled."""
+    current: Any = process.current_process()
+    current._inheriting = True
+    try:
+        yield
+    finally:
+        del current._inheriting
+
+
+def bootstrap(process_object: Any, parent_sentinel: int) -> int:
+    """In the child: become the process, run it, and say how it ended."""
+    return int(process_object._bootstrap(parent_sentinel))
+
+
+def main_module_fields() -> dict[str, Any]:
+    """What functions of `__main__` may ask their module for."""
+    main = sys.modules["__main__"]
+    names = ("__file__", "__package__", "__doc__")
+    return {name: getattr(main, name) for name in names if hasattr(main, name)}

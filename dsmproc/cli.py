@@ -1,0 +1,173 @@
+"""The command `dsmproc`: a table of subcommands, each a function."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from ._cluster import wire
+from .errors import ProcessError
+
+Arguments = argparse.Namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="dsmproc", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary, options, run in COMMANDS:
+        command = commands.add_parser(name, help=summary, description=summary)
+        options(command)
+        command.set_defaults(run=run)
+    arguments = parser.parse_args(argv)
+    level = os.environ.get("DSMPROC_LOG", "WARNING").upper()
+    logging.basicConfig(level=level, format="dsmproc[%(process)d]: %(message)s")
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except (ProcessError, OSError, EOFError, ValueError) as error:
+        print(f"dsmproc: {error}", file=sys.stderr)
+        return 1
+
+
+# -- run --------------------------------------------------------------------------------------
+
+
+def _run_options(command: argparse.ArgumentParser) -> None:
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--local", type=_count, metavar="N", help="N hosts on this machine")
+    where.add_argument("--address", metavar="tcp://H:P", help="a cluster that runs already")
+    command.add_argument("--slots", type=_count, metavar="K", help="processes per host")
+    command.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module")
+    command.add_argument("script", metavar="SCRIPT")
+    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+
+
+def _run(arguments: Arguments) -> int:
+    script = ["-m", arguments.script] if arguments.module else [arguments.script]
+    command = [sys.executable, *script, *arguments.arguments]
+    address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
+    if address and arguments.local is None:
+        # The cluster is somebody's: this is the driver. Its agent ends what it leaves behind.
+        os.environ["DSMPROC_ADDRESS"] = address
+        os.execv(sys.executable, command)
+    if arguments.local is None:
+        raise ValueError("say where: --local N or --address tcp://H:P")
+    from ._cluster import launch
+
+    code = asyncio.run(launch.supervise(arguments.local, arguments.slots, command))
+    return launch.pass_on(code)
+
+
+# -- serve: a local cluster without a driver ----------------------------------------------------
+
+
+def _serve_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--local", type=_count, required=True, metavar="N")
+    command.add_argument("--slots", type=_count, metavar="K")
+    command.add_argument("--lifeline", type=int, required=True, metavar="FD")
+
+
+def _serve(arguments: Arguments) -> int:
+    from ._cluster import launch
+
+    with socket.socket(fileno=arguments.lifeline) as lifeline:
+        return asyncio.run(launch.serve(arguments.local, arguments.slots, lifeline))
+
+
+# -- head and agent -----------------------------------------------------------------------------
+
+
+def _head_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bind", default="127.0.0.1:0", metavar="H:P")
+    command.add_argument("--no-agent", action="store_true", help="the master alone")
+    command.add_argument("--slots", type=_count, metavar="K", help="of the agent here")
+    command.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
+    command.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+
+
+def _head(arguments: Arguments) -> int:
+    from ._cluster import head
+
+    return head.main(arguments)
+
+
+def _agent_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--join", required=True, metavar="H:P", help="the head's address")
+    command.add_argument("--slots", type=_count, metavar="K", help="processes (default: cores)")
+    command.add_argument("--bind", default="127.0.0.1", metavar="H", help="address to listen at")
+    command.add_argument("--host", type=int, metavar="ID", help=argparse.SUPPRESS)
+
+
+def _agent(arguments: Arguments) -> int:
+    from ._cluster import head
+
+    return head.agent_main(arguments)
+
+
+# -- status and doctor --------------------------------------------------------------------------
+
+
+def _status_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--address", metavar="tcp://H:P")
+    command.add_argument("--json", action="store_true")
+
+
+def _status(arguments: Arguments) -> int:
+    from . import cluster
+
+    address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
+    if not address:
+        raise ValueError("say which cluster: --address tcp://H:P, or DSMPROC_ADDRESS")
+    key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or cluster.default_key_file()
+    key = wire.read_key(key_file)
+    with wire.connect_tcp(wire.parse_address(address), "query", key) as wired:
+        status = wired.request(("status", None))
+    if arguments.json:
+        print(json.dumps(status))
+        return 0
+    print(f"master {status['address']} (pid {status['pid']}), drivers: {status['sessions']}")
+    for host in status["hosts"]:
+        state = "ready" if host["ready"] else "joining"
+        print(
+            f"host {host['id']:3}  {wire.format_address(tuple(host['address'])):24}"
+            f"  {host['processes']}/{host['slots']} processes  agent pid {host['pid']}  {state}"
+        )
+    return 0
+
+
+def _no_options(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _doctor(_: Arguments) -> int:
+    from ._cluster import doctor
+
+    for name, value in doctor.findings():
+        print(f"{name:24} {value}")
+    return 0
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
+Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[Arguments], int]]
+COMMANDS: list[Command] = [
+    ("run", "run a script on a cluster", _run_options, _run),
+    ("head", "the master of a cluster, and an agent", _head_options, _head),
+    ("agent", "join this machine to a cluster", _agent_options, _agent),
+    ("status", "the hosts of a cluster", _status_options, _status),
+    ("doctor", "what this machine offers, and what would be chosen", _no_options, _doctor),
+    ("serve", "a local cluster for dsmproc.init(local=N)", _serve_options, _serve),
+]

@@ -1,0 +1,279 @@
+"""This process's membership in a cluster: as a driver, or as a worker that an agent started.
+
+Importing dsmproc connects nowhere and starts nothing; the first thing that needs the cluster calls
+`client()`. A driver finds its cluster in DSMPROC_ADDRESS (set by `dsmproc run`) or through `init`;
+a worker is told by its agent (`adopt`). A forked child belongs to the same host and session as its
+parent and opens connections of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import types
+import uuid
+from multiprocessing import util
+from typing import Any
+
+from . import _edges
+from ._cluster import procs, wire
+from .errors import ClusterError
+
+__all__ = ["Client", "active", "client", "current_host", "hosts", "init", "shutdown", "stats"]
+
+
+class Client:
+    """What a process of the cluster knows, and how it asks its agent."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.master: tuple[str, int] = tuple(fields["master"])  # type: ignore[assignment]
+        self.key: bytes = fields["key"]
+        self.host: int = fields["host"]
+        self.socket: str = fields["socket"]
+        self.session: str = fields["session"]
+        self.home: tuple[str, int] | None = fields["home"]  # the agent of the driver's host
+        self.pid = os.getpid()
+
+    def connect_agent(self, purpose: str) -> wire.Wire:
+        """A new connection to the agent of this host."""
+        try:
+            return wire.connect_unix(self.socket, purpose)
+        except (FileNotFoundError, ConnectionError) as error:
+            raise ClusterError(
+                f"the agent of this host (host {self.host}) is gone: the cluster has ended"
+            ) from error
+
+    def connect(self, host: dict[str, Any], purpose: str) -> wire.Wire:
+        """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""
+        if host["id"] == self.host:
+            return self.connect_agent(purpose)
+        return wire.connect_tcp(tuple(host["address"]), purpose, self.key)
+
+    def ask(self, question: str, *arguments: Any) -> Any:
+        """One question to the agent of this host."""
+        with self.connect_agent("client") as wired:
+            try:
+                good, answer = wired.request((question, *arguments))
+            except (EOFError, ConnectionError) as error:
+                raise ClusterError(
+                    f"the agent of this host (host {self.host}) ended while it was asked"
+                ) from error
+        if not good:
+            raise ClusterError(answer)
+        return answer
+
+    def why_lost(self, host: int) -> str:
+        """One sentence about a host whose connection broke."""
+        try:
+            return str(self.ask("why", host))
+        except ClusterError as error:
+            return str(error)
+
+
+class _State:
+    """The membership of this process, if it has one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.client: Client | None = None
+        self.session_wire: wire.Wire | None = None
+        self.local: Any = None  # the launch.LocalHandle of a cluster that init() started
+        self.left = False  # shutdown() was called: DSMPROC_ADDRESS counts no more
+
+
+_state = _State()
+
+
+def active() -> bool:
+    """Whether names mean the cluster's objects in this process."""
+    if _state.client is not None:
+        return True
+    return not _state.left and bool(os.environ.get("DSMPROC_ADDRESS"))
+
+
+def client() -> Client:
+    """This process's membership; joins the cluster of DSMPROC_ADDRESS at the first call."""
+    with _state.lock:
+        if _state.client is None:
+            if not active():
+                raise ClusterError("no cluster: call dsmproc.init() or start with `dsmproc run`")
+            _attach(os.environ["DSMPROC_ADDRESS"], os.environ.get("DSMPROC_AUTHKEY_FILE"))
+        assert _state.client is not None
+        return _state.client
+
+
+_cluster_client = client
+
+
+def adopt(membership: dict[str, Any]) -> None:
+    """In a worker, before anything else: the agent says who we are."""
+    _state.client = Client(membership)
+
+
+def _attach(address: str, key_file: str | None) -> None:
+    """Become a driver: find the agent of this machine and stay connected to it."""
+    from ._cluster import modules
+
+    if key_file is None:
+        key_file = default_key_file()
+    master = wire.parse_address(address)
+    key = wire.read_key(key_file)
+    try:
+        with wire.connect_tcp(master, "query", key) as wired:
+            agent = wired.request(("membership", procs.machine_id()))
+    except (ConnectionError, EOFError, TimeoutError) as error:
+        raise ClusterError(f"no cluster answers at {address}: {error}") from error
+    if agent is None:
+        raise ClusterError(
+            f"the cluster at {address} has no agent on this machine that this user may use: "
+            f"start one with `dsmproc agent --join {address}`"
+        )
+    session = os.environ.get("DSMPROC_SESSION", "") + "." + uuid.uuid4().hex
+    joined = Client(
+        {
+            "master": master,
+            "key": key,
+            "host": agent["id"],
+            "socket": agent["socket"],
+            "session": session,
+            "home": tuple(agent["address"]),
+        }
+    )
+    session_wire = joined.connect_agent("session")
+    session_wire.request((session, modules.script_roots()))
+    _state.client, _state.session_wire = joined, session_wire
+
+
+def default_key_file() -> str:
+    return os.path.expanduser(os.path.join("~", ".dsmproc", "authkey"))
+
+
+def _forked() -> None:
+    """In a forked child: same host, same session, none of the parent's connections."""
+    _state.lock = threading.RLock()
+    if _state.client is not None:
+        _state.client.pid = os.getpid()
+    if _state.session_wire is not None:
+        _state.session_wire.close()
+        _state.session_wire = None
+    if _state.local is not None:
+        _state.local.forget()
+        _state.local = None
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+# -- the public functions ---------------------------------------------------------------------
+
+
+class _Membership:
+    """What init() returns: the cluster, until the end of a `with`."""
+
+    def __enter__(self) -> _Membership:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        shutdown()
+
+    def __repr__(self) -> str:
+        joined = _state.client
+        if joined is None:
+            return "<dsmproc: no cluster>"
+        return f"<dsmproc: host {joined.host} of {wire.format_address(joined.master)}>"
+
+
+def init(
+    address: str | None = None,
+    *,
+    local: int | None = None,
+    hosts: list[str] | None = None,
+    slots: int | None = None,
+    consistency: str | None = None,
+    home: str | None = None,
+) -> _Membership:
+    """Join the cluster at `address`, or start one of `local` hosts on this machine.
+
+    Under `dsmproc run` the cluster is there already: init() without an address joins that one,
+    whatever `local` says, so a script may contain it and be run either way.
+    """
+    with _state.lock:
+        if _state.client is not None:
+            if address is not None and wire.parse_address(address) != _state.client.master:
+                raise ClusterError(f"this process is in a cluster already: {_Membership()!r}")
+            return _Membership()
+        if hosts is not None:
+            raise NotImplementedError("starting agents on other machines: start them by hand")
+        _state.left = False
+        address = address or os.environ.get("DSMPROC_ADDRESS") or None
+        if address is not None:
+            _attach(address, os.environ.get("DSMPROC_AUTHKEY_FILE"))
+        elif local is not None:
+            _start_local(local, slots, consistency, home)
+        else:
+            raise ClusterError("which cluster? give init() an address, or local=N")
+        # The standard library joins a program's processes at its end; only then may we leave.
+        util.Finalize(None, shutdown, exitpriority=-100)
+        return _Membership()
+
+
+def _start_local(count: int, slots: int | None, consistency: str | None, home: str | None) -> None:
+    from ._cluster import local
+
+    settings = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
+    handle = local.start(count, slots, {k: v for k, v in settings.items() if v is not None})
+    try:
+        _attach(handle.address, handle.key_file)
+    except BaseException:
+        handle.close()
+        raise
+    _state.local = handle
+
+
+def shutdown() -> None:
+    """Leave the cluster. What this program started on it ends; one that init() started ends too."""
+    with _state.lock:
+        _state.client, joined = None, _state.client
+        if joined is None and _state.local is None:
+            return
+        _state.left = True
+        _edges.detach()
+        if _state.session_wire is not None:
+            with contextlib.suppress(OSError):
+                _state.session_wire.close()
+            _state.session_wire = None
+        if _state.local is not None:
+            _state.local.close()
+            _state.local = None
+
+
+def hosts() -> list[int]:
+    """The ids of the cluster's hosts; [0] without a cluster."""
+    if not active():
+        return [0]
+    return [host["id"] for host in client().ask("hosts") if host["ready"]]
+
+
+def current_host() -> int:
+    """The id of the host that this process runs on; 0 without a cluster."""
+    return client().host if active() else 0
+
+
+def total_slots() -> int:
+    """How many processes the cluster was made for."""
+    return sum(host["slots"] for host in client().ask("hosts") if host["ready"])
+
+
+def stats(reset: bool = False) -> dict[int, dict[str, int]]:
+    """The counters of every host.
+
+    ENGINE: the counters are the engines'; each agent is to answer the question "stats" for its
+    host. Until then every host is listed with none.
+    """
+    return {host: {} for host in hosts()}

@@ -1,0 +1,285 @@
+"""Contexts: where the objects of a program come from.
+
+`ClusterContext` ("cluster") makes cluster objects. `DefaultContext` is what `dsmproc.Lock` and all
+the other module-level names are bound to: it chooses at each call, the cluster if there is one,
+else the standard library, whose objects it then returns themselves.
+
+The modules of the objects are imported when asked for; a name whose module does not exist yet
+raises NotImplementedError rather than be silently local.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+import warnings
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from . import _std, cluster, process
+
+__all__ = ["ClusterContext", "DefaultContext", "chosen_context"]
+
+STANDARD_METHODS = ("fork", "spawn", "forkserver")
+
+
+def _make(module: str, name: str, *arguments: Any, **keywords: Any) -> Any:
+    """dsmproc.<module>.<name>(...), or NotImplementedError if this version has none."""
+    try:
+        factory = getattr(importlib.import_module(f"dsmproc.{module}"), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        missing = isinstance(error, AttributeError) or error.name == f"dsmproc.{module}"
+        if not missing:
+            raise
+        raise NotImplementedError(f"{name} is not distributed over a cluster yet") from None
+    return factory(*arguments, **keywords)
+
+
+class ClusterContext(BaseContext):
+    """Processes on all hosts, and objects that all hosts share."""
+
+    _name = "cluster"
+    Process = process.ClusterProcess
+
+    def cpu_count(self) -> int:
+        """The slots of all hosts: what Pool() starts."""
+        return cluster.total_slots()
+
+    def Manager(self) -> Any:
+        return _make("managers", "Manager", ctx=self)
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        return _make("connection", "Pipe", duplex)
+
+    def Lock(self) -> Any:
+        return _make("lock", "Lock", ctx=self)
+
+    def RLock(self) -> Any:
+        return _make("lock", "RLock", ctx=self)
+
+    def Condition(self, lock: Any = None) -> Any:
+        return _make("lock", "Condition", lock, ctx=self)
+
+    def Semaphore(self, value: int = 1) -> Any:
+        return _make("lock", "Semaphore", value, ctx=self)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        return _make("lock", "BoundedSemaphore", value, ctx=self)
+
+    def Event(self) -> Any:
+        return _make("lock", "Event", ctx=self)
+
+    def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
+        return _make("lock", "Barrier", parties, action, timeout, ctx=self)
+
+    def Queue(self, maxsize: int = 0) -> Any:
+        return _make("queues", "Queue", maxsize, ctx=self)
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
+        return _make("queues", "JoinableQueue", maxsize, ctx=self)
+
+    def SimpleQueue(self) -> Any:
+        return _make("queues", "SimpleQueue", ctx=self)
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Any = None,
+        initargs: Any = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        return _make(
+            "pool", "Pool", processes, initializer, initargs, maxtasksperchild, context=self
+        )
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        return _make("sharedctypes", "RawValue", typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        return _make("sharedctypes", "RawArray", typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        return _make("sharedctypes", "Value", typecode_or_type, *args, lock=lock, ctx=self)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        return _make(
+            "sharedctypes", "Array", typecode_or_type, size_or_initializer, lock=lock, ctx=self
+        )
+
+    def SharedMemory(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> Any:
+        return _make("sharedmem", "SharedMemory", name, create, size, track=track)
+
+    def get_context(self, method: str | None = None) -> Any:
+        return self if method is None else named_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str:
+        return self._name
+
+
+class DefaultContext:
+    """The choice at each call. Written out name by name, so that readers and tools find them."""
+
+    Process = process.Process
+    ProcessError = multiprocessing.ProcessError
+    BufferTooShort = multiprocessing.BufferTooShort
+    TimeoutError = multiprocessing.TimeoutError
+    AuthenticationError = multiprocessing.AuthenticationError
+
+    current_process = staticmethod(multiprocessing.current_process)
+    parent_process = staticmethod(multiprocessing.parent_process)
+    active_children = staticmethod(multiprocessing.active_children)
+    freeze_support = staticmethod(multiprocessing.freeze_support)
+    get_logger = staticmethod(multiprocessing.get_logger)
+    log_to_stderr = staticmethod(multiprocessing.log_to_stderr)
+    allow_connection_pickling = staticmethod(multiprocessing.allow_connection_pickling)
+    set_executable = staticmethod(multiprocessing.set_executable)
+    set_forkserver_preload = staticmethod(multiprocessing.set_forkserver_preload)
+
+    def __init__(self) -> None:
+        self._method: str | None = None  # a standard start method, named under a cluster
+
+    def get_context(self, method: str | None = None) -> Any:
+        return chosen_context() if method is None else named_context(method)
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        if not cluster.active():
+            multiprocessing.set_start_method(method, force)  # type: ignore[arg-type]
+        elif method is None or method == "cluster" or _methods_are_cluster():
+            self._method = None
+        else:
+            named_context(method)  # ValueError if there is no such method, and the warning
+            self._method = method
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        if cluster.active():
+            return self._method or "cluster"
+        return multiprocessing.get_start_method(allow_none)
+
+    def get_all_start_methods(self) -> list[str]:
+        methods = multiprocessing.get_all_start_methods()
+        return ["cluster", *methods] if cluster.active() else methods
+
+    @property
+    def reducer(self) -> Any:
+        return multiprocessing.reducer
+
+    def cpu_count(self) -> int:
+        count: int = chosen_context().cpu_count()
+        return count
+
+    def Manager(self) -> Any:
+        return chosen_context().Manager()
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        return chosen_context().Pipe(duplex)
+
+    def Lock(self) -> Any:
+        return chosen_context().Lock()
+
+    def RLock(self) -> Any:
+        return chosen_context().RLock()
+
+    def Condition(self, lock: Any = None) -> Any:
+        return chosen_context().Condition(lock)
+
+    def Semaphore(self, value: int = 1) -> Any:
+        return chosen_context().Semaphore(value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        return chosen_context().BoundedSemaphore(value)
+
+    def Event(self) -> Any:
+        return chosen_context().Event()
+
+    def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
+        return chosen_context().Barrier(parties, action, timeout)
+
+    def Queue(self, maxsize: int = 0) -> Any:
+        return chosen_context().Queue(maxsize)
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
+        return chosen_context().JoinableQueue(maxsize)
+
+    def SimpleQueue(self) -> Any:
+        return chosen_context().SimpleQueue()
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Any = None,
+        initargs: Any = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        return chosen_context().Pool(processes, initializer, initargs, maxtasksperchild)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        return chosen_context().RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        return chosen_context().RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        return chosen_context().Value(typecode_or_type, *args, lock=lock)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        return chosen_context().Array(typecode_or_type, size_or_initializer, lock=lock)
+
+    def SharedMemory(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> Any:
+        """As multiprocessing.shared_memory.SharedMemory; `track` on every version of Python."""
+        if cluster.active():
+            return cluster_context.SharedMemory(name, create, size, track=track)
+        from multiprocessing import shared_memory
+
+        if sys.version_info >= (3, 13):
+            return shared_memory.SharedMemory(name, create, size, track=track)
+        return shared_memory.SharedMemory(name, create, size)
+
+
+cluster_context = ClusterContext()
+default_context = DefaultContext()
+_std.register_concrete_context("cluster", cluster_context)
+
+
+def chosen_context() -> Any:
+    """The cluster's context if there is a cluster, else the standard library's default."""
+    if not cluster.active():
+        return _std.default_context.get_context()
+    if default_context._method is not None:
+        return multiprocessing.get_context(default_context._method)
+    return cluster_context
+
+
+def named_context(method: str) -> Any:
+    """A context by name. A standard one, named under a cluster, stays on this host and says so."""
+    if method == "cluster":
+        return cluster_context
+    if cluster.active() and method in STANDARD_METHODS:
+        if _methods_are_cluster():
+            return cluster_context
+        warnings.warn(
+            f"the start method {method!r} keeps its processes on this host "
+            "(DSMPROC_METHODS=cluster makes it mean the cluster)",
+            RuntimeWarning,
+            stacklevel=_level_outside(),
+        )
+    return multiprocessing.get_context(method)
+
+
+def _methods_are_cluster() -> bool:
+    return os.environ.get("DSMPROC_METHODS") == "cluster"
+
+
+def _level_outside() -> int:
+    """For a warning: the frame of the program, not one of ours."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+        level += 1
+    return level

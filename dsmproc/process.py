@@ -1,0 +1,189 @@
+"""Process objects that run on some host of the cluster.
+
+Everything but the way a process is started, watched and signalled is the standard library's
+BaseProcess. The handle is one connection to the agent of the process's host: its descriptor is the
+sentinel, signals go out through it, and the end comes in.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import weakref
+from multiprocessing import connection, util
+from multiprocessing.process import active_children, current_process, parent_process
+from typing import Any
+
+from . import _edges, _pickle, _std
+from .errors import ClusterError, HostLostError
+
+__all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
+
+PLACE_ATTEMPTS = 3
+
+
+class Process(_std.StdProcess):  # type: ignore[misc]
+    """`multiprocessing.Process`: chooses when it is started where it runs."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        from .context import chosen_context
+
+        return chosen_context().Process._Popen(process_obj)
+
+
+class ClusterProcess(_std.BaseProcess):
+    """The Process of the context "cluster": always on the cluster."""
+
+    _start_method = None
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return ClusterPopen(process_obj)
+
+
+class ClusterPopen:
+    """The handle of a started process."""
+
+    method = "cluster"
+
+    def __init__(self, process_obj: Any) -> None:
+        from . import cluster
+
+        _std.flush_std_streams()
+        self.returncode: int | None = None
+        self._lost: str | None = None
+        self._receiving = threading.Lock()
+        self._process = weakref.ref(process_obj)
+        self._client = cluster.client()
+        payload = self._payload(process_obj)
+        self.host, self._wire, self.pid = self._launch(process_obj, payload)
+        self.sentinel = self._wire.fileno()
+        self.finalizer = util.Finalize(self, self._wire.close)
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def _payload(self, process_obj: Any) -> bytes:
+        """What the worker unpickles: plain values first, then the process object."""
+        with _std.spawning(self):
+            preparation = _pickle.dumps(_std.preparation_data(process_obj._name))
+            body = _pickle.dumps(process_obj)
+        plain = {"preparation": preparation, "main": _std.main_module_fields()}
+        head = pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
+        return len(head).to_bytes(8, "little") + head + body
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """The standard library's objects ask this when they are pickled for a child."""
+        raise ClusterError(
+            "an object of the standard multiprocessing, made before the cluster was there, cannot "
+            "be sent to a process on another host: create it after dsmproc.init()"
+        )
+
+    DupFd = duplicate_for_child
+
+    def _launch(self, process_obj: Any, payload: bytes) -> tuple[int, Any, int]:
+        policy = os.environ.get("DSMPROC_PLACE", "load")
+        wanted = getattr(process_obj, "_dsmproc_host", None)
+        request = {
+            "session": self._client.session,
+            "home": self._client.home,
+            "flags": _std.interpreter_flags(),
+            "environ": dict(os.environ),
+            "cwd": os.getcwd(),
+            "umask": _umask(),
+            "stamp": _edges.publish(),
+        }
+        for attempt in range(PLACE_ATTEMPTS):
+            host = self._client.ask("place", policy, wanted)
+            try:
+                wired = self._client.connect(host, "spawn")
+                break
+            except OSError as error:  # it was lost just now, and the master may not know yet
+                if attempt == PLACE_ATTEMPTS - 1:
+                    raise HostLostError(
+                        f"host {host['id']} cannot be reached: {error}", host["id"]
+                    ) from error
+                time.sleep(0.2)
+        try:
+            wired.send(request)
+            wired.send_bytes(payload)
+            kind, value = wired.recv()
+        except (EOFError, OSError) as error:
+            wired.close()
+            raise HostLostError(self._client.why_lost(host["id"]), host["id"]) from error
+        except BaseException:
+            wired.close()
+            raise
+        if kind == "failed":
+            wired.close()
+            raise ClusterError(value)
+        return host["id"], wired, value
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code if the process has ended."""
+        if self.returncode is None and connection.wait([self.sentinel], 0):
+            self._receive()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """As `poll`, after at most `timeout` seconds; HostLostError if its host was lost."""
+        if self.returncode is None:
+            if not connection.wait([self.sentinel], timeout):
+                return None
+            self._receive()
+        if self._lost is not None:
+            _std.forget_child(self._process())
+            raise HostLostError(self._lost, self.host)
+        return self.returncode
+
+    def _receive(self) -> None:
+        """The sentinel is readable: the end of the process, or of its host."""
+        with self._receiving:
+            if self.returncode is not None:
+                return
+            try:
+                _, code, stamp = self._wire.recv()
+            except (EOFError, OSError):
+                self._lost = (
+                    f"process {self.pid} was lost with its host: {self._client.why_lost(self.host)}"
+                )
+                self.returncode = -int(signal.SIGKILL)
+                return
+            _edges.observe(stamp)
+            self.returncode = code
+
+    # -- signals ------------------------------------------------------------------------------
+
+    def _send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            try:
+                self._wire.send(("signal", int(number)))
+            except OSError:
+                if self.wait(timeout=0.1) is None:
+                    raise
+
+    def interrupt(self) -> None:
+        self._send_signal(signal.SIGINT)
+
+    def terminate(self) -> None:
+        self._send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        self.finalizer()
+
+
+def _umask() -> int:
+    """Without changing it for a moment, which another thread could see."""
+    with open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    raise OSError("the kernel does not tell the umask")

@@ -1,0 +1,139 @@
+"""What every test is held to: nothing may be left behind.
+
+After each test no process that carries the test's mark in its environment (agents, masters, drivers
+and workers all inherit it), no file of ours in the temporary folder or /dev/shm, no network
+namespace, and no new descriptor in the test process may exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import glob
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from helpers import Running, RunScript  # noqa: E402
+
+MARK = "DSMPROC_TEST_MARK"
+PATIENCE = 5.0  # seconds for what is ending to end
+
+
+def marked_processes(mark: str) -> dict[int, str]:
+    """pid -> command line of every process with the mark in its environment, but this one."""
+    needle = f"{MARK}={mark}".encode()
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if needle not in file.read().split(b"\0"):
+                    continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                found[int(name)] = file.read().replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def our_files() -> set[str]:
+    patterns = ("/dev/shm/*", "/tmp/dsmproc-*", "/var/run/netns/*", "/var/tmp/dsmproc-*")
+    return {path for pattern in patterns for path in glob.glob(pattern)}
+
+
+def descriptors() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def is_ours(path: str, mark: str) -> bool:
+    """Tests run side by side: a cluster's folder says whose it is."""
+    try:
+        with open(os.path.join(path, "mark"), encoding="ascii") as file:
+            return file.read() == mark
+    except OSError:
+        return not os.path.isdir(path)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    """Fails the test that leaves a process, a file, a namespace or a descriptor behind."""
+    mark = uuid.uuid4().hex
+    temporary = f"/tmp/dt-{mark[:12]}"
+    os.mkdir(temporary, 0o700)
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.setenv("TMPDIR", temporary)
+    shm_before = {path for path in our_files() if not path.startswith("/tmp")}
+    before = descriptors()
+    yield
+    left: dict[str, object] = {}
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        left = _what_is_left(mark, temporary, shm_before, before)
+        if not left:
+            break
+        time.sleep(0.02)
+    for pid in marked_processes(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        os.rmdir(temporary)
+    if left:
+        pytest.fail(f"left behind: {left}", pytrace=False)
+
+
+def _what_is_left(
+    mark: str, temporary: str, files_before: set[str], before: dict[str, str]
+) -> dict[str, object]:
+    left: dict[str, object] = {}
+    processes = marked_processes(mark)
+    if processes:
+        left["processes"] = processes
+    files = os.listdir(temporary)
+    if files:
+        left["files"] = files
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # others may be using theirs just now
+        news = {path for path in our_files() if not path.startswith("/tmp")} - files_before
+        if news:
+            left["files elsewhere"] = sorted(news)
+    new = {
+        fd: what
+        for fd, what in descriptors().items()
+        if before.get(fd) != what and not what.startswith(("/proc/", "anon_inode:[eventpoll]"))
+    }
+    if new:
+        left["descriptors"] = new
+    return left
+
+
+@pytest.fixture(autouse=True)
+def stacks_on_timeout() -> Iterator[None]:
+    """A test that hangs shows where, before pytest-timeout ends the run."""
+    faulthandler.dump_traceback_later(100, exit=False)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def run_script(tmp_path: object) -> Iterator[RunScript]:
+    """run_script(text, local=3, env=...): the script under `dsmproc run`; see helpers.py."""
+    runner = RunScript(str(tmp_path))
+    yield runner
+    runner.end()
+
+
+__all__ = ["Running"]

@@ -1,0 +1,174 @@
+"""Scripts under `dsmproc run`, as tests start them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+TIMEOUT = 60.0
+
+
+@dataclasses.dataclass
+class Result:
+    """How a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    def check(self) -> Result:
+        assert self.code == 0, f"exit code {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+        return self
+
+
+class Running:
+    """A script that runs now."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.pid = process.pid
+        self._out = b""
+
+    def read_until(self, text: str, timeout: float = TIMEOUT) -> str:
+        """What the script has written, once that contains `text`."""
+        assert self.process.stdout is not None
+        fd = self.process.stdout.fileno()
+        deadline = time.monotonic() + timeout
+        while text.encode() not in self._out:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([fd], [], [], max(left, 0))
+            assert ready, f"no {text!r} within {timeout} s, only {self._out!r}"
+            data = os.read(fd, 1 << 16)
+            assert data, f"the script ended without {text!r}: {self.wait()}"
+            self._out += data
+        return self._out.decode()
+
+    def number(self, name: str) -> int:
+        """The N of a line `name=N` in the output."""
+        text = self.read_until(f"{name}=")
+        while "\n" not in text.split(f"{name}=")[1]:
+            self._out += os.read(self.process.stdout.fileno(), 1)  # type: ignore[union-attr]
+            text = self._out.decode()
+        return int(text.split(f"{name}=")[1].split()[0])
+
+    def wait(self, timeout: float = TIMEOUT) -> Result:
+        """Its end; a script that does not end is killed and fails the test."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            text = (self._out + out).decode(), err.decode()
+            raise AssertionError(f"no end within {timeout} s\n{text[0]}\n{text[1]}") from None
+        return Result(self.process.returncode, (self._out + out).decode(), err.decode())
+
+
+class RunScript:
+    """Runs the text of a script; the fixture `run_script` is one of these."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._running: list[Running] = []
+
+    def __call__(self, text: str, *, timeout: float = TIMEOUT, **options: Any) -> Result:
+        """Run to the end."""
+        return self.start(text, **options).wait(timeout)
+
+    def write(self, name: str, text: str) -> str:
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(textwrap.dedent(text))
+        return path
+
+    def start(
+        self,
+        text: str,
+        *,
+        local: int | None = 3,
+        args: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        options: Sequence[str] = (),
+        new_session: bool = True,
+        cwd: str | None = None,
+    ) -> Running:
+        """Start it; `local=None` runs it with plain Python."""
+        path = self.write("script.py", text)
+        command = [sys.executable]
+        if local is not None:
+            command += ["-m", "dsmproc", "run", "--local", str(local), *options]
+        process = subprocess.Popen(
+            [*command, path, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            cwd=cwd or self.folder,
+            start_new_session=new_session,
+        )
+        running = Running(process)
+        self._running.append(running)
+        return running
+
+    def end(self) -> None:
+        for running in self._running:
+            if running.process.poll() is None:
+                running.process.kill()
+                running.process.wait()
+            for pipe in (running.process.stdout, running.process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    return False
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 10.0, what: str = "") -> Any:
+    """Poll until the condition holds; its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
+        time.sleep(0.01)
+
+
+def commands_of(supervisor: int) -> dict[str, int]:
+    """name -> pid of the master, the agents and the driver of a running supervisor."""
+    found = {}
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            if int(fields[1]) != supervisor:
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                words = file.read().decode().split("\0")
+            if "head" in words:
+                found["master"] = int(name)
+            elif "agent" in words:
+                found[f"agent{words[words.index('--host') + 1]}"] = int(name)
+            else:
+                found["driver"] = int(name)
+    return found
+
+
+def send(pid: int, number: int = signal.SIGKILL) -> None:
+    os.kill(pid, number)
