@@ -85,8 +85,15 @@ void dsm_agent_later(struct dsmproc_engine *engine, const struct dsm_event *even
         dsm_engine_fail(engine, "no memory for an event");
 }
 
+void dsm_agent_show(struct dsmproc_engine *engine) {
+    struct dsm_control *control = engine->agent.control;
+    atomic_store(&control->seen, engine->agent.summary.seen);
+    atomic_store(&control->out, engine->agent.summary.out);
+}
+
 /* `busy` rises before any page becomes writable, and falls after `out` and `seen` are true: a
- * client that reads 0 may answer publish() by itself. */
+ * client that reads 0 may answer publish() by itself. `seen` rises after the step's punches, but
+ * before any lock is given: whoever takes it must not send a message with an older stamp. */
 static void step(struct dsmproc_engine *engine, const struct dsm_event *event) {
     struct dsm_control *control = engine->agent.control;
     engine->out.nactions = engine->out.nbytes = 0;
@@ -104,12 +111,12 @@ static void step(struct dsmproc_engine *engine, const struct dsm_event *event) {
                                result == DSM_E_MEMORY ? ": its memory is used up" : "");
     struct dsm_summary summary;
     dsm_host_summary(engine->host, &summary);
+    engine->agent.summary = summary;
     if (summary.busy) atomic_store(&control->busy, summary.busy);
     engine->ticking = event->kind == DSM_EV_TICK;
     dsm_execute(engine, event);
     engine->ticking = false;
-    atomic_store(&control->seen, summary.seen);
-    atomic_store(&control->out, summary.out);
+    dsm_agent_show(engine);
     if (!summary.busy) atomic_store(&control->busy, 0);
     atomic_store(&control->waiting, summary.waiting);
     if (engine->malformed) dsm_peer_drop(engine, event->host, DSM_FAST, EPROTO);

@@ -110,6 +110,7 @@ struct dsm_agent {
     struct dsm_buffer later;   /* struct dsm_later */
     struct dsm_buffer sink;    /* payload for peers that are lost */
     bool more;                 /* the core asked for DSM_EV_MORE */
+    struct dsm_summary summary; /* of the step whose actions are being done */
 };
 
 struct dsmproc_engine {
@@ -163,6 +164,8 @@ void dsm_agent_close(struct dsmproc_engine *engine);
 void dsm_agent_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* Feed what actions and closed connections have left, until nothing is. */
 void dsm_agent_drain(struct dsmproc_engine *engine);
+/* Show `seen` and `out` to the clients: before whatever lets one of them go on. */
+void dsm_agent_show(struct dsmproc_engine *engine);
 void dsm_agent_result(struct dsmproc_engine *engine, const struct dsm_event *event);
 void dsm_agent_later(struct dsmproc_engine *engine, const struct dsm_event *event);
 void dsm_agent_command(struct dsmproc_engine *engine, const struct dsmproc_command *command);

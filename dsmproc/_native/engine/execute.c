@@ -202,6 +202,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_POISON:
         return act_poison(engine, action);
     case DSM_ACT_WORD:
+        dsm_agent_show(engine);
         return dsm_lock_set(engine, action->id, action->flag, action->client);
     case DSM_ACT_REPLY:
         return dsm_requests_reply(engine, action->req, action->flag, action->arg);
