@@ -248,11 +248,14 @@ class Client:
 
     def publish(self) -> int:
         """Make all that this host has written visible to whoever observes the answer (a stamp)."""
+        stamp = self.idle_stamp()
+        return self._ask("publish", lib.DSMPROC_OP_PUBLISH) if stamp is None else stamp
+
+    def idle_stamp(self) -> int | None:
+        """What publish would answer, if it has nothing to do; else None. Never waits."""
         self.open()
         stamp = ffi.new("uint64_t *")
-        if lib.dsmproc_control_idle(self._control, stamp):
-            return int(stamp[0])
-        return self._ask("publish", lib.DSMPROC_OP_PUBLISH)
+        return int(stamp[0]) if lib.dsmproc_control_idle(self._control, stamp) else None
 
     def observe(self, stamp: int) -> None:
         """See at least what the publish with this stamp made visible."""

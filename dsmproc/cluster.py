@@ -271,9 +271,13 @@ def total_slots() -> int:
 
 
 def stats(reset: bool = False) -> dict[int, dict[str, int]]:
-    """The counters of every host.
-
-    ENGINE: the counters are the engines'; each agent is to answer the question "stats" for its
-    host. Until then every host is listed with none.
-    """
-    return {host: {} for host in hosts()}
+    """The counters of every host, since the start or since the last call with `reset`."""
+    if not active():
+        return {0: {}}
+    joined = client()
+    counters = {}
+    for host in joined.ask("hosts"):
+        if host["ready"]:
+            with joined.connect(host, "stats") as wired:
+                counters[host["id"]] = wired.request(reset)
+    return counters

@@ -24,6 +24,8 @@ import signal
 import socket
 from typing import Any
 
+from dsmproc._binding import MASTER, Client, Engine
+
 from . import modules, procs, wire
 from .console import Output
 from .listener import Listener, Peer
@@ -64,55 +66,80 @@ class Agent:
         self._numbers = itertools.count()
         self._ending = asyncio.Event()
         self._reason = ""
-        self.engine = self._open_engine()
+        self.engine: Engine | None = None
+        self.memory: Client | None = None
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
             ("session", self._session),
             ("modules", self._modules),
+            ("engine-fast", self._engine_peer),
+            ("engine-bulk", self._engine_peer),
+            ("engine-client", self._engine_client),
+            ("stats", self._stats),
         ):
             self.listener.on(purpose, handler)
-
-    def _open_engine(self) -> Any:
-        """ENGINE: the one place where this host's half of the memory is made.
-
-        An engine has `add_peer(fd, host, channel)` for the connections between hosts ("fast",
-        "bulk") and to the master ("master"), `add_client(fd, pid)` for a client's request socket,
-        `host_lost(host)`, `publish() -> stamp`, `observe(stamp)` and `close()`:
-
-            self.listener.on("engine-fast", self._engine_peer)
-            self.listener.on("engine-bulk", self._engine_peer)
-            self.listener.on("engine-client", self._engine_client)
-        """
-        return None
 
     async def _engine_peer(self, peer: Peer) -> None:
         host = await peer.recv()
         await peer.send("ok")
+        assert self.engine is not None
         self.engine.add_peer(peer.detach(), host, peer.purpose.removeprefix("engine-"))
 
     async def _engine_client(self, peer: Peer) -> None:
+        assert self.engine is not None
         self.engine.add_client(peer.detach(), peer.pid)
+
+    async def _stats(self, peer: Peer) -> None:
+        while True:
+            reset = await peer.recv()
+            assert self.engine is not None
+            await peer.send(self.engine.stats(reset))
 
     async def _connect_engine(self, host: int, address: tuple[str, int], channel: str) -> None:
         wired = await self._connect(address, f"engine-{channel}")
         await wired.send(self.host)
         await wired.recv()
+        assert self.engine is not None
         self.engine.add_peer(wired.detach(), host, channel)
+
+    def _start_engine(self) -> None:
+        """This host's half of the memory: one native thread, and a client of it for this process,
+        which publishes and observes what leaves and reaches the host by way of the agent."""
+        self.engine = Engine("agent", self.host)
+        self.memory = Client(self.engine.connect, lifeline=False)
+        asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
+
+    def _engine_notices(self) -> None:
+        assert self.engine is not None
+        for notice in self.engine.notices():
+            if notice.kind == "fatal":
+                log.error("host %d: the engine failed: %s", self.host, notice.text)
+                self._end("engine")
+            elif notice.kind == "poisoned":
+                log.error(
+                    "host %d: process %d touched region %d, page %d, whose only copy was on host "
+                    "%d, which was lost",
+                    *(self.host, notice.pid, notice.id >> 32, notice.id & 0xFFFFFFFF, notice.host),
+                )
+            elif notice.kind == "peer_lost":
+                log.info("host %d: engine connection to %d ended", self.host, notice.host)
+            elif notice.kind == "log":
+                log.warning("host %d: engine: %s", self.host, notice.text)
 
     async def publish(self) -> int | None:
         """A message leaves this host: what its processes changed goes before it."""
-        return await self._blocking("publish")
+        assert self.memory is not None
+        stamp = self.memory.idle_stamp()
+        if stamp is not None:
+            return stamp
+        return await asyncio.get_running_loop().run_in_executor(None, self.memory.publish)
 
     async def observe(self, stamp: int | None) -> None:
-        if stamp is not None:
-            await self._blocking("observe", stamp)
-
-    async def _blocking(self, name: str, *arguments: Any) -> Any:
-        if self.engine is None:
-            return None
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, getattr(self.engine, name), *arguments)
+        assert self.memory is not None
+        if stamp is not None and stamp > self.memory.seen():
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self.memory.observe, stamp)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -130,6 +157,8 @@ class Agent:
         finally:
             await self.workers.end(0)
             await self.listener.close()
+            if self.engine is not None:
+                self.engine.stop()
             shutil.rmtree(self.options.directory, ignore_errors=True)
 
     def _end(self, reason: str) -> None:
@@ -161,11 +190,11 @@ class Agent:
         self.listener.spawn(self.output.send_to(output))
         self.listener.spawn(self.output.acknowledgements(output))
         self.listener.spawn(self._follow(self._control))
-        if self.engine is not None:
-            await self._connect_engine(-1, self.options.master, "master")
-            for other in others:
-                for channel in ("fast", "bulk"):
-                    await self._connect_engine(other["id"], other["address"], channel)
+        self._start_engine()
+        await self._connect_engine(MASTER, self.options.master, "master")
+        for other in others:
+            for channel in ("fast", "bulk"):
+                await self._connect_engine(other["id"], other["address"], channel)
         await self._control.send(("ready",))
         log.info("host %d listens at %s", self.host, format_address(self.address))
 
@@ -318,6 +347,8 @@ class Agent:
             await peer.send(("started", worker.pid))
         commands = self.listener.spawn(self._commands(peer, worker))
         code = await worker.exited
+        assert self.engine is not None
+        self.engine.client_died(worker.pid, by_signal=code < 0)
         await self.output.written()
         stamp = await self.publish()
         self._notice("gone", worker.pid)

@@ -21,6 +21,8 @@ import sys
 import time
 from typing import Any
 
+from dsmproc._enginethread import Engine
+
 from .listener import Listener, Peer
 from .wire import format_address
 
@@ -78,29 +80,30 @@ class Master:
         self.ending = asyncio.Event()
         self._next_host = 0
         self.address: tuple[str, int] = ("", 0)
-        self.engine = self._open_engine()
+        self.engine = Engine("master")
         for purpose, handler in (
             ("control", self._control),
             ("output", self._output),
             ("console", self._console),
             ("query", self._query),
+            ("engine-master", self._engine_peer),
         ):
             self.listener.on(purpose, handler)
 
-    def _open_engine(self) -> Any:
-        """ENGINE: the one place where the master's half of the memory is made.
-
-        An engine has `add_peer(fd, host, channel)` and `host_lost(host)`. Agents connect with the
-        purpose `engine-master`, say their host id, and the descriptor is the engine's:
-
-            self.listener.on("engine-master", self._engine_peer)
-        """
-        return None
-
     async def _engine_peer(self, peer: Peer) -> None:
+        """An agent's engine: it says its host id, then the descriptor belongs to our engine."""
         host = await peer.recv()
+        self.engine.host_joined(host)
         await peer.send("ok")
         self.engine.add_peer(peer.detach(), host, "master")
+
+    def _engine_notices(self) -> None:
+        for notice in self.engine.notices():
+            if notice.kind == "fatal":
+                log.error("the master's engine failed: %s", notice.text)
+                self.ending.set()
+            elif notice.kind in ("log", "peer_lost"):
+                log.info("engine: %s host %d %s", notice.kind, notice.host, notice.text)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -111,6 +114,7 @@ class Master:
             loop.add_signal_handler(number, self.ending.set)
         if lifeline is not None:
             loop.add_reader(lifeline, self._lifeline_ended, lifeline)
+        loop.add_reader(self.engine.fileno(), self._engine_notices)
         self.address = self.listener.adopt(listening)
         log.info("the master listens at %s", format_address(self.address))
         await self.ending.wait()
@@ -132,6 +136,7 @@ class Master:
             console.post(("done",))
             await console.flush()
         await self.listener.close()
+        self.engine.stop()
 
     def _broadcast(self, message: Any) -> None:
         for host in self.hosts.values():
@@ -176,13 +181,12 @@ class Master:
     def _remove(self, host: Host, reason: str) -> None:
         del self.hosts[host.id]
         self._next_host = max(self._next_host, host.id + 1)  # ids are not used twice
+        self.engine.host_lost(host.id)
         if host.leaving:
             self._broadcast(("host-left", host.id))
             return
         text = f"host {host.id} ({format_address(host.address)}, agent pid {host.pid}) was lost: "
         log.warning("%s", text + reason)
-        if self.engine is not None:
-            self.engine.host_lost(host.id)
         self._broadcast(("host-lost", host.id, text + reason))
         for session, home in list(self.sessions.items()):
             if home == host.id:
