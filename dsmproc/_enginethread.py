@@ -142,6 +142,7 @@ class Engine:
         """Master: before anybody attaches it. Regions are numbered from 1, below 2**32."""
         kind = lib.DSMPROC_CMD_REGION_MADE
         self._command(kind, id=region, arg=pages, channel=int(policy), host=hosts)
+        lib.dsmproc_engine_settle(self._running())  # now an attach may come
 
     def region_unlink(self, region: int) -> None:
         """Master: it ends (notice "region_end") when nobody has it attached any more."""

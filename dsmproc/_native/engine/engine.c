@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { READY = 64, OUT_ACTIONS = 1 << 20, OUT_BYTES = 64 << 20, LEAST_ARENA = 64 << 20 };
@@ -95,6 +96,8 @@ static void command_do(struct dsmproc_engine *engine, const struct dsmproc_comma
     }
 }
 
+enum { SETTLE_SECONDS = 5 }; /* a thread that failed does no more commands */
+
 static void commands(struct dsmproc_engine *engine) {
     dsm_eventfd_clear(engine->wake.fd);
     for (;;) {
@@ -108,6 +111,10 @@ static void commands(struct dsmproc_engine *engine) {
         pthread_mutex_unlock(&engine->mutex);
         if (!some) return;
         command_do(engine, &command);
+        pthread_mutex_lock(&engine->mutex);
+        engine->done++;
+        pthread_cond_broadcast(&engine->settled);
+        pthread_mutex_unlock(&engine->mutex);
     }
 }
 
@@ -239,6 +246,7 @@ static void close_all(struct dsmproc_engine *engine) {
     dsm_memory_release(engine->arena, engine->arena_bytes);
     dsm_memory_release(engine->out.actions, OUT_ACTIONS * sizeof(struct dsm_action));
     dsm_memory_release(engine->out.bytes, OUT_BYTES);
+    pthread_cond_destroy(&engine->settled);
     pthread_mutex_destroy(&engine->mutex);
     free(engine);
 }
@@ -251,6 +259,7 @@ int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_e
     made->wake = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_WAKE};
     made->timer = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_TIMER};
     pthread_mutex_init(&made->mutex, NULL);
+    pthread_cond_init(&made->settled, NULL);
     int error = open_all(made);
     if (!error) {
         sigset_t all, before; /* signals are Python's */
@@ -278,10 +287,23 @@ void dsmproc_engine_stop(struct dsmproc_engine *engine) {
 int dsmproc_engine_command(struct dsmproc_engine *engine, const struct dsmproc_command *command) {
     pthread_mutex_lock(&engine->mutex);
     int error = dsm_buffer_append(&engine->commands, command, sizeof *command);
+    if (!error) engine->given++;
     pthread_mutex_unlock(&engine->mutex);
     if (error && command->fd >= 0) close(command->fd);
     if (!error) dsm_eventfd_raise(engine->wake.fd);
     return error;
+}
+
+void dsmproc_engine_settle(struct dsmproc_engine *engine) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += SETTLE_SECONDS;
+    pthread_mutex_lock(&engine->mutex);
+    uint64_t given = engine->given;
+    int error = 0;
+    while (engine->done < given && !error)
+        error = pthread_cond_timedwait(&engine->settled, &engine->mutex, &until);
+    pthread_mutex_unlock(&engine->mutex);
 }
 
 int dsmproc_engine_fd(struct dsmproc_engine *engine) {

@@ -121,6 +121,8 @@ struct dsmproc_engine {
     /* From here to the mutex's end: any thread, under the mutex. */
     pthread_mutex_t mutex;
     struct dsm_buffer commands, notices;
+    uint64_t given, done; /* commands */
+    pthread_cond_t settled;
     bool stopping;
     int notice_fd;
     _Atomic uint64_t stats[DSMPROC_STATS];
