@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import types
 import uuid
+from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
-from . import _edges
 from ._cluster import procs, wire
-from .errors import ClusterError
+from .errors import ClusterError, HostLostError
 
 __all__ = ["Client", "active", "client", "current_host", "hosts", "init", "shutdown", "stats"]
 
@@ -60,7 +61,18 @@ class Client:
                     f"the agent of this host (host {self.host}) ended while it was asked"
                 ) from error
         if not good:
-            raise ClusterError(answer)
+            raise answer
+        return answer
+
+    def ask_host(self, host: dict[str, Any], question: str, *arguments: Any) -> Any:
+        """One question to the agent of any host."""
+        try:
+            with self.connect(host, "client") as wired:
+                good, answer = wired.request((question, *arguments))
+        except (EOFError, OSError) as error:
+            raise HostLostError(self.why_lost(host["id"]), host["id"]) from error
+        if not good:
+            raise answer
         return answer
 
     def why_lost(self, host: int) -> str:
@@ -79,6 +91,7 @@ class _State:
         self.client: Client | None = None
         self.session_wire: wire.Wire | None = None
         self.local: Any = None  # the launch.LocalHandle of a cluster that init() started
+        self.leaving: list[Callable[[], None]] = []
         self.left = False  # shutdown() was called: DSMPROC_ADDRESS counts no more
 
 
@@ -104,6 +117,11 @@ def client() -> Client:
 
 
 _cluster_client = client
+
+
+def on_leave(callback: Callable[[], None]) -> None:
+    """Call back when this process leaves its cluster (shutdown), while it is still a member."""
+    _state.leaving.append(callback)
 
 
 def adopt(membership: dict[str, Any]) -> None:
@@ -239,11 +257,15 @@ def _start_local(count: int, slots: int | None, consistency: str | None, home: s
 def shutdown() -> None:
     """Leave the cluster. What this program started on it ends; one that init() started ends too."""
     with _state.lock:
-        _state.client, joined = None, _state.client
-        if joined is None and _state.local is None:
+        if _state.client is None:
             return
+        for callback in _state.leaving:
+            callback()
+        memory = sys.modules.get("dsmproc._memory")
+        if memory is not None:
+            memory.close()  # before the agent ends: a client that loses its agent is killed
+        _state.client = None
         _state.left = True
-        _edges.detach()
         if _state.session_wire is not None:
             with contextlib.suppress(OSError):
                 _state.session_wire.close()
@@ -275,9 +297,8 @@ def stats(reset: bool = False) -> dict[int, dict[str, int]]:
     if not active():
         return {0: {}}
     joined = client()
-    counters = {}
-    for host in joined.ask("hosts"):
-        if host["ready"]:
-            with joined.connect(host, "stats") as wired:
-                counters[host["id"]] = wired.request(reset)
-    return counters
+    return {
+        host["id"]: joined.ask_host(host, "stats", reset)
+        for host in joined.ask("hosts")
+        if host["ready"]
+    }

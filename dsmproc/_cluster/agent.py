@@ -2,11 +2,12 @@
 
     purpose      from                          what is said
     spawn        a client, on any host         a request; its answers are started and exit
-    client       a client of this host         place, hosts, why: one answer to each question
+    client       a client, on any host         questions, one answer to each (`Agent.questions`)
     session      the driver                    stays open while the driver lives
     modules      a worker, on any host         source of modules beside the driver's script
     engine-fast  an agent that joined later    its descriptor goes to the engine
     engine-bulk  the same
+    engine-client  a thread of a client of this host: its descriptor goes to the engine
 
 The clients of a host speak to their agent through a unix socket, everybody else over TCP.
 """
@@ -22,9 +23,11 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dsmproc._binding import MASTER, Client, Engine
+from dsmproc.errors import ProcessError
 
 from . import modules, procs, wire
 from .console import Output
@@ -60,6 +63,14 @@ class Agent:
         self.socket_path = os.path.join(options.directory, UNIX_SOCKET)
         self.lost: dict[int, str] = {}
         self.roots: dict[str, list[str]] = {}  # session -> where its driver's modules are
+        # What clients may ask; others add theirs: agent.questions["name"] = an async function.
+        self.questions: dict[str, Callable[..., Awaitable[Any]]] = {
+            "place": lambda *arguments: self.call("place", *arguments),
+            "hosts": lambda: self.call("hosts"),
+            "master": self.call,  # any of Master.calls, by its name
+            "why": self._why,
+            "stats": self._stats,
+        }
         self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
         self._control: Peer | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -68,6 +79,7 @@ class Agent:
         self._reason = ""
         self.engine: Engine | None = None
         self.memory: Client | None = None
+        self._engine_ready = asyncio.Event()
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
@@ -76,12 +88,12 @@ class Agent:
             ("engine-fast", self._engine_peer),
             ("engine-bulk", self._engine_peer),
             ("engine-client", self._engine_client),
-            ("stats", self._stats),
         ):
             self.listener.on(purpose, handler)
 
     async def _engine_peer(self, peer: Peer) -> None:
         host = await peer.recv()
+        await self._engine_ready.wait()  # this host may have been admitted just now
         await peer.send("ok")
         assert self.engine is not None
         self.engine.add_peer(peer.detach(), host, peer.purpose.removeprefix("engine-"))
@@ -90,11 +102,9 @@ class Agent:
         assert self.engine is not None
         self.engine.add_client(peer.detach(), peer.pid)
 
-    async def _stats(self, peer: Peer) -> None:
-        while True:
-            reset = await peer.recv()
-            assert self.engine is not None
-            await peer.send(self.engine.stats(reset))
+    async def _stats(self, reset: bool) -> dict[str, int]:
+        assert self.engine is not None
+        return self.engine.stats(reset)
 
     async def _connect_engine(self, host: int, address: tuple[str, int], channel: str) -> None:
         wired = await self._connect(address, f"engine-{channel}")
@@ -109,6 +119,7 @@ class Agent:
         self.engine = Engine("agent", self.host)
         self.memory = Client(self.engine.connect, lifeline=False)
         asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
+        self._engine_ready.set()
 
     def _engine_notices(self) -> None:
         assert self.engine is not None
@@ -236,7 +247,7 @@ class Agent:
         log.debug("host %d is in the cluster", host["id"])
 
     def _on_host_left(self, host: int) -> None:
-        self.lost[host] = f"host {host} left the cluster"
+        self._on_host_lost(host, f"host {host} left the cluster")
 
     def _on_host_lost(self, host: int, reason: str) -> None:
         self.lost[host] = reason
@@ -271,16 +282,11 @@ class Agent:
         while True:
             question, *arguments = await peer.recv()
             try:
-                if question == "place":
-                    answer = await self.call("place", *arguments)
-                elif question == "hosts":
-                    answer = await self.call("hosts")
-                elif question == "why":
-                    answer = await self._why(arguments[0])
-                else:
+                if question not in self.questions:
                     raise LookupError(f"an agent does not answer {question!r}")
-            except LookupError as error:
-                await peer.send((False, str(error)))
+                answer = await self.questions[question](*arguments)
+            except (LookupError, ValueError, OSError, MemoryError, ProcessError) as error:
+                await peer.send((False, error))
             else:
                 await peer.send((True, answer))
 

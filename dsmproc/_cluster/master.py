@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from dsmproc._enginethread import Engine
@@ -80,6 +81,15 @@ class Master:
         self.ending = asyncio.Event()
         self._next_host = 0
         self.address: tuple[str, int] = ("", 0)
+        # What agents (and, through them, clients) may ask. Others add theirs: a function of the
+        # asking Host and the arguments; what it raises is raised at the asker.
+        self.calls: dict[str, Callable[..., Any]] = {
+            "place": self._place,
+            "claim": self._claim,
+            "hosts": lambda _: self._public_hosts(),
+        }
+        # Told of every driver's end, with its session: for what lives as long as a driver.
+        self.session_ended: list[Callable[[str], None]] = []
         self.engine = Engine("master")
         for purpose, handler in (
             ("control", self._control),
@@ -198,12 +208,12 @@ class Master:
 
     def _on_call(self, host: Host, number: int, name: str, arguments: tuple[Any, ...]) -> None:
         try:
-            answer = (True, getattr(self, f"_call_{name}")(host, *arguments))
+            answer = (True, self.calls[name](host, *arguments))
         except Exception as error:
             answer = (False, error)
         host.control.post(("reply", number, *answer))
 
-    def _call_place(self, caller: Host, policy: str, wanted: int | None) -> dict[str, Any]:
+    def _place(self, caller: Host, policy: str, wanted: int | None) -> dict[str, Any]:
         """The host for the next process of a client on the host `caller`."""
         ready = [host for host in self.hosts.values() if host.ready]
         if wanted is not None:
@@ -222,7 +232,7 @@ class Master:
         chosen.started += 1
         return chosen.public()
 
-    def _call_claim(self, host: Host, pid: int) -> bool:
+    def _claim(self, host: Host, pid: int) -> bool:
         """A new process at `host`: False if another live process of the cluster has its pid."""
         if any(pid in other.pids for other in self.hosts.values()):
             return False
@@ -230,9 +240,6 @@ class Master:
             host.pending.pop(0)
         host.pids.add(pid)
         return True
-
-    def _call_hosts(self, _: Host) -> list[dict[str, Any]]:
-        return self._public_hosts()
 
     def _public_hosts(self) -> list[dict[str, Any]]:
         return [self.hosts[number].public() for number in sorted(self.hosts)]
@@ -247,6 +254,8 @@ class Master:
 
     def _on_session_ended(self, _: Host, session: str) -> None:
         self.sessions.pop(session, None)
+        for told in self.session_ended:
+            told(session)
         for host in self.hosts.values():
             host.control.post(("end-session", session))
 
