@@ -62,11 +62,12 @@ class Pickler(cloudpickle.Pickler):
     def __init__(
         self, file: Any, verdicts: dict[int, tuple[Any, str | None]] | None = None
     ) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._verdicts = verdicts
+        # The C pickler looks at its table once, when it is made.
         self.dispatch_table = ChainMap(
             _reducers, _std.extra_reducers(), inner.Pickler.dispatch_table
         )
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._verdicts = verdicts
 
     def reducer_override(self, obj: Any) -> Any:
         result = super().reducer_override(obj)

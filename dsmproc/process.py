@@ -7,11 +7,9 @@ sentinel, signals go out through it, and the end comes in.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import signal
-import socket
 import threading
 import time
 import weakref
@@ -158,9 +156,6 @@ class ClusterPopen:
                 return
             _edges.observe(stamp)
             self.returncode = code
-            # The sentinel stays readable for whoever waits for it now or later.
-            with contextlib.suppress(OSError):
-                self._wire.sock.shutdown(socket.SHUT_RD)
 
     # -- signals ------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from typing import Any
 from dsmproc._enginethread import Engine
 
 from .listener import Listener, Peer
+from .names import Names
 from .wire import format_address
 
 log = logging.getLogger("dsmproc")
@@ -91,6 +92,9 @@ class Master:
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
         self.engine = Engine("master")
+        self.names = Names(self.engine, self._fixed_homes)
+        self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)
+        self.session_ended.append(self.names.session_ended)
         for purpose, handler in (
             ("control", self._control),
             ("output", self._output),
@@ -240,6 +244,13 @@ class Master:
             host.pending.pop(0)
         host.pids.add(pid)
         return True
+
+    def _fixed_homes(self) -> int:
+        """Fixed homes are dealt out to the hosts 0, 1, ... as far as they are all there."""
+        count = 0
+        while count in self.hosts and self.hosts[count].ready:
+            count += 1
+        return count
 
     def _public_hosts(self) -> list[dict[str, Any]]:
         return [self.hosts[number].public() for number in sorted(self.hosts)]

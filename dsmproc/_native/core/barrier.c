@@ -10,6 +10,9 @@
 
 enum { FILLING = 0, ACTION, BROKEN };
 
+/* The value of a cancelled wait; 0 if it never came here, and then nothing was broken by it. */
+enum { ARRIVED = 1, LATER = 2 };
+
 static struct dsm_object *barrier_of(struct dsm_master *master, const struct dsm_call *call) {
     struct dsm_object *barrier = dsm_object_find(master, call->id, DSM_OBJ_BARRIER);
     if (barrier) return barrier;
@@ -106,9 +109,9 @@ int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
 void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, uint32_t host,
                         uint64_t req) {
     if (dsm_asker_take(master, &barrier->later, host, req)) {
-        dsm_ret(master, host, req, DSM_ST_CANCELLED, 0);
+        dsm_ret(master, host, req, DSM_ST_CANCELLED, LATER);
     } else if (barrier->state == FILLING && dsm_asker_take(master, &barrier->waiting, host, req)) {
-        dsm_ret(master, host, req, DSM_ST_CANCELLED, 0);
+        dsm_ret(master, host, req, DSM_ST_CANCELLED, ARRIVED);
         break_it(master, barrier);
     }
 }

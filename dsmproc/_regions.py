@@ -1,0 +1,94 @@
+"""Regions of distributed memory, as one process makes, maps and forgets them."""
+
+from __future__ import annotations
+
+import collections
+import os
+import time
+from typing import Any
+
+from . import _memory, cluster
+
+ANONYMOUS = ""
+HOME_POLICIES = {"first": 0, "fixed": 1}
+ATTACH_PAUSES = (0.001, 0.01, 0.05, 0.2, 0.5)
+
+
+def home_policy() -> int:
+    """DSMPROC_HOME: where the pages of new regions live."""
+    name = os.environ.get("DSMPROC_HOME") or "first"
+    if name not in HOME_POLICIES:
+        raise NotImplementedError(
+            f"DSMPROC_HOME={name}: this version has the home policies "
+            f"{' and '.join(sorted(HOME_POLICIES))}"
+        )
+    return HOME_POLICIES[name]
+
+
+def ask(question: str, *arguments: Any) -> Any:
+    """A question to the names at the master, by way of this host's agent."""
+    return cluster.client().ask("master", "names", question, *arguments)
+
+
+def create(name: str | None, size: int, track: bool = True) -> tuple[str, int]:
+    """A new region: its name and number. With `track` it ends with its driver at the latest."""
+    session = cluster.client().session if track else ""
+    made: tuple[str, int] = ask("create", name, size, home_policy(), session)
+    return made
+
+
+class Mapping:
+    """A region mapped into this process. Whoever made it ends it, by `detach` or by `leave`."""
+
+    def __init__(self, region: int) -> None:
+        tidy()
+        self.region = region
+        self._client = _memory.client()
+        self.view: memoryview | None = self._attach()
+
+    def _attach(self) -> memoryview:
+        for pause in ATTACH_PAUSES:
+            try:
+                return self._client.attach(self.region)
+            except FileNotFoundError:
+                # The engine hears of a new region beside the answer that named it to us.
+                time.sleep(pause)
+        return self._client.attach(self.region)
+
+    def release(self) -> None:
+        """Our own view goes; others may live."""
+        if self.view is not None:
+            self.view.release()
+            self.view = None
+
+    def detach(self) -> None:
+        """BufferError while views of it live; then try again later."""
+        self.release()
+        if self._client is _memory.current():  # else its cluster is over
+            self._client.detach(self.region)
+
+    def leave(self, drop: bool = False) -> None:
+        """As detach, from a destructor; with `drop` the region itself is not needed any more."""
+        self.release()
+        _left.append((self, drop))
+
+
+# What destructors left behind. A destructor may run in the middle of anything, also of a request of
+# this very thread, so the next ordinary call does the work.
+_left: collections.deque[tuple[Mapping, bool]] = collections.deque()
+
+
+def tidy() -> None:
+    """Detach what destructors left behind."""
+    for _ in range(len(_left)):
+        try:
+            mapping, drop = _left.popleft()
+        except IndexError:  # another thread was faster
+            return
+        try:
+            mapping.detach()
+        except BufferError:  # a view lives on
+            _left.append((mapping, drop))
+            continue
+        if drop and mapping._client is _memory.current():
+            ask("drop", mapping.region)

@@ -1,0 +1,355 @@
+"""Locks, semaphores, conditions, events and barriers of a cluster.
+
+The classes are the standard library's: they do everything through `self._semlock`, and here that is
+an object with the interface of `_multiprocessing.SemLock` whose state is the cluster's.
+
+    Lock, RLock                  a token, which stays at the host that used it last: taking it again
+                                 there is one compare-and-swap, no message and no system call
+    Semaphore, BoundedSemaphore  permits counted at the master
+    Condition, Event             the standard classes themselves, over those
+    Barrier                      parties counted at the master, the API of threading.Barrier
+
+As in multiprocessing no lock but an RLock has an owner: any process may release it. What the
+standard SemLock keeps for its process (how often and by which thread it was taken) is kept too.
+"""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing import context, synchronize, util
+from multiprocessing.synchronize import Condition, Event
+from threading import BrokenBarrierError, get_ident
+from typing import Any
+
+from . import _memory
+from ._binding import Call, Status
+from .errors import ClusterError
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Semaphore",
+]
+
+ARRIVED, LATER = 1, 2  # what a cancelled BAR_WAIT had come to (barrier.c)
+RECURSIVE_MUTEX: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]
+SEMAPHORE: int = synchronize.SEMAPHORE  # type: ignore[attr-defined]
+SEM_VALUE_MAX: int = synchronize.SEM_VALUE_MAX  # type: ignore[attr-defined]
+TOO_OFTEN = "semaphore or lock released too many times"
+NOT_OWNED = "attempt to release recursive lock not owned by thread"
+
+
+class _SemLock:
+    """What a _multiprocessing.SemLock keeps for its process: who took it here, and how often."""
+
+    SEM_VALUE_MAX = SEM_VALUE_MAX
+    __slots__ = ("handle", "kind", "maxvalue", "_held", "_owner")
+
+    def __init__(self, handle: int, kind: int, maxvalue: int) -> None:
+        self.handle = handle  # the object's number in the cluster
+        self.kind = kind
+        self.maxvalue = maxvalue
+        self._held = 0
+        self._owner = 0
+        self._connect()
+
+    @property
+    def name(self) -> str:
+        return f"/dsm-{self.handle:x}"
+
+    def _connect(self) -> None:
+        """Find this process's way to the object; again after a fork."""
+        raise NotImplementedError
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def _get_value(self) -> int:
+        raise NotImplementedError
+
+    def _count(self) -> int:
+        return self._held
+
+    def _is_mine(self) -> bool:
+        return self._held > 0 and self._owner == get_ident()
+
+    def _is_zero(self) -> bool:
+        return self._get_value() == 0
+
+    def _after_fork(self) -> None:
+        self._held = 0
+        self._connect()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class _Token(_SemLock):
+    """A lock. The engine is asked only when it is held or its token is at another host."""
+
+    __slots__ = ("_client", "_word", "_take", "_give")
+
+    def _connect(self) -> None:
+        self._client = _memory.client()
+        self._word = self._client.lock_open(self.handle)
+        self._take, self._give = self._client.lock_quick(self._word)
+
+    def _after_fork(self) -> None:
+        self._held = 0
+        self._take, self._give = self._client.lock_quick(self._word)
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        if not self._take() and not self._wait(block, timeout):
+            return False
+        self._held += 1  # nobody else does that now: the lock is ours
+        self._owner = get_ident()
+        return True
+
+    def _wait(self, block: bool, timeout: float | None) -> bool:
+        if timeout is not None and timeout <= 0:
+            block, timeout = False, None
+        return self._client.lock_acquire(self._word, bool(block), timeout)
+
+    def release(self) -> None:
+        self._held -= 1  # before another thread can have it
+        if not self._give():
+            return
+        try:
+            self._client.lock_release(self._word)
+        except BaseException:
+            self._held += 1
+            raise
+
+    def _get_value(self) -> int:
+        """0 or 1. An acquire, like every look at a lock: it takes the lock for a moment."""
+        if self._held > 0 or not self._client.lock_acquire(self._word, False):
+            return 0
+        self._client.lock_release(self._word)
+        return 1
+
+
+class _RecursiveToken(_Token):
+    __slots__ = ()
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        if self._held > 0 and self._owner == get_ident():
+            self._held += 1
+            return True
+        return _Token.acquire(self, block, timeout)
+
+    def release(self) -> None:
+        if self._held <= 0 or self._owner != get_ident():
+            raise AssertionError(NOT_OWNED)
+        if self._held > 1:
+            self._held -= 1
+        else:
+            _Token.release(self)
+
+
+class _Permits(_SemLock):
+    """A semaphore. Every call says what it was made with: the master makes it at the first one."""
+
+    __slots__ = ("_call", "_value")
+
+    def __init__(self, handle: int, value: int, maxvalue: int) -> None:
+        self._value = value
+        super().__init__(handle, SEMAPHORE, maxvalue)
+
+    def _connect(self) -> None:
+        self._call: Callable[..., tuple[int, int]] = _memory.client().call
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        if timeout is not None and timeout <= 0:
+            block, timeout = False, None
+        if not block:
+            timeout = None
+        status, _ = self._call(
+            Call.SEM_ACQUIRE, self.handle, self._value, self.maxvalue, int(not block), timeout
+        )
+        if status == Status.OK:
+            self._held += 1
+            self._owner = get_ident()
+            return True
+        if status == Status.BUSY or status == Status.CANCELLED:
+            return False
+        raise _unexpected("semaphore", status)
+
+    def release(self) -> None:
+        status: int = Status.TOO_OFTEN
+        if self.maxvalue > 0:  # at the master a bound of 0 is none
+            self._held -= 1
+            status, _ = self._call(Call.SEM_RELEASE, self.handle, self._value, self.maxvalue, 1)
+        if status == Status.OK:
+            return
+        if self.maxvalue > 0:
+            self._held += 1
+        if status == Status.TOO_OFTEN:
+            raise ValueError(TOO_OFTEN)
+        raise _unexpected("semaphore", status)
+
+    def _get_value(self) -> int:
+        status, value = self._call(Call.SEM_VALUE, self.handle, self._value, self.maxvalue, 0)
+        if status != Status.OK:
+            raise _unexpected("semaphore", status)
+        return value
+
+
+def _unexpected(kind: str, status: int) -> ClusterError:
+    return ClusterError(f"the cluster refused an operation on a {kind} (status {status})")
+
+
+# ---- the objects of a program ---------------------------------------------------------------
+
+
+def _after_fork(shared: Any) -> None:
+    shared._semlock._after_fork()
+
+
+class _Shared(synchronize.SemLock):
+    """The standard SemLock's face, with a _semlock of ours behind it."""
+
+    _is_fork_ctx = False  # asked by the standard library where it must not be inherited
+
+    def _adopt(self, semlock: _SemLock) -> None:
+        self._semlock: Any = semlock
+        self._make_methods()  # type: ignore[attr-defined]
+        util.register_after_fork(self, _after_fork)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        context.assert_spawning(self)
+        semlock = self._semlock
+        return (semlock.handle, getattr(semlock, "_value", 1), semlock.maxvalue)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._adopt(self._open(*state))
+
+    @staticmethod
+    def _open(handle: int, value: int, maxvalue: int) -> _SemLock:
+        return _Permits(handle, value, maxvalue)
+
+
+class Lock(_Shared, synchronize.Lock):
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._adopt(self._open(_memory.client().new_id()))
+
+    @staticmethod
+    def _open(handle: int, value: int = 1, maxvalue: int = 1) -> _SemLock:
+        return _Token(handle, SEMAPHORE, 1)
+
+
+class RLock(_Shared, synchronize.RLock):
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._adopt(self._open(_memory.client().new_id()))
+
+    @staticmethod
+    def _open(handle: int, value: int = 1, maxvalue: int = 1) -> _SemLock:
+        return _RecursiveToken(handle, RECURSIVE_MUTEX, 1)
+
+
+def _permits(value: int, bounded: bool) -> _Permits:
+    value = operator.index(value)
+    if not -SEM_VALUE_MAX <= value <= SEM_VALUE_MAX:
+        raise OverflowError("Python int too large to convert to C int")
+    if value < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return _Permits(_memory.client().new_id(), value, value if bounded else SEM_VALUE_MAX)
+
+
+class Semaphore(_Shared, synchronize.Semaphore):
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
+        self._adopt(_permits(value, bounded=False))
+
+
+class BoundedSemaphore(_Shared, synchronize.BoundedSemaphore):
+    def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
+        self._adopt(_permits(value, bounded=True))
+
+
+class Barrier(threading.Barrier):
+    """n processes wait for each other, wherever they run. Decided at the master, all of it."""
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], Any] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any = None,
+    ) -> None:
+        parties = operator.index(parties)
+        if not 1 <= parties <= SEM_VALUE_MAX:
+            raise ValueError("parties must be >= 1")
+        self._action = action
+        self._timeout = timeout
+        self._parties = parties
+        self._id: int = _memory.client().new_id()
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        context.assert_spawning(self)
+        return (self._parties, self._action, self._timeout, self._id)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._parties, self._action, self._timeout, self._id = state
+
+    def _ask(self, op: Call, timeout: float | None = None) -> tuple[int, int]:
+        has_action = int(self._action is not None)
+        return _memory.client().call(op, self._id, self._parties, has_action, 0, timeout)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for all parties; this party's number among them. One of them runs the action."""
+        if timeout is None:
+            timeout = self._timeout
+        status, value = self._ask(Call.BAR_WAIT, timeout)
+        while status == Status.CANCELLED and value == LATER:
+            # The round before is complete and its action runs still: ours has not begun.
+            status, value = self._ask(Call.BAR_WAIT, timeout)
+        if status == Status.ACTION:
+            self._act()
+        elif status == Status.CANCELLED and value != ARRIVED:
+            self.abort()  # it timed out before it had come
+        if status == Status.OK or status == Status.ACTION:
+            return value
+        if status == Status.BROKEN or status == Status.CANCELLED:
+            raise BrokenBarrierError
+        raise _unexpected("barrier", status)
+
+    def _act(self) -> None:
+        """All have come, and this party is to run the action."""
+        try:
+            assert self._action is not None
+            self._action()
+        except BaseException:
+            self.abort()
+            raise
+        self._ask(Call.BAR_DONE)
+
+    def reset(self) -> None:
+        """Back to the start; those that wait get a BrokenBarrierError."""
+        self._ask(Call.BAR_RESET)
+
+    def abort(self) -> None:
+        """Break the barrier: those that wait and those that come get a BrokenBarrierError."""
+        self._ask(Call.BAR_ABORT)
+
+    @property
+    def n_waiting(self) -> int:
+        return self._ask(Call.BAR_STATE)[1] & 0xFFFFFFFF
+
+    @property
+    def broken(self) -> bool:
+        return bool(self._ask(Call.BAR_STATE)[1] >> 32)

@@ -1,0 +1,143 @@
+"""SharedMemory on every host, by name, as multiprocessing.shared_memory has it on one.
+
+Without a cluster `SharedMemory(...)` makes the standard library's object itself (with `track` on
+every version of Python). With one, names are kept at the master and the bytes are a region of
+distributed memory: a page comes over when it is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import operator
+import os
+import sys
+from multiprocessing import resource_tracker, shared_memory
+from typing import Any
+
+from . import _regions, cluster
+
+__all__ = ["ShareableList", "SharedMemory"]
+
+NAME_LIMIT = 255
+
+
+class _Choosing(type):
+    """The choice between cluster and standard library is made at each call, as for all names."""
+
+    def __call__(cls, *args: Any, **keywords: Any) -> Any:
+        if cls is SharedMemory and not cluster.active():
+            return standard(*args, **keywords)
+        return super().__call__(*args, **keywords)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is SharedMemory:
+            return isinstance(instance, shared_memory.SharedMemory)
+        return super().__instancecheck__(instance)
+
+
+class _Untracked(shared_memory.SharedMemory):
+    """The standard one with track=False, before Python 3.13."""
+
+    def __init__(self, name: str | None = None, create: bool = False, size: int = 0) -> None:
+        super().__init__(name, create, size)
+        resource_tracker.unregister(self._name, "shared_memory")  # type: ignore[attr-defined]
+
+    def unlink(self) -> None:
+        resource_tracker.register(self._name, "shared_memory")  # type: ignore[attr-defined]
+        try:
+            super().unlink()
+        except BaseException:
+            resource_tracker.unregister(self._name, "shared_memory")  # type: ignore[attr-defined]
+            raise
+
+
+def standard(
+    name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+) -> shared_memory.SharedMemory:
+    """The standard library's SharedMemory, which knows `track` from Python 3.13 on."""
+    if sys.version_info >= (3, 13):
+        return shared_memory.SharedMemory(name, create, size, track=track)
+    return (shared_memory.SharedMemory if track else _Untracked)(name, create, size)
+
+
+class SharedMemory(shared_memory.SharedMemory, metaclass=_Choosing):
+    """A named block of memory that all hosts of the cluster share."""
+
+    _mapping: _regions.Mapping | None = None
+
+    def __init__(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    ) -> None:
+        if not size >= 0:
+            raise ValueError("'size' must be a positive integer")
+        if create and size == 0:
+            raise ValueError("'size' must be a positive number different from zero")
+        if name is None and not create:
+            raise ValueError("'name' can only be None if create=True")
+        if name is not None:
+            _check_name(name)
+        if name is None or create:
+            size = operator.index(size)
+            self._name, region = _regions.create(name, size, track)
+        else:
+            region, size = _regions.ask("lookup", name)
+            self._name = name
+        self._size = size
+        self._track = track
+        try:
+            self._mapping = _regions.Mapping(region)
+        except BaseException:
+            if create:
+                _regions.ask("unlink", self._name)
+            raise
+        assert self._mapping.view is not None
+        self._buf: memoryview | None = self._mapping.view[:size]
+
+    def __del__(self) -> None:
+        """Somebody's last reference went: detach soon, and never raise."""
+        with contextlib.suppress(Exception):
+            if self._mapping is not None:
+                self._release_buffer()
+                self._mapping.leave()
+
+    def _release_buffer(self) -> None:
+        if self._buf is not None:
+            self._buf.release()
+            self._buf = None
+
+    def close(self) -> None:
+        """No more access through this object; the memory stays. BufferError while views of it
+        live: then try again when they are gone."""
+        self._release_buffer()
+        if self._mapping is not None:
+            self._mapping.detach()
+            self._mapping = None
+
+    def unlink(self) -> None:
+        """The name is free at once; whoever has the memory mapped keeps it until it closes."""
+        _regions.tidy()
+        _regions.ask("unlink", self._name)
+
+    @property
+    def name(self) -> str:
+        return str(self._name)
+
+
+def _check_name(name: str) -> None:
+    """As shm_open(3) sees it: any name but an empty one, without slashes, not too long."""
+    if len(os.fsencode(name)) > NAME_LIMIT:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), "/" + name)
+    if not name or "/" in name:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), "/" + name)
+    if "\0" in name:
+        raise ValueError("embedded null character")
+
+
+class ShareableList(shared_memory.ShareableList):  # type: ignore[type-arg]
+    """The standard library's, on one host; not distributed yet."""
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Any:
+        if cluster.active():
+            raise NotImplementedError("ShareableList is not distributed over a cluster yet")
+        return shared_memory.ShareableList(*args, **keywords)
