@@ -1,3 +1,32 @@
-.PHONY: help
+# Everything runs in a virtual environment of its own, made when it is first needed.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
+
+.PHONY: help demo test check sim fuzz asan clean
+
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+$(VENV)/built: $(NATIVE)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/built ## word count, matrix product and lock races on three local hosts, with figures
+	$(RUN) examples/demo.py
+
+test: $(VENV)/built ## all tests (less than 8 minutes on 2 cores)
+	$(RUN) -m pytest -n 2 --dist loadgroup tests
+
+check: $(VENV)/built ## formatting, lint and types
+	$(RUN) -m ruff format --check dsmproc tests examples setup.py
+	$(RUN) -m ruff check dsmproc tests examples setup.py
+	$(RUN) -m mypy
+	clang-format-14 --dry-run --Werror dsmproc/_native/*/*.[ch]
+
+-include tests/sim.mk
+
+clean: ## remove what was built
+	rm -rf build $(VENV) *.egg-info dsmproc/_native/*.so dsmproc/_native/_core.c dsmproc/_native/_engine.c
