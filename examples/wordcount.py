@@ -62,7 +62,9 @@ def main() -> None:
     started = time.perf_counter()
     words, tasks = count(pieces, args.processes)
     seconds = time.perf_counter() - started
-    print(f"  {sum(words.values())} words, {len(words)} different, {size:.1f} MB in {seconds:.2f} s")
+    print(
+        f"  {sum(words.values())} words, {len(words)} different, {size:.1f} MB in {seconds:.2f} s"
+    )
     print("  most common:", ", ".join(f"{word} {n}" for word, n in words.most_common(5)))
     print("  pieces per host:", tasks)
 

@@ -246,7 +246,9 @@ EDGES = {
     "lock": both(mp.Lock, lambda t: t.release(), lambda t: t.acquire(), lambda t: t.acquire()),
     "rlock": both(mp.RLock, lambda t: t.release(), lambda t: t.acquire(), lambda t: t.acquire()),
     "try_lock": both(
-        mp.Lock, lambda t: t.release(), lambda t: until(lambda: t.acquire(False)),
+        mp.Lock,
+        lambda t: t.release(),
+        lambda t: until(lambda: t.acquire(False)),
         lambda t: t.acquire(),
     ),
     "semaphore": both(lambda: mp.Semaphore(0), lambda t: t.release(), lambda t: t.acquire()),
@@ -269,9 +271,7 @@ EDGES = {
     "exit": join_writer(lambda: None, lambda child: child.join()),
     "_exit": join_writer(lambda: os._exit(3), lambda child: child.join()),
     "kill": join_writer(end_by_kill, lambda child: child.join()),
-    "exitcode": join_writer(
-        lambda: None, lambda child: until(lambda: child.exitcode is not None)
-    ),
+    "exitcode": join_writer(lambda: None, lambda child: until(lambda: child.exitcode is not None)),
     "sentinel": join_writer(
         lambda: None, lambda child: (connection.wait([child.sentinel]), child.is_alive())
     ),

@@ -105,11 +105,11 @@ struct dsm_agent {
     uint64_t *lock_ids;     /* slot -> id */
     uint32_t locks_room;
     uint64_t last_req, last_id;
-    uint32_t answers;          /* connections whose answer is ready to be sent */
-    struct dsm_buffer results; /* struct dsm_event: results of COMPARE and TAKE, in order */
-    struct dsm_buffer later;   /* struct dsm_later */
-    struct dsm_buffer sink;    /* payload for peers that are lost */
-    bool more;                 /* the core asked for DSM_EV_MORE */
+    uint32_t answers;           /* connections whose answer is ready to be sent */
+    struct dsm_buffer results;  /* struct dsm_event: results of COMPARE and TAKE, in order */
+    struct dsm_buffer later;    /* struct dsm_later */
+    struct dsm_buffer sink;     /* payload for peers that are lost */
+    bool more;                  /* the core asked for DSM_EV_MORE */
     struct dsm_summary summary; /* of the step whose actions are being done */
 };
 
