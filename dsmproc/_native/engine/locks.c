@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
+static int64_t add_slot(struct dsmproc_engine *engine, uint64_t id) {
     struct dsm_agent *agent = &engine->agent;
-    uint64_t *known = dsm_table_find(&agent->locks, id);
-    if (known) return (int64_t)*known;
     uint32_t slot = atomic_load(&engine->nlocks);
     if (slot == DSM_CONTROL_LOCKS) return -ENOSPC;
     if (slot == agent->locks_room) {
@@ -19,6 +17,14 @@ int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
     if (dsm_table_put(&agent->locks, id, slot)) return -ENOMEM;
     agent->lock_ids[slot] = id;
     atomic_store(&engine->nlocks, slot + 1);
+    return slot;
+}
+
+int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
+    uint64_t *known = dsm_table_find(&engine->agent.locks, id);
+    if (known) return (int64_t)*known;
+    int64_t slot = add_slot(engine, id);
+    if (slot < 0) return slot;
     struct dsm_event event = {.kind = DSM_EV_LOCK_OPEN, .id = id};
     dsm_agent_feed(engine, &event);
     return slot;
@@ -31,11 +37,8 @@ struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id) {
 
 void dsm_lock_set(struct dsmproc_engine *engine, uint64_t id, uint32_t flag, uint32_t client) {
     struct dsm_word *word = dsm_lock_find(engine, id);
-    if (!word) {
-        dsm_engine_fail(engine, "the protocol changed lock %llx, which nobody opened here",
-                        (unsigned long long)id);
-        return;
-    }
+    if (!word && add_slot(engine, id) >= 0) word = dsm_lock_find(engine, id); /* recalled from us */
+    if (!word) return dsm_engine_fail(engine, "no room for one more lock");
     if (flag == DSM_WORD_TAKE || flag == DSM_WORD_SEIZE) {
         bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word) : dsm_word_seize(word);
         struct dsm_event event = {.kind = DSM_EV_WORDED, .id = id, .arg = ours};
