@@ -1,7 +1,7 @@
 """Hosts without a control plane: a master and some agents in processes, joined by socket pairs.
 
-Everything is a forked process: `Hosts` starts the engines, `host.run(function, ...)` starts a client
-process of that host, which calls `function(client, ...)` and hands back what it returns or raises.
+Everything is a forked process: `Hosts` starts the engines, `host.run(function, ...)` starts a
+client of that host, which calls `function(client, ...)` and hands back what it returns or raises.
 """
 
 from __future__ import annotations
