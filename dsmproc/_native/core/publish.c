@@ -83,10 +83,11 @@ void dsm_publish_slice(struct dsm_host *host) {
     if (host->publish == DSM_COMPARING) slice(host);
 }
 
-static void start(struct dsm_host *host) {
+/* Look at `pages` of the dirty pages, the oldest first. */
+static void start(struct dsm_host *host, uint32_t pages) {
     assert(host->publish == DSM_IDLE);
     host->publish = DSM_COMPARING;
-    host->todo = host->ndirty;
+    host->todo = pages;
     host->jobs = host->next_jobs;
     host->next_jobs = (struct dsm_queue){0};
     host->stale_ticks = 0;
@@ -215,7 +216,7 @@ void dsm_publish_then(struct dsm_host *host, dsm_ref job) {
         return;
     }
     dsm_queue_push(host, &host->next_jobs, job);
-    if (host->publish == DSM_IDLE) start(host);
+    if (host->publish == DSM_IDLE) start(host, host->ndirty);
 }
 
 int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event) {
@@ -231,7 +232,7 @@ int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event) {
 
 void dsm_publish_tick(struct dsm_host *host) {
     if (host->publish != DSM_IDLE || (!host->ndirty && !host->nowed)) return;
-    if (++host->stale_ticks >= 2 && host->ndirty <= DSM_SLICE) start(host);
+    if (++host->stale_ticks >= 2) start(host, host->ndirty < DSM_SLICE ? host->ndirty : DSM_SLICE);
 }
 
 void dsm_publish_go_on(struct dsm_host *host) {
@@ -244,7 +245,7 @@ void dsm_publish_go_on(struct dsm_host *host) {
     if (host->publish == DSM_COMPARING && !host->claims) host->publish = DSM_ACKING;
     if (host->publish == DSM_ACKING && !host->unacked) announce(host);
     if (host->publish == DSM_IDLE && host->next_jobs.head) {
-        start(host);
+        start(host, host->ndirty);
         dsm_publish_go_on(host);
     }
 }
