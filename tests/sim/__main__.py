@@ -1,0 +1,44 @@
+"""python -m tests.sim --seeds 0:1000 | --seed N   [--policy first|fixed] [--off RULE]"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .swarm import RULES, Options, explain, make_core, replay_command, run_seeds
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="one world, with its trace if it fails")
+    parser.add_argument("--seeds", default="0:1000", help="a range of worlds, FIRST:END")
+    parser.add_argument("--policy", choices=["first", "fixed"], help="default: drawn by the seed")
+    parser.add_argument("--off", choices=RULES, help="run the mutation build without this rule")
+    parser.add_argument("--stale", action="store_true", help="stop at wrong values only")
+    parser.add_argument("--lines", type=int, default=80, help="of the trace")
+    parser.add_argument("--all", action="store_true", help="trace all pages")
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    off = None if args.off is None else RULES.index(args.off)
+    options = Options(args.policy, off, args.stale, args.all, args.lines)
+    if args.seed is not None:
+        text = explain(make_core(off), args.seed, options)
+        print(text)
+        return 0 if "passed when" in text else 1
+    first, _, end = args.seeds.partition(":")
+    result = run_seeds(range(int(first), int(end)), options)
+    print(
+        f"{result.worlds} worlds, {result.steps} steps, {result.deliveries} deliveries,"
+        f" {result.seconds:.1f} s" + (f", {result.others} other failures" if result.others else "")
+    )
+    if result.failed is None:
+        return 0
+    print(f"seed {result.failed}: {result.text}\nreplay: {replay_command(result.failed, options)}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

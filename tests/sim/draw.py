@@ -1,0 +1,105 @@
+"""What a seed decides before its world starts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Params:
+    seed: int = 0
+    policy: str = "first"  # or fixed
+    hosts: int = 2
+    page_size: int = 16
+    run: int = 1
+    hot: int = 0
+    grants: int = 1
+    regions: list[int] = field(default_factory=lambda: [1])  # pages of each
+    clients: list[list[int]] = field(default_factory=lambda: [[1], [1]])  # host -> threads of each
+    turns: int = 6
+    rounds: int = 0  # barriers
+    action: bool = False
+    crash: float = 0.0
+    crashes: int = 0
+    unlink: bool = False
+    late: bool = False  # the last host joins late
+    wide: int = 0  # pages of one more region, written in sweeps
+    scattered: bool = True  # a guard's bytes lie anywhere, else side by side
+    # how likely each kind of thing is next
+    w_thread: float = 1.0
+    w_net: float = 1.0
+    w_inbox: float = 1.0
+    w_more: float = 0.3
+    w_tick: float = 0.0
+    w_cancel: float = 0.02
+    intra: float = 0.05  # between two actions a local thread runs
+    queued: float = 0.2  # a request or fault reaches the engine later
+    slow: float = 0.0  # share of connections that are slow
+    slowness: float = 1.0  # how often a slow one is passed over
+    turn: dict[str, float] = field(default_factory=dict)
+    poll: bool = False
+
+
+TURNS = {
+    "lock": 4.0,
+    "private": 1.0,
+    "mail": 3.0,
+    "baton": 2.0,
+    "semaphore": 1.0,
+    "pair": 1.5,
+    "gather": 1.0,
+    "travel": 1.0,
+    "publish": 0.5,
+    "observe": 0.5,
+    "reattach": 0.3,
+    "sweep": 1.0,
+}
+
+
+def spread(rng: random.Random, threads: int) -> list[int]:
+    """Threads dealt to processes."""
+    clients = [1]
+    for _ in range(threads - 1):
+        if rng.random() < 0.5:
+            clients.append(1)
+        else:
+            clients[-1] += 1
+    return clients
+
+
+def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
+    rng = random.Random(seed)
+    p = Params(seed=seed)
+    p.policy = policy or rng.choice(["first", "fixed"])
+    p.hosts = rng.choice([2, 2, 2, 3, 3, 4])
+    p.page_size = rng.choice([16, 16, 16, 32, 64])
+    p.run = rng.choice([1, 1, 2, 4])
+    p.hot = rng.choice([0, 1, 2])
+    p.grants = rng.choice([0, 1, 3])
+    p.regions = [rng.choice([1, 1, 2, 3, 6]) for _ in range(rng.choice([1, 1, 2, 3]))]
+    p.clients = [spread(rng, rng.choice([1, 1, 2, 3])) for _ in range(p.hosts)]
+    p.turns = rng.choice([3, 6, 6, 12])
+    p.rounds = rng.choice([0, 0, 1, 2])
+    p.action = rng.random() < 0.5
+    p.scattered = rng.random() < 0.7
+    if rng.random() < 0.25:
+        p.crash, p.crashes, p.rounds = 0.01, rng.choice([1, 2]), 0
+    p.unlink = rng.random() < 0.15
+    p.late = p.hosts > 2 and rng.random() < 0.2 and not p.rounds
+    p.wide = rng.choice([70, 150]) if rng.random() < 0.03 else 0
+    p.w_thread = rng.choice([0.3, 1, 3])
+    p.w_tick = 0.05 if rng.random() < 0.3 else 0.0
+    p.poll = p.w_tick > 0 and not p.crash and not p.unlink
+    p.w_cancel = rng.choice([0.005, 0.02, 0.1])
+    p.w_more = rng.choice([0.05, 0.3, 1])
+    p.intra = rng.choice([0, 0.05, 0.2])
+    p.queued = rng.choice([0, 0.2, 0.6])
+    p.slow = rng.choice([0, 0.2, 0.5])
+    p.slowness = rng.choice([0.9, 0.98, 0.995])
+    kinds = [k for k in TURNS if rng.random() < 0.7] or ["lock"]
+    p.turn = {k: w * rng.choice([0.5, 1, 2]) for k, w in TURNS.items() if k in kinds}
+    if not p.wide:
+        p.turn.pop("sweep", None)
+    p.turn["mail"] = max(p.turn.get("mail", 0), 1.0)
+    return p, rng

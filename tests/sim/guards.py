@@ -1,0 +1,122 @@
+"""What the threads share, and the oracle.
+
+Every byte belongs to one *guard*, and a guard has one owner at a time: the holder of its lock, the
+party whose turn it is after a barrier, the receiver of the message that carried it. So the program
+has no data race by construction, the last write to a byte is known, and a read that returns
+anything else is a violation. Each write stores the value after the last one (mod 256).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .binding import StaleRead, Violation
+
+if TYPE_CHECKING:
+    from .thread import Thread
+
+
+class Byte:
+    """One byte of shared memory, and the value it must have."""
+
+    __slots__ = ("at", "guard", "page", "region", "off", "value", "writer", "writes")
+
+    def __init__(self, region: int, index: int, off: int, size: int) -> None:
+        self.region, self.off = region, off
+        self.page = region << 32 | index
+        self.at = index * size + off
+        self.value = self.writes = 0
+        self.writer: Thread | None = None
+        self.guard: Guard | None = None
+
+    def wrote(self, thread: Thread, value: int | None = None) -> int:
+        self.value = (self.value + 1) % 256 if value is None else value
+        self.writes += 1
+        self.writer = thread
+        return self.value
+
+    def check(self, thread: Thread, value: int) -> None:
+        if value == self.value:
+            return
+        by = f"{self.writer.name} (write {self.writes})" if self.writer else "nobody"
+        raise StaleRead(
+            f"{thread.name} read {value} at region {self.region} page {self.page & 0xFFFFFFFF}"
+            f" byte {self.off}, whose last value is {self.value}, written by {by}",
+            self.page,
+        )
+
+
+class Post:
+    """The owner of what is on its way."""
+
+    name = "the post"
+
+
+POST: Any = Post()
+
+
+@dataclass(eq=False)
+class Guard:
+    name: str
+    bytes: list[Byte] = field(default_factory=list)
+    owner: Thread | None = None
+    changes: int = 0  # counts all that happened to it
+
+    def give(self, thread: Thread | None) -> None:
+        """Pass it on; two owners at once are a failure of mutual exclusion."""
+        if thread is not None and self.owner is not None:
+            raise Violation(f"{self.name} has two owners: {self.owner.name} and {thread.name}")
+        self.owner = thread
+        self.changes += 1
+
+    def post(self) -> None:
+        """On its way in a message: nobody else may have it."""
+        self.owner = POST
+        self.changes += 1
+
+
+@dataclass(eq=False)
+class Lock(Guard):
+    """A multiprocessing lock. `travels`: may be released by another thread than its taker."""
+
+    id: int = 0
+    travels: bool = False
+    asking: int = 0  # requests without answer
+    disturbed: bool = False  # a cancel or a crash made "is it held?" unanswerable here
+
+
+@dataclass(eq=False)
+class Semaphore(Guard):
+    """As a mutex: initial value 1."""
+
+    id: int = 0
+
+
+@dataclass(eq=False)
+class Pair:
+    """Two threads that hand one guard to and fro by two semaphores of initial value 0."""
+
+    guard: Guard
+    threads: tuple[Thread, Thread]
+    ids: tuple[int, int]
+
+
+@dataclass(eq=False)
+class Gather:
+    """Several producers, one consumer, one semaphore: its acquirer sees all releases it counts."""
+
+    consumer: Thread
+    producers: list[Thread]
+    slots: list[Guard]
+    id: int
+    back: list[int]
+    count: int = 0
+
+
+@dataclass(eq=False)
+class Mail:
+    sender: Thread
+    host: int
+    stamp: int | None  # None: inside a host nothing is published
+    guards: list[Guard]

@@ -1,0 +1,304 @@
+"""A simulated host: what the engine and the kernel do, done in Python.
+
+It executes the core's actions exactly as core.h says, and refuses those that no real host could
+execute (mapping what is not resident, filling under a reader, comparing under a writer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dsmproc._native._core import lib as C
+
+from .binding import Core, Node, Violation
+
+if TYPE_CHECKING:
+    from .thread import Client, Thread
+    from .world import World
+
+RO, RW = 1, 2
+GONE = 0xEE  # what a punched page's memory holds: nobody may ever read it
+ABSENT, FREE, HELD, WANTED = (
+    C.DSM_LOCK_ABSENT,
+    C.DSM_LOCK_FREE,
+    C.DSM_LOCK_HELD,
+    C.DSM_LOCK_HELD_WANTED,
+)
+
+
+class Region:
+    """One region's memory at one host: the page cache that all its processes map."""
+
+    def __init__(self, pages: int, size: int) -> None:
+        self.pages = pages
+        self.cache = bytearray([GONE]) * (pages * size)
+        self.resident = bytearray(pages)
+
+
+class SimHost:
+    def __init__(self, world: World, core: Core, number: int, off: int) -> None:
+        p = world.params
+        self.world, self.number, self.size = world, number, p.page_size
+        self.node = Node(
+            core,
+            master=False,
+            host=number,
+            page_size=p.page_size,
+            run=p.run,
+            hot=p.hot,
+            grants=p.grants,
+            rules_off=off,
+        )
+        self.core, self.lib, self.buffers = core, core.lib, core.pages(p.page_size)
+        self.regions: dict[int, Region] = {}
+        self.twins: dict[int, bytes] = {}
+        self.diffs: dict[int, bytes] = {}
+        self.words: dict[int, tuple[int, int]] = {}  # lock -> state, pid
+        self.clients: dict[int, Client] = {}
+        self.threads: list[Thread] = []
+        self.parked: dict[int, list[Thread]] = {}  # page -> threads that fault on it
+        self.requests: dict[int, Callable[[int, int], None]] = {}
+        self.seen = self.out = self.busy = 0  # the control segment
+        self.more = False
+        self.results: list[tuple[int, int, int]] = []
+        self.counts = [0] * C.DSM_COUNT_KINDS
+        self.joined = True
+        self.do: list[Any] = [None] * 32
+        for name in dir(C):
+            if name.startswith("DSM_ACT_"):
+                self.do[getattr(C, name)] = getattr(self, "on_" + name[8:].lower(), None)
+
+    # ---- one event ------------------------------------------------------------------------
+
+    def feed(self, kind: int, **event: Any) -> None:
+        self.step(kind, event)
+        while self.results:  # before any other event
+            kind, page, arg = self.results.pop(0)
+            self.step(kind, {"id": page, "arg": arg})
+        if not self.world.checked:
+            return
+        broken = self.lib.dsm_host_check(self.node.state)
+        if broken:
+            raise Violation(f"host {self.number}: dsm_host_check says {broken}")
+
+    def step(self, kind: int, event: dict[str, Any]) -> None:
+        world = self.world
+        world.steps += 1
+        if world.trace is not None:
+            world.trace.event(self, kind, event)
+        status, actions, raw = self.node.step(kind=kind, **event)
+        if status:
+            raise Violation(f"host {self.number}: event {kind} {event} gave status {status}")
+        summary = self.core.summary
+        self.lib.dsm_host_summary(self.node.state, summary)
+        seen, out, busy = summary.seen, summary.out, summary.busy
+        if busy:
+            self.busy = 1
+        self.execute(actions, raw, event.get("data", b""))
+        self.seen, self.out, self.busy = seen, out, busy
+
+    def execute(self, actions: list[tuple[int, ...]], raw: bytes, data: bytes) -> None:
+        """Local threads run between any two actions: that is what the order protects against."""
+        at, do, busy = 0, self.do, self.world.params.intra
+        trace = self.world.trace
+        random = self.world.rng.random
+        while at < len(actions):
+            action = actions[at]
+            if busy and random() < busy:
+                self.hardware()
+            if trace is not None:
+                trace.action(self, action)
+            if action[0] == C.DSM_ACT_SEND:
+                at += self.send(actions, at, raw)
+            else:
+                do[action[0]](action, data)
+            at += 1
+
+    def hardware(self) -> None:
+        """Some local thread does what needs no engine."""
+        if self.threads:
+            thread = self.world.rng.choice(self.threads)
+            if thread.ready:
+                thread.hardware()
+
+    # ---- messages -------------------------------------------------------------------------
+
+    def send(self, actions: list[tuple[int, ...]], at: int, raw: bytes) -> int:
+        _, to, _, channel, payloads, _, off, size, *_ = actions[at]
+        parts = [raw[off : off + size]]
+        for action in actions[at + 1 : at + 1 + payloads]:
+            page = action[8]
+            if action[0] == C.DSM_ACT_PAYLOAD_DIFF:
+                if page not in self.diffs:
+                    raise Violation(f"host {self.number} sends a diff it has not", page)
+                parts.append(self.diffs.pop(page))
+            elif action[0] == C.DSM_ACT_PAYLOAD_PAGES:
+                parts.append(self.pages(page, action[4]))
+            else:
+                raise Violation(f"payload announced, action {action[0]} found")
+        self.world.post(self.number, to, channel, b"".join(parts))
+        return payloads
+
+    def pages(self, first: int, count: int) -> bytes:
+        region, index = self.regions[first >> 32], first & 0xFFFFFFFF
+        if 0 in region.resident[index : index + count]:
+            raise Violation(f"host {self.number} reads a page that is not resident", first)
+        return bytes(region.cache[index * self.size : (index + count) * self.size])
+
+    # ---- memory ---------------------------------------------------------------------------
+
+    def place(self, page: int) -> tuple[Region, int]:
+        region, index = self.regions.get(page >> 32), page & 0xFFFFFFFF
+        if region is None or index >= region.pages:
+            raise Violation(f"host {self.number}: no such page", page)
+        return region, index
+
+    def store(self, page: int, data: bytes) -> None:
+        region, index = self.place(page)
+        region.cache[index * self.size : (index + 1) * self.size] = data
+
+    def wake(self, page: int, client: Client | None) -> None:
+        parked = self.parked.get(page)
+        if not parked:
+            return
+        left = [t for t in parked if client is not None and t.client is not client]
+        for thread in parked:
+            if client is None or thread.client is client:
+                thread.wake()
+        self.parked[page] = left
+
+    def on_map(self, a: tuple[int, ...], data: bytes) -> None:
+        client = self.clients.get(a[2])
+        if client is None:
+            return
+        for page in range(a[8], a[8] + a[4]):
+            region, index = self.place(page)
+            if not region.resident[index]:
+                raise Violation(f"host {self.number} maps a page that is not resident", page)
+            if a[5]:
+                client.maps[page] = RW
+            else:
+                client.maps.setdefault(page, RO)  # MAP read-only takes nothing away
+            self.wake(page, client)
+
+    def on_protect(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + a[4]):
+            self.place(page)
+            for client in self.clients.values():
+                if client.maps.get(page) == RW:
+                    client.maps[page] = RO
+
+    def on_punch(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + a[4]):
+            region, index = self.place(page)
+            region.resident[index] = 0
+            self.store(page, bytes([GONE]) * self.size)
+            for client in self.clients.values():
+                client.maps.pop(page, None)
+            self.wake(page, None)
+
+    def on_zero(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + a[4]):
+            region, index = self.place(page)
+            if not region.resident[index]:
+                region.resident[index] = 1
+                self.store(page, bytes(self.size))
+
+    def on_fill(self, a: tuple[int, ...], data: bytes) -> None:
+        for i, page in enumerate(range(a[8], a[8] + a[4])):
+            region, index = self.place(page)
+            if region.resident[index]:
+                raise Violation(f"host {self.number} fills a page that is in use", page)
+            region.resident[index] = 1
+            self.store(page, data[a[6] + i * self.size : a[6] + (i + 1) * self.size])
+
+    def on_apply(self, a: tuple[int, ...], data: bytes) -> None:
+        page = a[8]
+        region, index = self.place(page)
+        if not region.resident[index]:
+            raise Violation(f"host {self.number} applies a diff to a hole", page)
+        diff = data[a[6] : a[6] + a[7]]
+        self.store(page, self.buffers.apply(self.pages(page, 1), diff))
+
+    def on_twin(self, a: tuple[int, ...], data: bytes) -> None:
+        self.twins[a[8]] = self.pages(a[8], 1)
+
+    def on_untwin(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + max(1, a[4])):
+            self.twins.pop(page, None)
+
+    def on_compare(self, a: tuple[int, ...], data: bytes) -> None:
+        page = a[8]
+        current = self.pages(page, 1)
+        if a[5]:  # words are read one after the other while local threads write
+            cut = self.world.rng.randrange(0, self.size + 1, 8)
+            for _ in range(2):
+                self.hardware()
+            current = current[:cut] + self.pages(page, 1)[cut:]
+        elif any(client.maps.get(page) == RW for client in self.clients.values()):
+            raise Violation(f"host {self.number} compares a page that is being written", page)
+        diff, snapshot = self.buffers.encode(current, self.twins.get(page))
+        if a[5]:
+            self.twins[page] = snapshot
+        if diff:
+            self.diffs[page] = diff
+        self.results.append((C.DSM_EV_DIFFED, page, len(diff)))
+
+    def on_undiff(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + max(1, a[4])):
+            self.diffs.pop(page, None)
+
+    def on_poison(self, a: tuple[int, ...], data: bytes) -> None:
+        raise Violation(f"host {self.number} poisons a page, but no host was lost", a[8])
+
+    # ---- the rest -------------------------------------------------------------------------
+
+    def on_word(self, a: tuple[int, ...], data: bytes) -> None:
+        lock, flag, client = a[8], a[5], a[2]
+        state, pid = self.words.get(lock, (ABSENT, 0))
+        if flag == C.DSM_WORD_TAKE:
+            if state == ABSENT:
+                raise Violation(f"host {self.number}: TAKE of lock {lock:x}, whose word is ABSENT")
+            free = state == FREE
+            self.words[lock] = (ABSENT, 0) if free else (WANTED, pid)
+            self.results.append((C.DSM_EV_WORDED, lock, int(free)))
+        elif flag == C.DSM_WORD_SEIZE:
+            held = state in (HELD, WANTED)
+            if held:
+                self.words[lock] = (ABSENT, 0)
+            self.results.append((C.DSM_EV_WORDED, lock, int(held)))
+        else:
+            to = {C.DSM_WORD_ABSENT: ABSENT, C.DSM_WORD_FREE: FREE, C.DSM_WORD_HELD: HELD}
+            if state in (HELD, WANTED):
+                raise Violation(
+                    f"host {self.number}: the word of held lock {lock:x} is overwritten"
+                )
+            owner = self.clients[client].pid if client in self.clients else 0
+            new = to.get(flag, WANTED)
+            self.words[lock] = (new, owner if new in (HELD, WANTED) else 0)
+
+    def on_reply(self, a: tuple[int, ...], data: bytes) -> None:
+        waiting = self.requests.pop(a[9], None)
+        if waiting is None:
+            raise Violation(f"host {self.number} answers request {a[9]} twice, or out of nothing")
+        waiting(a[5], a[10])
+
+    def on_region(self, a: tuple[int, ...], data: bytes) -> None:
+        if a[8] in self.regions:
+            raise Violation(f"host {self.number} makes region {a[8]} twice")
+        self.regions[a[8]] = Region(a[10], self.size)
+
+    def on_region_end(self, a: tuple[int, ...], data: bytes) -> None:
+        if any(client.attached.get(a[8]) for client in self.clients.values()):
+            raise Violation(f"host {self.number} ends region {a[8]}, which a client has attached")
+        del self.regions[a[8]]
+        for pages in (self.twins, self.diffs):
+            for page in [p for p in pages if p >> 32 == a[8]]:
+                del pages[page]
+
+    def on_more(self, a: tuple[int, ...], data: bytes) -> None:
+        self.more = True
+
+    def on_count(self, a: tuple[int, ...], data: bytes) -> None:
+        self.counts[a[5]] += a[10]

@@ -1,0 +1,124 @@
+"""Many seeds, one after the other, in a child process: an assertion of the core ends only that."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import struct
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .binding import Core, StaleRead, Violation
+from .draw import draw
+from .trace import Trace
+from .world import World
+
+RULES = ["ACK", "FLUSH", "CROSSED", "ONE_DIFF", "BYTES", "FETCHED"]
+RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST"]
+
+
+@dataclass
+class Options:
+    policy: str | None = None
+    off: int | None = None  # number of the rule that is off
+    stale: bool = False  # go on after failures of any other kind than a wrong value
+    all_pages: bool = False
+    lines: int = 80
+
+
+def make_core(off: int | None) -> Core:
+    if off is None:
+        return Core()
+    from .mutant import load
+
+    core = Core(load())
+    core.lib.dsm_diff_mutate(int(RULES[off] == "BYTES"))
+    return core
+
+
+def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
+    params, rng = draw(seed, options.policy)
+    off = 0 if options.off is None else 1 << options.off
+    world = World(params, rng, core, off, trace)
+    world.populate()
+    world.run()
+    world.finale()
+    return world
+
+
+def replay_command(seed: int, options: Options) -> str:
+    words = ["python -m tests.sim --seed", str(seed)]
+    if options.policy:
+        words += ["--policy", options.policy]
+    if options.off is not None:
+        words += ["--off", RULES[options.off]]
+    return " ".join(words)
+
+
+def explain(core: Core, seed: int, options: Options) -> str:
+    """Run the seed again, watched."""
+    trace = Trace()
+    try:
+        run_one(core, seed, options, trace)
+    except Exception as error:
+        if not isinstance(error, Violation):
+            traceback.print_exc()
+        page = None if options.all_pages else getattr(error, "page", None)
+        story = trace.story(page, options.lines)
+        return f"{story}\n\nseed {seed}: {type(error).__name__}: {error}"
+    return f"seed {seed} passed when it was run again: the simulator is not deterministic"
+
+
+@dataclass
+class Result:
+    worlds: int = 0
+    steps: int = 0
+    deliveries: int = 0
+    others: int = 0  # failures passed over (Options.stale)
+    failed: int | None = None
+    text: str = ""
+    seconds: float = 0.0
+
+
+def work(seeds: list[int], options: Options, shared: Any, pipe: Any) -> None:
+    core = make_core(options.off)
+    result = Result()
+    for seed in seeds:
+        struct.pack_into("<qq", shared, 0, seed, result.worlds)
+        try:
+            world = run_one(core, seed, options)
+        except Exception as error:
+            if options.stale and not isinstance(error, StaleRead):
+                result.others += 1
+                continue
+            result.failed, result.text = seed, f"{type(error).__name__}: {error}"
+            break
+        result.worlds += 1
+        result.steps += world.steps
+        result.deliveries += world.deliveries
+    pipe.send(result)
+    pipe.close()
+
+
+def run_seeds(seeds: Iterable[int], options: Options) -> Result:
+    """Stops at the first failing seed."""
+    shared = mmap.mmap(-1, 16)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    began = time.monotonic()
+    child = context.Process(target=work, args=(list(seeds), options, shared, theirs))
+    child.start()
+    theirs.close()
+    try:
+        result: Result = ours.recv()
+    except EOFError:
+        child.join()
+        seed, worlds = struct.unpack_from("<qq", shared)
+        text = f"the core stopped the process (exit code {child.exitcode}): an assertion"
+        result = Result(worlds=worlds, failed=seed, text=text)
+    child.join()
+    result.seconds = time.monotonic() - began
+    return result

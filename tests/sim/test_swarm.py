@@ -1,0 +1,18 @@
+"""Random worlds: no seed may find a value that a correct machine could not return."""
+
+from __future__ import annotations
+
+import pytest
+
+from .swarm import Options, replay_command, run_seeds
+
+WORLDS = 1500
+
+
+@pytest.mark.parametrize("policy", ["first", "fixed"])
+def test_random_worlds_read_only_right_values(policy: str) -> None:
+    options = Options(policy)
+    result = run_seeds(range(WORLDS), options)
+    assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
+    assert result.worlds == WORLDS
+    assert result.deliveries > 100 * WORLDS  # they did talk to each other

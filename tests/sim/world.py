@@ -1,0 +1,408 @@
+"""A whole cluster: connections, the master, a scheduler that draws what happens next.
+
+Each connection (source, destination, channel) delivers in order; nothing orders two connections.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+from dsmproc._native._core import lib as C
+
+from .binding import Core, Node, Violation
+from .draw import Params
+from .guards import Mail
+from .host import SimHost
+from .layout import lay_out
+from .program import program, reach
+from .thread import OBSERVE, PUBLISH, UNLOCK, Client, Op, Thread
+from .trace import Trace
+
+MASTER = C.DSM_MASTER
+HOST_MESSAGES = (C.DSM_FAST, C.DSM_BULK)
+NEWEST = (1 << 64) - 1  # OBSERVE: whatever the master has
+CHECKER = 900  # client number of the process that reads everything at the end
+POLICIES = {"first": C.DSM_HOME_FIRST, "fixed": C.DSM_HOME_FIXED}
+
+Channel = tuple[int, int, int]
+
+
+class World:
+    def __init__(
+        self,
+        params: Params,
+        rng: random.Random,
+        core: Core,
+        off: int = 0,
+        trace: Trace | None = None,
+    ) -> None:
+        self.params, self.rng, self.core, self.trace = params, rng, core, trace
+        self.checked = off == 0  # with a rule off, it is what programs read that must tell
+        self.steps = self.requests = self.pids = 0
+        self.channels: dict[Channel, deque[bytes]] = {}
+        self.active: list[Channel] = []
+        self.slow: set[Channel] = set()
+        self.runnable: list[Thread] = []
+        self.polling: list[Thread] = []
+        self.inbox: list[tuple[Thread, Op]] = []
+        self.threads: list[Thread] = []
+        self.bytes: list[Any] = []
+        self.private: list[Any] = []
+        self.locks: list[Any] = []
+        self.travellers: list[Any] = []
+        self.semaphores: list[Any] = []
+        self.pairs: list[Any] = []
+        self.rotating: list[Any] = []
+        self.wide: dict[int, list[Any]] = {}
+        self.gather: Any = None
+        self.flag: Any = None
+        self.barrier_id = 1 << 43
+        self.unlinked: set[int] = set()
+        self.sizes: dict[int, int] = {}
+        self.crashed = self.agreed = self.deliveries = 0
+        self.master = Node(
+            core, master=True, host=MASTER, page_size=params.page_size, rules_off=off
+        )
+        self.hosts = [SimHost(self, core, i, off) for i in range(params.hosts)]
+
+    # ---- before the start ------------------------------------------------------------------
+
+    def populate(self) -> None:
+        """Random processes, threads and programs."""
+        p = self.params
+        for host, layout in zip(self.hosts, p.clients, strict=True):
+            for number, threads in enumerate(layout):
+                client = self.add_client(host, number)
+                for _ in range(threads):
+                    self.add_thread(client)
+        lay_out(self)
+        late = self.hosts[-1] if p.late else None
+        for host in self.hosts:
+            if host is not late:
+                self.feed_master(C.DSM_EV_HOST_JOINED, host=host.number)
+        for number, pages in enumerate(p.regions, 1):
+            self.make_region(number, pages)
+        for t in self.threads:
+            if t.host is not late:
+                self.start(t)
+        if late:
+            late.joined = False
+
+    def add_client(self, host: SimHost, number: int) -> Client:
+        self.pids += 1
+        client = host.clients[number] = Client(host, number, self.pids)
+        return client
+
+    def add_thread(self, client: Client) -> Thread:
+        thread = Thread(self, client, len(self.threads))
+        client.threads.append(thread)
+        client.host.threads.append(thread)
+        self.threads.append(thread)
+        return thread
+
+    def start(self, thread: Thread) -> None:
+        thread.start(program(self, thread, self.params.rounds, self.params.turns))
+
+    def make_region(self, number: int, pages: int) -> None:
+        self.sizes[number] = pages
+        policy = POLICIES[self.params.policy]
+        hosts = self.params.hosts - int(self.params.late)  # those that have joined
+        self.feed_master(C.DSM_EV_REGION_MADE, id=number, arg=pages, client=policy, host=hosts)
+
+    # ---- connections -----------------------------------------------------------------------
+
+    def post(self, source: int, to: int, channel: int, message: bytes) -> None:
+        if channel not in HOST_MESSAGES or (MASTER in (source, to) and channel != C.DSM_FAST):
+            raise Violation(f"{source} sends to {to} on channel {channel}")
+        key = (source, to, channel)
+        queue = self.channels.get(key)
+        if queue is None:
+            queue = self.channels[key] = deque()
+            if self.rng.random() < self.params.slow:
+                self.slow.add(key)
+        if not queue:
+            self.active.append(key)
+        queue.append(message)
+
+    def deliver(self, key: Channel) -> None:
+        queue = self.channels[key]
+        message = queue.popleft()
+        if not queue:
+            self.active.remove(key)
+        self.deliveries += 1
+        source, to, _ = key
+        if to == MASTER:
+            self.feed_master(C.DSM_EV_MESSAGE, host=source, data=message)
+        else:
+            self.hosts[to].feed(C.DSM_EV_MESSAGE, host=source, data=message)
+
+    def feed_master(self, kind: int, **event: Any) -> None:
+        self.steps += 1
+        if self.trace is not None:
+            self.trace.event(None, kind, event)
+        status, actions, raw = self.master.step(kind=kind, **event)
+        if status:
+            raise Violation(f"master: event {kind} {event} gave status {status}")
+        for action in actions:
+            if action[0] == C.DSM_ACT_SEND:
+                if action[4]:
+                    raise Violation("the master sends a payload")
+                if self.trace is not None:
+                    self.trace.action(None, action)
+                self.post(MASTER, action[1], action[3], raw[action[6] : action[6] + action[7]])
+            elif action[0] != C.DSM_ACT_REGION_END or action[8] not in self.unlinked:
+                raise Violation(f"the master's action {action} makes no sense")
+        broken = self.core.lib.dsm_master_check(self.master.state)
+        if broken and self.checked:
+            raise Violation(f"dsm_master_check says {broken}")
+
+    # ---- what may happen next --------------------------------------------------------------
+
+    def do_thread(self) -> bool:
+        if not self.runnable:
+            return False
+        self.rng.choice(self.runnable).attempt()
+        return True
+
+    def do_net(self) -> bool:
+        if not self.active:
+            return False
+        key = self.rng.choice(self.active)
+        if key not in self.slow or self.rng.random() > self.params.slowness:
+            self.deliver(key)
+        return True
+
+    def do_inbox(self) -> bool:
+        if not self.inbox:
+            return False
+        thread, operation = self.inbox.pop(self.rng.randrange(len(self.inbox)))
+        thread.ask(operation)
+        return True
+
+    def do_more(self) -> bool:
+        waiting = [host for host in self.hosts if host.more]
+        if not waiting:
+            return False
+        host = self.rng.choice(waiting)
+        host.more = False
+        host.feed(C.DSM_EV_MORE)
+        return True
+
+    def do_tick(self) -> bool:
+        host = self.rng.choice(self.hosts)
+        if host.joined:
+            host.feed(C.DSM_EV_TICK)
+        if self.polling:
+            self.polling.pop(self.rng.randrange(len(self.polling))).wake()
+        return True
+
+    def do_cancel(self) -> bool:
+        waiting = [t for t in self.threads if t.req and not t.patient]
+        if not waiting:
+            return False
+        thread = self.rng.choice(waiting)
+        thread.note("gives up")
+        thread.patient = True  # once is enough
+        thread.host.feed(C.DSM_EV_CANCEL, req=thread.req)
+        return True
+
+    def do_surprise(self) -> bool:
+        """A crash, an unlink, a host that joins."""
+        p, rng = self.params, self.rng
+        late = self.hosts[-1]
+        if not late.joined:
+            late.joined = True
+            self.feed_master(C.DSM_EV_HOST_JOINED, host=late.number)
+            for thread in late.threads:
+                self.start(thread)
+        elif p.unlink and not self.unlinked:
+            region = rng.choice(list(self.sizes))
+            self.unlinked.add(region)
+            self.feed_master(C.DSM_EV_REGION_UNLINK, id=region)
+        elif self.crashed < p.crashes:
+            clients = [c for h in self.hosts for c in h.clients.values() if c.threads]
+            clients = [c for c in clients if not all(t.done for t in c.threads)]
+            if clients and len(clients) > 1:
+                self.crashed += 1
+                crash(self, rng.choice(clients))
+        return True
+
+    # ---- running ---------------------------------------------------------------------------
+
+    def run(self, limit: int = 60_000) -> None:
+        p = self.params
+        surprise = 0.01 if p.crashes or p.unlink or p.late else 0.0
+        kinds = [
+            (p.w_thread, self.do_thread),
+            (p.w_net, self.do_net),
+            (p.w_inbox, self.do_inbox),
+            (p.w_more, self.do_more),
+            (p.w_tick, self.do_tick),
+            (p.w_cancel, self.do_cancel),
+            (surprise, self.do_surprise),
+        ]
+        weights = [w for w, _ in kinds]
+        acts = [act for _, act in kinds]
+        choices, idle = self.rng.choices, 0
+        while True:
+            for act in choices(acts, weights, k=64):
+                act()
+            if self.steps > limit:
+                raise Violation(f"still busy after {limit} steps: {self.who_waits()}")
+            if self.runnable or self.active or self.inbox or any(h.more for h in self.hosts):
+                idle = 0
+                continue
+            if not self.nudge():
+                break
+            idle += 1
+            if idle > 100:
+                raise Violation(f"nothing moves: {self.who_waits()}")
+        waiting = [t for t in self.threads if not t.done]
+        if waiting:
+            raise Violation(f"nothing moves: {self.who_waits()}")
+
+    def nudge(self) -> bool:
+        """Nothing moves by itself: time passes."""
+        if not self.hosts[-1].joined:
+            self.do_surprise()
+            return True
+        if self.polling:
+            for host in self.hosts:
+                host.feed(C.DSM_EV_TICK)
+            for thread in self.polling[:]:
+                self.polling.remove(thread)
+                thread.wake()
+            return True
+        return self.do_cancel()
+
+    def who_waits(self) -> str:
+        waiting = [
+            f"{t.name} in {t.op[0]} {getattr(t.op[1], 'name', t.op[1:])}"
+            for t in self.threads
+            if not t.done
+        ]
+        return "; ".join(waiting) or "nobody, but messages go on"
+
+    def finale(self) -> None:
+        """Everybody publishes, then observes; then every host reads every byte."""
+        for kind, arg in ((C.DSM_EV_PUBLISH, 0), (C.DSM_EV_OBSERVE, NEWEST)):
+            before = self.agreed
+            for host in self.hosts:
+                request(self, host, kind, self.agree, arg=arg)
+            self.settle()
+            if self.agreed != before + len(self.hosts):
+                raise Violation(f"the final event {kind} was not answered everywhere")
+        for host in self.hosts:
+            client = self.add_client(host, CHECKER)
+            thread = self.add_thread(client)
+            thread.final = True
+            thread.start(read_all(self, thread))
+        self.params.w_tick = 0
+        self.run()
+        for host in self.hosts:
+            if host.requests:
+                raise Violation(f"host {host.number} never answered {list(host.requests)}")
+            summary = self.core.summary
+            self.core.lib.dsm_host_summary(host.node.state, summary)
+            if summary.waiting:
+                raise Violation(f"host {host.number} says that {summary.waiting} requests wait")
+
+    def agree(self, status: int, arg: int) -> None:
+        must_be_ok(status, arg)
+        self.agreed += 1
+
+    def settle(self) -> None:
+        while self.active or any(h.more for h in self.hosts):
+            self.do_net()
+            self.do_more()
+
+
+def read_all(world: World, thread: Thread) -> Any:
+    for byte in world.rng.sample(world.bytes, len(world.bytes)):
+        if (yield from reach(thread, byte)):
+            yield ("read", byte)
+
+
+# ---- a client process dies -------------------------------------------------------------------
+
+
+def crash(world: World, client: Client) -> None:
+    """kill -9: what the agent of its host then does, as core.h asks."""
+    host = client.host
+    if world.trace is not None:
+        world.trace.line(f"client {client.number} of host {host.number} is killed")
+    for t in client.threads:
+        bury(world, t)
+    for t in client.threads:
+        if t.req and t.op[0] != UNLOCK:  # a release that is on its way is not taken back
+            host.feed(C.DSM_EV_CANCEL, req=t.req)
+    for lock in [*world.locks, *world.travellers]:
+        lock.disturbed = True
+        if lock.owner in client.threads:
+            lock.give(None)
+            host.feed(C.DSM_EV_LOCK_OPEN, id=lock.id)
+            request(world, host, C.DSM_EV_UNLOCK, must_be_ok, id=lock.id)
+    for region, count in list(client.attached.items()):
+        for _ in range(count):
+            host.feed(C.DSM_EV_DETACH, client=client.number, id=region)
+    client.attached.clear()
+    host.feed(C.DSM_EV_CLIENT_GONE, client=client.number)
+    del host.clients[client.number]
+    exit_edge(world, client)
+
+
+def bury(world: World, t: Thread) -> None:
+    if t.done:
+        return
+    t.finish()
+    world.inbox = [entry for entry in world.inbox if entry[0] is not t]
+    if t in world.polling:
+        world.polling.remove(t)
+    for parked in t.host.parked.values():
+        if t in parked:
+            parked.remove(t)
+    if t.req:
+        t.host.requests[t.req] = lambda status, arg: after_death(world, t, status)
+
+
+def after_death(world: World, t: Thread, status: int) -> None:
+    if t.op[0] == "lock":
+        t.op[1].asking -= 1
+        if status == C.DSM_ST_OK:
+            raise Violation(f"{t.op[1].name} was granted to a dead process")
+    elif t.op[0] == UNLOCK:
+        t.op[1].asking -= 1
+        must_be_ok(status, 0)
+    elif t.op[0] in (PUBLISH, OBSERVE) and status not in (C.DSM_ST_OK, C.DSM_ST_CANCELLED):
+        raise Violation(f"{t.name} was answered {status} after its death")
+
+
+def must_be_ok(status: int, arg: int) -> None:
+    if status != C.DSM_ST_OK:
+        raise Violation(f"the agent's own request was answered {status}")
+
+
+def request(world: World, host: SimHost, kind: int, then: Any, **event: Any) -> None:
+    world.requests += 1
+    host.requests[world.requests] = then
+    host.feed(kind, req=world.requests, **event)
+
+
+def exit_edge(world: World, client: Client) -> None:
+    """The agent publishes after reaping; whoever joins the dead process may go on with its work."""
+    alive = [t for t in world.threads if not t.done]
+    left: list[Any] = [g for t in client.threads for g in t.owned]
+    left += [g for g in world.semaphores if g.owner in client.threads]
+    if not alive or not left:
+        return
+    heir = world.rng.choice(alive)
+
+    def published(status: int, stamp: int) -> None:
+        must_be_ok(status, 0)
+        for guard in left:
+            guard.post()
+        heir.mailbox.append(Mail(client.threads[0], client.host.number, stamp, left))
+
+    request(world, client.host, C.DSM_EV_PUBLISH, published)
