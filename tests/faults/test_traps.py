@@ -1,0 +1,222 @@
+"""The design's traps a, b, c, e and i: each fault, made by leaving its remedy out, and the remedy."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hosts import Child, Hosts
+from watched import (
+    EVENT_MINOR,
+    EVENT_WP,
+    EVENT_WRITE,
+    MINOR,
+    MISSING,
+    PAGE,
+    SOON,
+    WP,
+    Page,
+    Process,
+    watched,
+)
+
+from dsmproc._binding import Client
+
+
+def read(process: Process, protect: bool = True) -> int | None:
+    """Let it read, resolving its fault (read-only) if there is one, whose flags are returned."""
+    process.tell(b"read")
+    flags = process.event(SOON)
+    if flags is not None:
+        process.map(protect)
+    assert process.answer() is not None
+    return flags
+
+
+# ---- a: registration without MINOR ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modes", [MISSING | WP, MISSING | MINOR | WP])
+def test_a_write_after_a_punch_is_lost_without_minor(
+    page: Page, mechanism: str, modes: int
+) -> None:
+    with watched(page, mechanism, modes) as one, watched(page, mechanism) as two:
+        page.bytes[0] = 1
+        for process in (one, two):  # both have it, read-only
+            process.tell(b"read")
+            if process.event(SOON) is not None:
+                process.map()
+            assert process.answer() == b"\1"
+        page.punch()  # invalidated
+        two.tell(b"read")  # `two` asks for it again; it is fetched
+        assert two.event() is not None
+        page.bytes[0] = 3
+        two.map()
+        assert two.answer() == b"\3"
+        one.tell(b"read")
+        flags = one.event(SOON)
+        if modes & MINOR:
+            assert flags == EVENT_MINOR
+            one.map()
+            assert one.answer() == b"\3"
+            one.tell(b"write")
+            assert one.event() == EVENT_WRITE | EVENT_WP
+            one.unprotect()
+            assert one.answer() == b"done"
+        else:
+            assert flags is None  # it maps the page by itself, writable ...
+            assert one.answer() == b"\3"
+            one.tell(b"write")
+            assert one.event(SOON) is None  # ... so that nobody hears of its store
+            assert one.answer() == b"done"
+
+
+# ---- b: the last reference to a userfaultfd ------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_closing_the_last_userfaultfd_reads_zeros(page: Page, mechanism: str, keep: bool) -> None:
+    with watched(page, mechanism, keep=keep) as process:
+        process.tell(b"read")
+        assert process.event() is not None
+        process.release_faults()  # as when the agent dies
+        if keep:
+            assert process.answer(SOON) is None  # it waits, until its lifeline ends it
+            assert not page.resident()
+        else:
+            assert process.answer() == b"\0"
+            assert page.resident()
+
+
+# ---- c: fork -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dontfork", [False, True])
+def test_a_forked_child_plants_a_zero_page(page: Page, mechanism: str, dontfork: bool) -> None:
+    with watched(page, mechanism, dontfork=dontfork) as process:
+        process.tell(b"fork")
+        if dontfork:
+            assert process.answer() == b"-11"  # SIGSEGV: no mapping is there
+            assert not page.resident()
+        else:
+            assert process.answer() == b"0"
+            assert page.resident()  # the whole host now takes these zeros for the page
+            assert process.event(SOON) is None
+
+
+# ---- e: a punch under a thread that is parked on a write-protect fault ---------------------------
+
+
+def test_a_parked_writer_waits_for_ever_unless_woken(page: Page, mechanism: str) -> None:
+    with watched(page, mechanism) as process:
+        page.bytes[0] = 1
+        assert read(process) is not None
+        process.tell(b"write")
+        assert process.event() == EVENT_WRITE | EVENT_WP
+        page.punch()
+        assert process.answer(SOON) is None
+        assert process.event(0) is None  # no new event either: nobody would ever help it
+        process.wake()
+        assert process.event() == EVENT_WRITE  # it faults again, on the page that is missing now
+        page.bytes[0] = 5
+        process.map(protect=False)
+        assert process.answer() == b"done"
+        assert page.bytes[0:2] == b"\5\2"
+
+
+def test_writers_and_invalidations_at_once(tmp_path: Path, mechanism: str) -> None:
+    """The engine under the same race: threads that write while their page is punched again and
+    again by notices of another host."""
+
+    def write(client: Client, region: int, me: int, rounds: int) -> bytes:
+        memory = client.attach(region)
+
+        def thread(at: int) -> None:
+            for turn in range(rounds):
+                memory[at] = turn % 251
+                client.observe_newest()
+                client.publish()
+
+        threads = [threading.Thread(target=thread, args=(me * 8 + i,)) for i in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        return bytes(memory[me * 8 : me * 8 + 4])
+
+    with Hosts(2, tmp_path) as hosts:
+        region = hosts.region(1)
+        children = [hosts[i].run(write, region, i, 100) for i in (0, 1)]
+        for child in children:
+            assert child.result() == bytes([99] * 4)
+        hosts.healthy()
+        assert hosts.stat("invalidations") > 0
+
+
+# ---- i: kernel locks held across a fault ---------------------------------------------------------
+
+
+def _pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def _socketpair() -> tuple[int, int]:
+    one, two = socket.socketpair()
+    return one.detach(), two.detach()
+
+
+@pytest.mark.parametrize("make", [_pipe, _socketpair])
+def test_a_faulting_write_holds_the_pipe(page: Page, make: Callable[[], tuple[int, int]]) -> None:
+    """Even who would not wait must wait; a socket's lock is not held while bytes are copied."""
+    reader, writer = make()
+    os.set_blocking(writer, False)
+    with watched(page, "uffd") as process:
+        process.tell(b"pipe", writer)
+        assert process.event() is not None
+        other = Child(lambda: os.write(writer, b"agent"))
+        time.sleep(SOON)
+        blocked = os.waitpid(other.pid, os.WNOHANG) == (0, 0)
+        page.bytes[0:4] = b"page"
+        process.map()
+        assert process.answer() == b"4"
+        if blocked:
+            assert other.result() == 5
+        else:
+            other.status = 0  # it was reaped here
+            other._reader.close()
+        assert blocked == (make is _pipe)
+        assert sorted(os.read(reader, 9)) == sorted(b"agentpage")
+    os.close(reader)
+    os.close(writer)
+
+
+def test_the_engine_lives_while_its_output_is_held(tmp_path: Path) -> None:
+    """Agents whose stdout and stderr are the pipe into which a client writes remote pages."""
+
+    def fill(client: Client, region: int) -> int:
+        memory = client.attach(region)
+        memory[0 : 16 * PAGE] = b"x" * (16 * PAGE)
+        return client.publish()
+
+    def pour(client: Client, region: int, stamp: int) -> int:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return sum(os.write(1, memory[i * PAGE : i * PAGE + 100]) for i in range(16))
+
+    def body() -> int:
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        with Hosts(2, tmp_path, run=1) as hosts:
+            region = hosts.region(16)
+            stamp = hosts[0].run(fill, region).result()
+            poured: int = hosts[1].run(pour, region, stamp).result()
+        assert os.read(reader, 10_000) == b"x" * poured
+        return poured
+
+    assert Child(body).result() == 1600
