@@ -1,4 +1,4 @@
-"""The design's traps a, b, c, e and i: each fault, made by leaving its remedy out, and the remedy."""
+"""The traps a, b, c, e and i of the design: each fault, made by leaving its remedy out."""
 
 from __future__ import annotations
 
