@@ -25,7 +25,7 @@ def count_words(text: str) -> tuple[int, collections.Counter]:
 
 
 def read_pieces(directory: pathlib.Path, piece: int = 1 << 18) -> list[str]:
-    """All Python and text files below `directory`, joined into pieces of about `piece` characters."""
+    """All text files below `directory`, joined into pieces of about `piece` characters."""
     pieces, current, length = [], [], 0
     for path in sorted(directory.rglob("*")):
         if path.suffix not in (".py", ".txt", ".rst", ".md") or not path.is_file():

@@ -9,7 +9,12 @@ import pytest
 from helpers import RunScript
 
 SCRIPT = pathlib.Path(__file__).with_name("edges_script.py").read_text(encoding="utf-8")
-EDGES = ["lock", "rlock", "try_lock", "semaphore", "get_value", "condition", "event", "is_set", "barrier", "queue", "queue_empty", "simple_queue", "task_done", "pipe", "pipe_bytes", "start", "exit", "_exit", "kill", "exitcode", "sentinel", "pool_task", "pool_result", "manager"]
+EDGES = [
+    "lock", "rlock", "try_lock", "semaphore", "get_value", "condition", "event", "is_set",
+    "barrier", "queue", "queue_empty", "simple_queue", "task_done", "pipe", "pipe_bytes",
+    "start", "exit", "_exit", "kill", "exitcode", "sentinel", "pool_task", "pool_result",
+    "manager",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("edge", EDGES)
