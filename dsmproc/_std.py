@@ -8,6 +8,7 @@ tests/unit/test_std.py runs it on every supported version of Python.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.pool
 import sys
 from collections.abc import Iterator
 from multiprocessing import context, process, spawn, util
@@ -28,11 +29,15 @@ __all__ = [
     "in_actual_context",
     "inheriting",
     "interpreter_flags",
+    "pool",
     "prepare",
     "preparation_data",
     "register_concrete_context",
     "spawning",
 ]
+
+# Its task helpers and exceptions; the annotations of typeshed leave most of them out.
+pool: Any = multiprocessing.pool
 
 default_context: Any = context._default_context  # type: ignore[attr-defined]
 StdProcess: Any = context.Process
