@@ -234,11 +234,9 @@ class DefaultContext:
         """As multiprocessing.shared_memory.SharedMemory; `track` on every version of Python."""
         if cluster.active():
             return cluster_context.SharedMemory(name, create, size, track=track)
-        from multiprocessing import shared_memory
+        from .sharedmem import standard
 
-        if sys.version_info >= (3, 13):
-            return shared_memory.SharedMemory(name, create, size, track=track)
-        return shared_memory.SharedMemory(name, create, size)
+        return standard(name, create, size, track=track)
 
 
 cluster_context = ClusterContext()

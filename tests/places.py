@@ -68,7 +68,7 @@ def perform(place: str, scenario: Scenario) -> None:
 @contextlib.contextmanager
 def local_cluster(hosts: int = 3) -> Iterator[None]:
     """This process is a driver; what it opens lazily is open already, for the leak checks."""
-    multiprocessing.get_context("fork").RawArray("q", 1)  # the standard heap keeps its first arena
+    multiprocessing.get_context("fork").RawArray("B", 1 << 20)  # the standard heap keeps its arenas
     before = os.environ.get("DSMPROC_PLACE")
     os.environ["DSMPROC_PLACE"] = "remote"
     try:
