@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
+import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -36,10 +39,25 @@ class Result:
 class Running:
     """A script that runs now."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int = -1) -> None:
         self.process = process
         self.pid = process.pid
         self._out = b""
+        self._terminal = terminal  # the other side of the terminal that it runs in
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+        if self._terminal >= 0:
+            os.close(self._terminal)
+            self._terminal = -1
 
     def read_until(self, text: str, timeout: float = TIMEOUT) -> str:
         """What the script has written, once that contains `text`."""
@@ -101,35 +119,39 @@ class RunScript:
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
         options: Sequence[str] = (),
-        new_session: bool = True,
         cwd: str | None = None,
+        terminal: bool = False,
     ) -> Running:
         """Start it; `local=None` runs it with plain Python."""
         path = self.write("script.py", text)
         command = [sys.executable]
         if local is not None:
             command += ["-m", "dsmproc", "run", "--local", str(local), *options]
+        ours, theirs = pty.openpty() if terminal else (-1, -1)
         process = subprocess.Popen(
             [*command, path, *args],
-            stdin=subprocess.DEVNULL,
+            stdin=theirs if terminal else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
             cwd=cwd or self.folder,
-            start_new_session=new_session,
+            start_new_session=True,
+            preexec_fn=take_terminal if terminal else None,
         )
-        running = Running(process)
+        if terminal:
+            os.close(theirs)
+        running = Running(process, ours)
         self._running.append(running)
         return running
 
     def end(self) -> None:
         for running in self._running:
-            if running.process.poll() is None:
-                running.process.kill()
-                running.process.wait()
-            for pipe in (running.process.stdout, running.process.stderr):
-                if pipe is not None:
-                    pipe.close()
+            running.close()
+
+
+def take_terminal() -> None:
+    """In a child that leads a session: its standard input is the terminal that controls it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def alive(pid: int) -> bool:

@@ -99,6 +99,7 @@ class Capture:
     def resume(self) -> None:
         if self._sock.fileno() >= 0:
             self._loop.add_reader(self._sock, self._readable)
+            self._wait_for_more()
 
     def _readable(self) -> None:
         if self._output.full:
@@ -129,8 +130,22 @@ class Capture:
         if end:
             self._output.put(self._session, self._stream, data[:end])
         self._partial = data[end:]
-        if self._partial and self._timer is None:
-            self._timer = self._loop.call_later(PARTIAL_SECONDS, self._flush_partial)
+        self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        """An unfinished line waits PARTIAL_SECONDS for more, from the last time it could come."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._partial:
+            self._timer = self._loop.call_later(PARTIAL_SECONDS, self._waited)
+
+    def _waited(self) -> None:
+        """Is the line unfinished because the worker waits, or because we did not read on?"""
+        if self._output.full:
+            self._wait_for_more()
+        elif not self._read():
+            self._flush_partial()
 
     def _flush_partial(self) -> None:
         if self._timer is not None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,7 +53,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(key: bytes, listening: socket.socket, lifeline: int | None) -> int:
-    return await Master(key).run(listening, lifeline)
+    code = await Master(key).run(listening, lifeline)
+    shared = os.environ.get("DSMPROC_DIR")
+    if lifeline is not None and shared is not None:
+        # The supervisor does this too, unless it was killed.
+        shutil.rmtree(shared, ignore_errors=True)
+    return code
 
 
 def _start_agent(address: str, slots: int | None) -> subprocess.Popen[bytes]:

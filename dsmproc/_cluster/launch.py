@@ -93,11 +93,10 @@ class Supervisor:
         _when_dead(process, lambda: self._child_died(name))
 
     async def _open_console(self) -> None:
-        loop = asyncio.get_running_loop()
+        # Blocking, on purpose: a thread that exists before run_driver() blocks the signals would
+        # take them from the one that waits for them.
         try:
-            connected = await loop.run_in_executor(
-                None, wire.connect_tcp, self.address, "console", self.key
-            )
+            connected = wire.connect_tcp(self.address, "console", self.key)
         except (OSError, EOFError) as error:
             raise StartError(self.broken or f"the master does not answer: {error}") from None
         self._console = Peer(connected.sock, "console")

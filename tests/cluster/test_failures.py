@@ -1,0 +1,280 @@
+"""kill -9 of everything, and Ctrl-C: nothing is left (the fixture looks), nobody waits for ever."""
+
+from __future__ import annotations
+
+import signal
+
+from helpers import RunScript, alive, commands_of, eventually, send
+
+SLEEPERS = """
+import os, sys, time
+import dsmproc as mp
+
+def sleep(number):
+    print(f"worker{number}={os.getpid()}", flush=True)
+    time.sleep(300)
+
+processes = []
+for host in mp.hosts():
+    process = mp.Process(target=sleep, args=(host,))
+    process._dsmproc_host = host
+    process.start()
+    processes.append(process)
+"""
+
+JOIN = (
+    SLEEPERS
+    + """
+for process in processes:
+    try:
+        process.join()
+        print("ended", process.exitcode, flush=True)
+    except mp.HostLostError as error:
+        print("lost", error.host, process.exitcode, error, flush=True)
+        assert process not in mp.active_children()
+"""
+)
+
+
+def test_a_killed_worker(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    for number in range(3):
+        send(running.number(f"worker{number}"), signal.SIGKILL)
+    result = running.wait().check()
+    assert [line for line in result.lines() if line.startswith("ended")] == ["ended -9"] * 3
+
+
+def test_a_killed_agent_of_another_host(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    pids = [running.number(f"worker{number}") for number in range(3)]
+    agent = commands_of(running.pid)["agent1"]
+    send(agent)
+    eventually(lambda: not alive(pids[1]), what="the worker of a dead agent ends")
+    for pid in (pids[0], pids[2]):
+        assert alive(pid)
+        send(pid, signal.SIGTERM)
+    result = running.wait().check()
+    lost = next(line for line in result.lines() if line.startswith("lost"))
+    assert lost.startswith("lost 1 -9 process")
+    assert "host 1 (tcp://127.0.0.1:" in lost and f"agent pid {agent}" in lost
+    assert f"dsmproc: the agent of host 1 (pid {agent}) was killed by SIGKILL" in result.err
+
+
+def test_a_killed_agent_of_the_drivers_host_ends_the_program(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    running.read_until("worker2=")
+    agent = commands_of(running.pid)["agent0"]
+    send(agent)
+    result = running.wait(20)
+    assert result.code != 0
+    assert f"the agent of host 0 (pid {agent}) was killed by SIGKILL" in result.err
+
+
+def test_a_killed_master_ends_the_program(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    running.read_until("worker2=")
+    master = commands_of(running.pid)["master"]
+    send(master)
+    result = running.wait(20)
+    assert result.code != 0
+    assert f"the master (pid {master}) was killed by SIGKILL" in result.err
+
+
+def test_a_killed_driver(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    running.read_until("worker2=")
+    send(commands_of(running.pid)["driver"])
+    assert running.wait(20).code == -signal.SIGKILL  # passed on as that signal
+
+
+def test_a_killed_supervisor(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    running.read_until("worker2=")
+    pids = commands_of(running.pid)
+    assert len(pids) == 5
+    send(running.pid)
+    for name, pid in pids.items():
+        eventually(lambda pid=pid: not alive(pid), what=f"the end of the {name}")
+    running.wait(20)
+
+
+def test_a_driver_that_ends_by_a_signal(run_script: RunScript) -> None:
+    text = SLEEPERS + "os.kill(os.getpid(), signal.SIGUSR1)"
+    result = run_script("import signal\n" + text)
+    assert result.code == -signal.SIGUSR1
+
+
+def test_ctrl_c_reaches_driver_and_workers(run_script: RunScript) -> None:
+    running = run_script.start(
+        SLEEPERS.replace(
+            "    time.sleep(300)",
+            """
+    try:
+        time.sleep(300)
+    except KeyboardInterrupt:
+        print("worker interrupted", number, flush=True)
+        """,
+        )
+        + """
+try:
+    print("waiting", flush=True)
+    time.sleep(300)
+except KeyboardInterrupt:
+    for process in processes:
+        process.join()
+    print("driver interrupted", [process.exitcode for process in processes], flush=True)
+    raise
+"""
+    )
+    running.read_until("waiting")
+    for number in range(3):
+        running.number(f"worker{number}")
+    send(running.pid, signal.SIGINT)  # to the supervisor alone: it passes it on
+    result = running.wait(20)
+    assert result.code == -signal.SIGINT
+    assert sorted(line for line in result.lines() if line.startswith("worker inter")) == [
+        f"worker interrupted {number}" for number in range(3)
+    ]
+    assert "driver interrupted [0, 0, 0]" in result.lines()
+
+
+def test_ctrl_c_at_a_terminal_interrupts_the_driver_once(run_script: RunScript) -> None:
+    running = run_script.start(
+        """
+import os, time
+import dsmproc as mp
+count = 0
+mp.hosts()
+while True:
+    try:
+        if count == 0:
+            print("waiting", flush=True)
+        time.sleep(1.5 if count else 300)
+        print("interrupts", count, flush=True)
+        os._exit(0)
+    except KeyboardInterrupt:
+        count += 1
+""",
+        terminal=True,
+    )
+    running.read_until("waiting")
+    running.type(b"\x03")
+    assert "interrupts 1" in running.read_until("interrupts")
+    running.wait(20)
+
+
+def test_sigterm_is_passed_on(run_script: RunScript) -> None:
+    running = run_script.start(JOIN)
+    running.read_until("worker2=")
+    send(running.pid, signal.SIGTERM)
+    assert running.wait(20).code == -signal.SIGTERM
+
+
+def test_a_plain_script_with_init_killed(run_script: RunScript) -> None:
+    running = run_script.start("import dsmproc\ndsmproc.init(local=2)\n" + JOIN, local=None)
+    pids = [running.number(f"worker{number}") for number in range(2)]
+    send(running.pid)
+    for pid in pids:
+        eventually(lambda pid=pid: not alive(pid), what="the end of the workers")
+    running.wait(20)
+
+
+def test_children_of_a_killed_worker_end_with_the_cluster(run_script: RunScript) -> None:
+    result = run_script(
+        """
+        import os, signal, time
+        import multiprocessing
+        import dsmproc as mp
+
+        def nap():
+            time.sleep(300)
+
+        def work():
+            multiprocessing.get_context("fork").Process(target=nap, daemon=True).start()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        process = mp.Process(target=work)
+        process.start()
+        process.join()
+        print(process.exitcode)
+        """
+    ).check()
+    assert result.lines() == ["-9"]
+
+
+def test_a_driver_that_leaves_workers_behind(run_script: RunScript) -> None:
+    running = run_script.start(SLEEPERS + "os._exit(3)")
+    assert running.wait(20).code == 3
+
+
+def test_no_output_is_lost_at_the_end(run_script: RunScript) -> None:
+    result = run_script(
+        """
+        import os, sys
+        import dsmproc as mp
+
+        def talk(number):
+            for line in range(20000):
+                print(number, line)
+            sys.stdout.write("unfinished")
+            sys.stderr.write("to stderr\\n")
+            sys.stdout.flush()
+            os._exit(0)
+
+        processes = [mp.Process(target=talk, args=(i,)) for i in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        """
+    ).check()
+    text = result.out.replace("unfinished", "")  # it may stand before another one's line
+    for number in range(3):
+        lines = [line for line in text.splitlines() if line.startswith(f"{number} ")]
+        assert len(lines) == 20000
+    assert result.out.count("unfinished") == 3
+    assert result.err == "to stderr\n" * 3
+
+
+def test_a_reader_that_stops_reading_stops_the_workers(run_script: RunScript) -> None:
+    """Back pressure: megabytes nobody reads are not collected in agents or master."""
+    running = run_script.start(
+        """
+        import os, sys, time
+        import dsmproc as mp
+
+        def talk():
+            print(f"worker={os.getpid()}", flush=True)
+            for _ in range(8000):
+                os.write(1, b"x" * 9999 + b"\\n")
+            print("done")
+
+        process = mp.Process(target=talk)
+        process._dsmproc_host = 1
+        process.start()
+        process.join()
+        """
+    )
+    worker = running.number("worker")
+    commands = commands_of(running.pid)
+
+    def written() -> int:
+        with open(f"/proc/{worker}/io", encoding="ascii") as file:
+            return int(next(line for line in file if line.startswith("wchar")).split()[1])
+
+    history = [-1]
+
+    def stopped() -> bool:
+        """No progress over ten looks, which are 10 ms apart."""
+        history.append(written())
+        return len(history) > 10 and len(set(history[-10:])) == 1 and history[-1] > 100_000
+
+    eventually(stopped, what="the worker waits for its reader")
+    assert written() < 32 << 20, "all was taken though nobody reads"
+    for name in ("agent1", "master"):
+        with open(f"/proc/{commands[name]}/status", encoding="ascii") as file:
+            size = int(next(line for line in file if line.startswith("VmRSS")).split()[1])
+        assert size < 200 << 10, f"the {name} holds {size} kB"
+    result = running.wait()
+    assert result.out.count("x") == 8000 * 9999
+    assert "done" in result.out
