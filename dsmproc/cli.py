@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ._cluster import wire
+from .cluster import default_key_file
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
@@ -53,17 +54,17 @@ def _run_options(command: argparse.ArgumentParser) -> None:
 def _run(arguments: Arguments) -> int:
     script = ["-m", arguments.script] if arguments.module else [arguments.script]
     command = [sys.executable, *script, *arguments.arguments]
-    address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
-    if address and arguments.local is None:
-        # The cluster is somebody's: this is the driver. Its agent ends what it leaves behind.
-        os.environ["DSMPROC_ADDRESS"] = address
-        os.execv(sys.executable, command)
-    if arguments.local is None:
+    address = arguments.address or os.environ.get("DSMPROC_ADDRESS") or ""
+    if arguments.local is None and not address:
         raise ValueError("say where: --local N or --address tcp://H:P")
-    from ._cluster import launch
+    from ._cluster import launch, program
 
+    if arguments.local is None:
+        key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or default_key_file()
+        joining = wire.parse_address(address), wire.read_key(key_file), key_file, command
+        return program.pass_on(asyncio.run(program.attached(*joining)))
     code = asyncio.run(launch.supervise(arguments.local, arguments.slots, command))
-    return launch.pass_on(code)
+    return program.pass_on(code)
 
 
 # -- serve: a local cluster without a driver ----------------------------------------------------
@@ -121,12 +122,10 @@ def _status_options(command: argparse.ArgumentParser) -> None:
 
 
 def _status(arguments: Arguments) -> int:
-    from . import cluster
-
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
     if not address:
         raise ValueError("say which cluster: --address tcp://H:P, or DSMPROC_ADDRESS")
-    key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or cluster.default_key_file()
+    key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or default_key_file()
     key = wire.read_key(key_file)
     with wire.connect_tcp(wire.parse_address(address), "query", key) as wired:
         status = wired.request(("status", None))

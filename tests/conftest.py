@@ -21,7 +21,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from helpers import Running, RunScript  # noqa: E402
+from helpers import ByHand, Running, RunScript  # noqa: E402
 
 MARK = "DSMPROC_TEST_MARK"
 PATIENCE = 5.0  # seconds for what is ending to end
@@ -56,19 +56,8 @@ def descriptors() -> dict[str, str]:
     return found
 
 
-def is_ours(path: str, mark: str) -> bool:
-    """Tests run side by side: a cluster's folder says whose it is."""
-    try:
-        with open(os.path.join(path, "mark"), encoding="ascii") as file:
-            return file.read() == mark
-    except OSError:
-        return not os.path.isdir(path)
-
-
 @pytest.fixture(autouse=True)
 def nothing_left(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     """Fails the test that leaves a process, a file, a namespace or a descriptor behind."""
@@ -103,7 +92,7 @@ def _what_is_left(
     processes = marked_processes(mark)
     if processes:
         left["processes"] = processes
-    files = os.listdir(temporary)
+    files = [os.path.join(at, f) for at, ds, fs in os.walk(temporary) for f in [*ds, *fs]]
     if files:
         left["files"] = files
     if "PYTEST_XDIST_WORKER" not in os.environ:  # others may be using theirs just now
@@ -129,11 +118,19 @@ def stacks_on_timeout() -> Iterator[None]:
 
 
 @pytest.fixture
-def run_script(tmp_path: object) -> Iterator[RunScript]:
+def run_script(tmp_path: object, nothing_left: None) -> Iterator[RunScript]:
     """run_script(text, local=3, env=...): the script under `dsmproc run`; see helpers.py."""
     runner = RunScript(str(tmp_path))
     yield runner
     runner.end()
+
+
+@pytest.fixture
+def by_hand(nothing_left: None) -> Iterator[ByHand]:
+    """A head with host 0; see helpers.py."""
+    cluster = ByHand(os.environ["TMPDIR"])
+    yield cluster
+    cluster.end()
 
 
 __all__ = ["Running"]

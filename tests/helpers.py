@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import pty
 import select
@@ -116,16 +117,19 @@ class RunScript:
         text: str,
         *,
         local: int | None = 3,
+        address: str | None = None,
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
         options: Sequence[str] = (),
         cwd: str | None = None,
         terminal: bool = False,
     ) -> Running:
-        """Start it; `local=None` runs it with plain Python."""
+        """Start it; `local=None` runs it with plain Python, `address` on a cluster by hand."""
         path = self.write("script.py", text)
         command = [sys.executable]
-        if local is not None:
+        if address is not None:
+            command += ["-m", "dsmproc", "run", "--address", address, *options]
+        elif local is not None:
             command += ["-m", "dsmproc", "run", "--local", str(local), *options]
         ours, theirs = pty.openpty() if terminal else (-1, -1)
         process = subprocess.Popen(
@@ -194,3 +198,64 @@ def commands_of(supervisor: int) -> dict[str, int]:
 
 def send(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
+
+
+class ByHand:
+    """A cluster of plain commands, as somebody with several machines would start them."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.key_file = os.path.join(folder, "key")
+        with open(os.open(self.key_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write("0123456789abcdef" * 4)
+        os.environ["DSMPROC_AUTHKEY_FILE"] = self.key_file
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.head = self.command("head", "--bind", "127.0.0.1:0", "--slots", "2")
+        assert self.head.stdout is not None
+        self.address = self.head.stdout.readline().decode().split()[-1]
+        self.wait_for(1)
+
+    def command(self, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "dsmproc", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            cwd="/",
+        )
+        self._processes.append(process)
+        return process
+
+    def agent(self, *prefix: str) -> subprocess.Popen[bytes]:
+        return self.command("agent", "--join", self.address, prefix=prefix)
+
+    def status(self) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "dsmproc", "status", "--address", self.address, "--json"],
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=True,
+        )
+        status: dict[str, Any] = json.loads(done.stdout)
+        return status
+
+    def wait_for(self, count: int) -> None:
+        eventually(
+            lambda: sum(host["ready"] for host in self.status()["hosts"]) == count,
+            what=f"{count} hosts",
+        )
+
+    def end(self) -> None:
+        """SIGTERM to the head ends all."""
+        os.environ.pop("DSMPROC_AUTHKEY_FILE", None)
+        os.unlink(self.key_file)
+        if self.head.poll() is None:
+            self.head.terminate()
+        for process in self._processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()

@@ -84,6 +84,8 @@ def agent_main(arguments: argparse.Namespace) -> int:
     """`dsmproc agent`"""
     with contextlib.suppress(OSError):
         os.setsid()  # so that what workers leave behind can be told from the rest
+    key = wire.read_key(key_file(create=False))
+    master = wire.parse_address(arguments.join)
     shared = os.environ.get("DSMPROC_DIR")
     if shared is not None:
         directory = os.path.join(shared, f"host-{arguments.host}-{os.getpid()}")
@@ -91,15 +93,18 @@ def agent_main(arguments: argparse.Namespace) -> int:
     else:
         directory = private_directory()
     options = Options(
-        key=wire.read_key(key_file(create=False)),
-        master=wire.parse_address(arguments.join),
+        key=key,
+        master=master,
         directory=directory,
         bind=arguments.bind,
         slots=arguments.slots or len(os.sched_getaffinity(0)),
         wish=arguments.host,
         shared=shared,
     )
-    return asyncio.run(_run_agent(options))
+    try:
+        return asyncio.run(_run_agent(options))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _run_agent(options: Options) -> int:

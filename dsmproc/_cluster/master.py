@@ -305,6 +305,8 @@ class Master:
                         host.control.post(("interrupt", entry[1]))
                 elif message[0] == "shutdown":
                     self.ending.set()
+                elif message[0] == "leave":
+                    return
         finally:
             self.consoles.remove(entry)
             for host in self.hosts.values():

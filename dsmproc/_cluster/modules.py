@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import marshal
 import os
+import pkgutil
 import sys
 import threading
 import types
@@ -31,13 +32,30 @@ def find(name: str, roots: Sequence[str]) -> dict[str, Any] | None:
     path: list[str] = list(roots)
     spec = None
     for depth in range(len(parts)):
-        full = ".".join(parts[: depth + 1])
-        spec = importlib.machinery.PathFinder.find_spec(full, path)
+        spec = _find_in(path, ".".join(parts[: depth + 1]))
         if spec is None:
             return None
         path = list(spec.submodule_search_locations or [])
     assert spec is not None
     return _read(name, spec)
+
+
+def _find_in(path: list[str], name: str) -> importlib.machinery.ModuleSpec | None:
+    """As the import system's path finder does, which for nested namespace packages would import
+    the outer ones."""
+    portions: list[str] = []
+    for entry in path:
+        finder = pkgutil.get_importer(entry)
+        spec = None if finder is None else finder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec
+        if spec is not None:  # a folder without __init__.py
+            portions += spec.submodule_search_locations or []
+    if not portions:
+        return None
+    namespace = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    namespace.submodule_search_locations = portions
+    return namespace
 
 
 def _read(name: str, spec: importlib.machinery.ModuleSpec) -> dict[str, Any] | None:

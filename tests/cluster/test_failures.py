@@ -159,8 +159,7 @@ while True:
     )
     running.read_until("waiting")
     running.type(b"\x03")
-    assert "interrupts 1" in running.read_until("interrupts")
-    running.wait(20)
+    assert "interrupts 1\n" in running.wait(20).out
 
 
 def test_sigterm_is_passed_on(run_script: RunScript) -> None:
