@@ -16,6 +16,11 @@ from dsmproc._binding import Client
 from dsmproc.errors import HostLostError
 
 
+def stopped(pid: int, thread: str) -> bool:
+    with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0] in "Tt"
+
+
 def test_the_agent_dies_and_its_clients_end(tmp_path: Path) -> None:
     """Also one whose thread is parked in a kernel copy: only SIGKILL ends that."""
 
@@ -25,6 +30,8 @@ def test_the_agent_dies_and_its_clients_end(tmp_path: Path) -> None:
         os.write(ready, b"!")
         reader, writer = os.pipe()
         os.kill(agent, signal.SIGSTOP)
+        while not all(stopped(agent, thread) for thread in os.listdir(f"/proc/{agent}/task")):
+            time.sleep(0.001)
         os.write(ready, b"!")
         os.write(writer, memory[0:4])  # parked: nobody resolves it
 

@@ -122,7 +122,8 @@ static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *act
 }
 
 /* Those who touch the page end by SIGBUS; where the kernel cannot do that, all who map it end. */
-static void act_poison(struct dsmproc_engine *engine, const struct dsm_action *action) {
+static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *event,
+                       const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;
     for (uint32_t i = 0; i < pages.area->count; i++) {
@@ -131,7 +132,8 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_action *a
                                         .id = action->id,
                                         .host = action->host,
                                         .pid = mapping->client->pid};
-        dsm_engine_note(engine, &notice);
+        bool fault = event->kind == DSM_EV_READ_FAULT || event->kind == DSM_EV_WRITE_FAULT;
+        if (!fault || event->client == mapping->client->slot) dsm_engine_note(engine, &notice);
         uint64_t address = mapping->address + pages.offset;
         if (dsm_uffd_poison(mapping->client->faults.fd, address, pages.bytes) == DSM_UFFD_BUG)
             syscall(SYS_pidfd_send_signal, mapping->client->life.fd, SIGKILL, NULL, 0);
@@ -200,7 +202,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_UNDIFF:
         return dsm_store_undiff(&engine->agent.store, action->id);
     case DSM_ACT_POISON:
-        return act_poison(engine, action);
+        return act_poison(engine, event, action);
     case DSM_ACT_WORD:
         dsm_agent_show(engine);
         return dsm_lock_set(engine, action->id, action->flag, action->client);
