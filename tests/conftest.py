@@ -99,10 +99,10 @@ def _what_is_left(
         news = {path for path in our_files() if not path.startswith("/tmp")} - files_before
         if news:
             left["files elsewhere"] = sorted(news)
-    new = {
+    new = {  # but the arenas of the standard library's heap, which live as long as the process
         fd: what
         for fd, what in descriptors().items()
-        if before.get(fd) != what and not what.startswith(("/proc/", "anon_inode:[eventpoll]"))
+        if before.get(fd) != what and not what.startswith(("/proc/", "/dev/shm/pym-"))
     }
     if new:
         left["descriptors"] = new
