@@ -60,9 +60,12 @@ class Client:
                 raise ClusterError(
                     f"the agent of this host (host {self.host}) ended while it was asked"
                 ) from error
-        if not good:
-            raise answer
-        return answer
+        try:
+            if not good:
+                raise answer
+            return answer
+        finally:
+            del answer  # an error and the frame it was raised in would hold each other
 
     def ask_host(self, host: dict[str, Any], question: str, *arguments: Any) -> Any:
         """One question to the agent of any host."""
@@ -71,9 +74,12 @@ class Client:
                 good, answer = wired.request((question, *arguments))
         except (EOFError, OSError) as error:
             raise HostLostError(self.why_lost(host["id"]), host["id"]) from error
-        if not good:
-            raise answer
-        return answer
+        try:
+            if not good:
+                raise answer
+            return answer
+        finally:
+            del answer  # an error and the frame it was raised in would hold each other
 
     def why_lost(self, host: int) -> str:
         """One sentence about a host whose connection broke."""
