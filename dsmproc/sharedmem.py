@@ -12,6 +12,7 @@ import errno
 import operator
 import os
 import sys
+import types
 from multiprocessing import resource_tracker, shared_memory
 from typing import Any
 
@@ -23,16 +24,20 @@ NAME_LIMIT = 255
 
 
 class _Choosing(type):
-    """The choice between cluster and standard library is made at each call, as for all names."""
+    """The choice between cluster and standard library is made at each call, as for all names.
+
+    The classes below have `_standard`: what makes the standard library's object instead.
+    """
 
     def __call__(cls, *args: Any, **keywords: Any) -> Any:
-        if cls is SharedMemory and not cluster.active():
-            return standard(*args, **keywords)
+        make = cls.__dict__.get("_standard")
+        if make is not None and not cluster.active():
+            return make(*args, **keywords)
         return super().__call__(*args, **keywords)
 
     def __instancecheck__(cls, instance: object) -> bool:
-        if cls is SharedMemory:
-            return isinstance(instance, shared_memory.SharedMemory)
+        if "_standard" in cls.__dict__:
+            return isinstance(instance, cls.__bases__[0])
         return super().__instancecheck__(instance)
 
 
@@ -64,6 +69,7 @@ def standard(
 class SharedMemory(shared_memory.SharedMemory, metaclass=_Choosing):
     """A named block of memory that all hosts of the cluster share."""
 
+    _standard = staticmethod(standard)
     _mapping: _regions.Mapping | None = None
 
     def __init__(
@@ -134,10 +140,15 @@ def _check_name(name: str) -> None:
         raise ValueError("embedded null character")
 
 
-class ShareableList(shared_memory.ShareableList):  # type: ignore[type-arg]
-    """The standard library's, on one host; not distributed yet."""
+class ShareableList(shared_memory.ShareableList, metaclass=_Choosing):  # type: ignore[type-arg]
+    """The standard library's, on a SharedMemory of ours."""
 
-    def __new__(cls, *args: Any, **keywords: Any) -> Any:
-        if cluster.active():
-            raise NotImplementedError("ShareableList is not distributed over a cluster yet")
-        return shared_memory.ShareableList(*args, **keywords)
+    _standard = shared_memory.ShareableList
+    # Its methods use self.shm; only __init__ knows which class that is, by a global name.
+    __init__ = types.FunctionType(  # type: ignore[assignment]
+        shared_memory.ShareableList.__init__.__code__,
+        {**vars(shared_memory), "SharedMemory": SharedMemory},
+        "__init__",
+        shared_memory.ShareableList.__init__.__defaults__,
+    )
+    __init__.__kwdefaults__ = shared_memory.ShareableList.__init__.__kwdefaults__

@@ -169,7 +169,27 @@ def numpy_arrays(ctx: Any) -> None:
         del array
 
 
+def _change_list(items: Any) -> None:
+    assert list(items) == [1, 2.5, "text", b"bytes", None, True]
+    items[0], items[2] = -7, "new"
+    items.shm.close()
+
+
+def shareable_list(ctx: Any) -> None:
+    cluster = ctx.get_start_method() == "cluster"
+    make = sharedmem.ShareableList if cluster else shared_memory.ShareableList
+    items = make([1, 2.5, "text", b"bytes", None, True])
+    run(ctx, _change_list, items)
+    assert list(items) == [-7, 2.5, "new", b"bytes", None, True]
+    other = make(name=items.shm.name)
+    assert (len(other), other[0], other.index(2.5), other.count(None)) == (6, -7, 1, 1)
+    other.shm.close()
+    items.shm.close()
+    items.shm.unlink()
+
+
 SCENARIOS = [
+    shareable_list,
     numpy_arrays,
     exact_sizes,
     names,
