@@ -15,6 +15,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--policy", choices=["first", "fixed"], help="default: drawn by the seed")
     parser.add_argument("--off", choices=RULES, help="run the mutation build without this rule")
     parser.add_argument("--stale", action="store_true", help="stop at wrong values only")
+    parser.add_argument("--sanitize", action="store_true", help="run the sanitized build")
     parser.add_argument("--lines", type=int, default=80, help="of the trace")
     parser.add_argument("--all", action="store_true", help="trace all pages")
     return parser.parse_args()
@@ -23,9 +24,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     off = None if args.off is None else RULES.index(args.off)
-    options = Options(args.policy, off, args.stale, args.all, args.lines)
+    options = Options(args.policy, off, args.stale, args.sanitize, args.all, args.lines)
     if args.seed is not None:
-        text = explain(make_core(off), args.seed, options)
+        text = explain(make_core(off, args.sanitize), args.seed, options)
         print(text)
         return 0 if "passed when" in text else 1
     first, _, end = args.seeds.partition(":")

@@ -28,8 +28,9 @@ class StaleRead(Violation):
 class Core:
     """One build of the core, with the buffers that all its nodes share."""
 
-    def __init__(self, module: Any = _core) -> None:
+    def __init__(self, module: Any = _core, exact: bool = False) -> None:
         self.ffi, self.lib = module.ffi, module.lib
+        self.exact = exact  # messages in blocks of exactly their size, for the sanitizer
         ffi = self.ffi
         assert ffi.sizeof("struct dsm_action") == ACTION.size
         assert ffi.sizeof("struct dsm_event") == EVENT.size
@@ -64,6 +65,10 @@ class Core:
         data: bytes = b"",
     ) -> None:
         size = len(data)
+        if self.exact:
+            self.message = self.ffi.new("uint8_t[]", size or 1)
+            self.message_view = memoryview(self.ffi.buffer(self.message))
+            self.message_at = int(self.ffi.cast("uintptr_t", self.message))
         if size:
             self.message_view[:size] = data
         EVENT.pack_into(self.event_view, 0, kind, host, client, size, id, req, arg, self.message_at)

@@ -1,6 +1,7 @@
-"""The core's second build, for the simulator alone: -DDSM_MUTATE, where rules can be switched off.
+"""Other builds of the core, for the simulator alone: where rules can be switched off (-DDSM_MUTATE),
+and with the address and undefined-behaviour sanitizers.
 
-It is kept in a cache directory named by the hash of its sources, and never installed.
+They are kept in a cache directory named by the hash of their sources, and never installed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import cffi
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dsmproc" / "_native" / "core"
-NAME = "_core_mutant"
+FLAGS = {
+    "_core_mutant": ["-DDSM_MUTATE", "-O2"],
+    "_core_sanitized": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+}
 
 
 def cache() -> Path:
@@ -27,14 +31,14 @@ def cache() -> Path:
     return Path(base) / "dsmproc-tests"
 
 
-def key() -> str:
-    digest = hashlib.sha256(sys.version.encode())
+def key(name: str) -> str:
+    digest = hashlib.sha256((sys.version + name).encode())
     for path in sorted(CORE.glob("*.[ch]")) + [Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
 
-def build(to: Path) -> None:
+def build(name: str, to: Path) -> None:
     ffi = cffi.FFI()
     old = os.getcwd()
     os.chdir(ROOT)  # build.py speaks of paths from the root
@@ -42,34 +46,35 @@ def build(to: Path) -> None:
         header = runpy.run_path("dsmproc/_native/build.py")["declarations"]("core/core.h")
     finally:
         os.chdir(old)
-    ffi.cdef(header + "void dsm_diff_mutate(int on);")
+    more = "void dsm_diff_mutate(int on);" if name == "_core_mutant" else ""
+    ffi.cdef(header + more)
     ffi.set_source(
-        NAME,
-        '#include "core/core.h"\nvoid dsm_diff_mutate(int on);',
+        name,
+        '#include "core/core.h"\n' + more,
         sources=[str(path) for path in sorted(CORE.glob("*.c"))],
         include_dirs=[str(CORE.parent)],
-        define_macros=[("DSM_MUTATE", "1")],
-        extra_compile_args=["-std=c17", "-O2", "-g", "-UNDEBUG"],
+        extra_compile_args=["-std=c17", "-g", "-UNDEBUG", *FLAGS[name]],
+        extra_link_args=FLAGS[name][1:],
     )
     ffi.compile(tmpdir=str(to))
 
 
-def load() -> Any:
+def load(name: str) -> Any:
     """The module; built at the first use after a change of the core."""
-    home = cache() / key()
+    home = cache() / key(name)
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=home.parent))
         try:
-            build(work)
+            build(name, work)
             os.rename(work, home)  # another process may have been faster
         except OSError:
             if not home.exists():
                 raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    (path,) = home.glob(NAME + "*.so")
-    spec = importlib.util.spec_from_file_location(NAME, path)
+    (path,) = home.glob(name + "*.so")
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -13,6 +13,7 @@ from typing import Any
 
 from .binding import Core, StaleRead, Violation
 from .draw import draw
+from .mutant import load
 from .trace import Trace
 from .world import World
 
@@ -25,16 +26,17 @@ class Options:
     policy: str | None = None
     off: int | None = None  # number of the rule that is off
     stale: bool = False  # go on after failures of any other kind than a wrong value
+    sanitize: bool = False
     all_pages: bool = False
     lines: int = 80
 
 
-def make_core(off: int | None) -> Core:
+def make_core(off: int | None, sanitize: bool = False) -> Core:
+    if sanitize:
+        return Core(load("_core_sanitized"), exact=True)
     if off is None:
         return Core()
-    from .mutant import load
-
-    core = Core(load())
+    core = Core(load("_core_mutant"))
     core.lib.dsm_diff_mutate(int(RULES[off] == "BYTES"))
     return core
 
@@ -84,7 +86,7 @@ class Result:
 
 
 def work(seeds: list[int], options: Options, shared: Any, pipe: Any) -> None:
-    core = make_core(options.off)
+    core = make_core(options.off, options.sanitize)
     result = Result()
     for seed in seeds:
         struct.pack_into("<qq", shared, 0, seed, result.worlds)

@@ -191,6 +191,8 @@ class World:
         return True
 
     def do_tick(self) -> bool:
+        if all(t.done for t in self.threads):
+            return False  # let it come to rest
         host = self.rng.choice(self.hosts)
         if host.joined:
             host.feed(C.DSM_EV_TICK)

@@ -82,9 +82,10 @@ static void reset(struct dsm_master *master, struct dsm_object *barrier) {
 }
 
 int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
+    if (call->a == 0 || call->a > UINT32_MAX) return DSM_E_PEER;
     struct dsm_object *barrier = barrier_of(master, call);
     uint64_t value = 0;
-    if (!barrier || call->a == 0 || call->a > UINT32_MAX) return DSM_E_PEER;
+    if (!barrier) return DSM_E_PEER;
     switch (call->op) {
     case DSM_CALL_BAR_WAIT:
         wait(master, barrier, call);

@@ -13,7 +13,8 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     seen->in_dirty += (page->flags & DSM_IN_DIRTY) != 0;
     seen->in_owed += (page->flags & DSM_IN_OWED) != 0;
     if (state >= DSM_PAGE_STATES) return 1;
-    if (home != (page->home == host->config.host) && state != DSM_ZERO) return 2;
+    if (home != (page->home == host->config.host) && state != DSM_ZERO && state != DSM_LOST)
+        return 2;
     /* 3: a written page is looked at by the next publish, or is being claimed by this one */
     if ((state == DSM_DIRTY || state == DSM_HOME_DIRTY) &&
         !(page->flags & (DSM_IN_DIRTY | DSM_CLAIMED)))

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "core/core.h"
+#include "core/host.h"
 
 enum { RUNS = 0, BITS = 1, RUN_HEAD = 4 };
 
@@ -158,16 +158,18 @@ static void apply_bits(uint8_t *page, uint32_t size, const uint8_t *diff) {
         if (bits[at / 8] >> (at % 8) & 1) store(page + at, bytes++, 1);
 }
 
-int dsm_diff_apply(uint8_t *page, uint32_t page_size, const uint8_t *diff, uint32_t len) {
-    if (len < 2) return DSM_E_PEER;
-    if (diff[0] == RUNS) {
-        if (!runs_are_sound(diff, len, page_size)) return DSM_E_PEER;
-        apply_runs(page, diff, len);
-        return DSM_OK;
-    }
+bool dsm_diff_sound(const uint8_t *diff, uint32_t len, uint32_t page_size) {
     uint32_t head = 1 + page_size / 8;
-    if (diff[0] != BITS || len < head || len != head + bits_set(diff + 1, page_size / 8))
-        return DSM_E_PEER;
-    apply_bits(page, page_size, diff);
+    if (len < 2) return false;
+    if (diff[0] == RUNS) return runs_are_sound(diff, len, page_size);
+    return diff[0] == BITS && len >= head && len == head + bits_set(diff + 1, page_size / 8);
+}
+
+int dsm_diff_apply(uint8_t *page, uint32_t page_size, const uint8_t *diff, uint32_t len) {
+    if (!dsm_diff_sound(diff, len, page_size)) return DSM_E_PEER;
+    if (diff[0] == RUNS)
+        apply_runs(page, diff, len);
+    else
+        apply_bits(page, page_size, diff);
     return DSM_OK;
 }

@@ -20,6 +20,9 @@
 #define DSM_RULE_ON(node, rule) ((void)(node), true)
 #endif
 
+/* diff.c: would dsm_diff_apply take it? */
+bool dsm_diff_sound(const uint8_t *diff, uint32_t len, uint32_t page_size);
+
 /* ---- pages ------------------------------------------------------------------------------- */
 
 enum dsm_page_state {
@@ -216,6 +219,12 @@ struct dsm_page *dsm_page_find(struct dsm_host *host, uint64_t id);
 /* The record if it exists: NULL also for a page that is still as at the start. */
 struct dsm_page *dsm_page_known(const struct dsm_host *host, const struct dsm_region *region,
                                 uint32_t index);
+struct dsm_page *dsm_page_there(const struct dsm_host *host, uint64_t id);
+/* Its home as far as this host knows. */
+uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
+                       uint32_t index);
+/* Memory that the records of these pages still need: asked for before a message is acted on. */
+uint64_t dsm_page_room(const struct dsm_host *host, uint64_t id, uint32_t count);
 int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event);
 int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event);
 int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor);

@@ -10,6 +10,7 @@ static struct dsm_object *lock_of(struct dsm_master *master, uint64_t id) {
     struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
     if (lock) return lock;
     lock = dsm_object_make(master, id, DSM_OBJ_LOCK);
+    if (!lock) return NULL; /* the id is that of something else */
     uint32_t maker = (uint32_t)(id >> 48);
     lock->holder = dsm_bit(master->joined, maker) ? maker : DSM_NO_HOST;
     return lock;

@@ -65,10 +65,31 @@ static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t e
         dsm_page_invalidate(host, page);
 }
 
+/* Homes stay put: where one is known, a notice names the same. And there is room to note it. */
+static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
+    uint64_t room = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(&cursor);
+        uint32_t count = dsm_get16(&cursor), home = dsm_get16(&cursor);
+        dsm_get32(&cursor);
+        const struct dsm_region *region = dsm_region_find(host, id >> 32);
+        if (!region || region->state != DSM_REGION_READY) continue;
+        room += dsm_page_room(host, id, count);
+        for (; count--; id++) {
+            uint32_t known = dsm_page_home(host, region, (uint32_t)id);
+            if (!DSM_RULE_ON(host, DSM_RULE_CLAIM)) break;
+            if (known == DSM_NO_HOST ? home == host->config.host : home != known) return DSM_E_PEER;
+        }
+    }
+    return dsm_arena_room(&host->arena, room) ? DSM_OK : DSM_E_MEMORY;
+}
+
 int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint64_t upto = dsm_get64(cursor);
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || !dsm_runs_sound(host, *cursor, n)) return DSM_E_PEER;
+    int status = judge(host, *cursor, n);
+    if (status != DSM_OK) return status;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(cursor);
         uint32_t count = dsm_get16(cursor), home = dsm_get16(cursor), epoch = dsm_get32(cursor);

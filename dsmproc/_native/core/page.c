@@ -260,8 +260,7 @@ static bool lives_here(const struct dsm_host *host, const struct dsm_region *reg
                        uint32_t index) {
     const struct dsm_page *page = dsm_page_known(host, region, index);
     if (page && page->state != DSM_ZERO) return is_home(page);
-    uint32_t home = page ? page->home : dsm_policy_first_home(region->policy, index, region->hosts);
-    return home == host->config.host;
+    return dsm_page_home(host, region, index) == host->config.host;
 }
 
 /* ---- fetching ---------------------------------------------------------------------------- */
@@ -447,6 +446,7 @@ static void drop_copy(struct dsm_host *host, struct dsm_page *page) {
 
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
     dsm_count(host, DSM_COUNT_INVALIDATIONS, 1);
+    if (page->home == host->config.host) return; /* the diff came before the notice */
     switch (page->state) {
     case DSM_ZERO:
     case DSM_CLEAN:
@@ -470,7 +470,7 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         }
         break;
     default:
-        break; /* the home has it already: the diff came before the notice */
+        break;
     }
 }
 
@@ -488,17 +488,26 @@ static bool takes_diff(const struct dsm_host *host, const struct dsm_region *reg
     return lives_here(host, region, index) || (page && is_won(page));
 }
 
-static bool diffs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
-    uint64_t bytes = 0;
+/* n x (page, epoch, length), then the diffs: may all of them be applied here, and is there room? */
+static int judge_diffs(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
+    if ((uint64_t)(cursor.end - cursor.at) < (uint64_t)n * 16) return DSM_E_PEER;
+    const uint8_t *diff = cursor.at + (uint64_t)n * 16;
+    uint64_t room = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(&cursor);
         dsm_get32(&cursor);
-        bytes += dsm_get32(&cursor);
+        uint32_t len = dsm_get32(&cursor);
         const struct dsm_region *region = dsm_region_find(host, id >> 32);
+        if (len > (uint64_t)(cursor.end - diff)) return DSM_E_PEER;
+        if (!dsm_diff_sound(diff, len, host->config.page_size)) return DSM_E_PEER;
+        diff += len;
         if (!region || region->state != DSM_REGION_READY) continue;
-        if ((uint32_t)id >= region->pages || !takes_diff(host, region, (uint32_t)id)) return false;
+        if ((uint32_t)id >= region->pages || !takes_diff(host, region, (uint32_t)id))
+            return DSM_E_PEER;
+        room += dsm_page_room(host, id, 1);
     }
-    return !cursor.bad && bytes == (uint64_t)(cursor.end - cursor.at);
+    if (diff != cursor.end) return DSM_E_PEER;
+    return dsm_arena_room(&host->arena, room) ? DSM_OK : DSM_E_MEMORY;
 }
 
 static void apply_diff(struct dsm_host *host, struct dsm_page *page, uint32_t off, uint32_t len) {
@@ -516,7 +525,9 @@ static void apply_diff(struct dsm_host *host, struct dsm_page *page, uint32_t of
 
 int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
-    if (cursor->bad || n == 0 || n > DSM_SLICE || !diffs_sound(host, *cursor, n)) return DSM_E_PEER;
+    if (cursor->bad || n == 0 || n > DSM_SLICE) return DSM_E_PEER;
+    int status = judge_diffs(host, *cursor, n);
+    if (status != DSM_OK) return status;
     uint32_t off = (uint32_t)(cursor->at - host->event->bytes) + n * 16;
     uint64_t ids[DSM_SLICE];
     for (uint32_t i = 0; i < n; i++) {
@@ -551,7 +562,7 @@ int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8)
         return DSM_E_PEER;
     for (uint32_t i = 0; i < n; i++) {
-        struct dsm_page *page = dsm_page_find(host, dsm_get64(cursor));
+        struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
         if (page && page->flags & DSM_UNACKED && page->home == from) dsm_page_acked(host, page);
     }
     return DSM_OK;

@@ -95,19 +95,27 @@ static void start(struct dsm_host *host, uint32_t pages) {
     slice(host);
 }
 
+/* May the master say that the home of this page, which we claimed, is `home`? */
+static bool answers_claim(const struct dsm_host *host, const struct dsm_page *page, uint32_t home) {
+    if (home >= DSM_MAX_HOSTS) return false;
+    if (!page || !(page->flags & DSM_CLAIMED)) return true;
+    if (page->home != DSM_NO_HOST) return home == page->home;
+    return home != host->config.host || page->state == DSM_DIRTY;
+}
+
 int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || !host->claims || n > DSM_SLICE) return DSM_E_PEER;
     if ((uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 14) return DSM_E_PEER;
     struct dsm_cursor check = *cursor;
     for (uint32_t i = 0; i < n; i++) {
-        dsm_get64(&check);
-        if (dsm_get16(&check) >= DSM_MAX_HOSTS) return DSM_E_PEER;
+        const struct dsm_page *page = dsm_page_there(host, dsm_get64(&check));
+        if (!answers_claim(host, page, dsm_get16(&check))) return DSM_E_PEER;
         dsm_get32(&check);
     }
     host->claims--;
     for (uint32_t i = 0; i < n; i++) {
-        struct dsm_page *page = dsm_page_find(host, dsm_get64(cursor));
+        struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
         uint32_t home = dsm_get16(cursor), epoch = dsm_get32(cursor);
         if (!page || !(page->flags & DSM_CLAIMED)) continue; /* its region is gone */
         page->flags &= (uint8_t)~DSM_CLAIMED;

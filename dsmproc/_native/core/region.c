@@ -46,6 +46,28 @@ struct dsm_page *dsm_page_find(struct dsm_host *host, uint64_t id) {
     return dsm_page_known(host, region, index);
 }
 
+struct dsm_page *dsm_page_there(const struct dsm_host *host, uint64_t id) {
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    bool ready = region && region->state == DSM_REGION_READY && (uint32_t)id < region->pages;
+    return ready ? dsm_page_known(host, region, (uint32_t)id) : NULL;
+}
+
+uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
+                       uint32_t index) {
+    const struct dsm_page *page = dsm_page_known(host, region, index);
+    return page ? page->home : dsm_policy_first_home(region->policy, index, region->hosts);
+}
+
+uint64_t dsm_page_room(const struct dsm_host *host, uint64_t id, uint32_t count) {
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    uint64_t chunks = 0;
+    if (!region || region->state != DSM_REGION_READY || !count) return 0;
+    uint32_t end = ((uint32_t)id + count - 1) / DSM_CHUNK;
+    for (uint32_t chunk = (uint32_t)id / DSM_CHUNK; chunk <= end; chunk++)
+        if (!*chunk_slot(host, region, chunk * DSM_CHUNK)) chunks++;
+    return chunks * DSM_CHUNK * sizeof(struct dsm_page);
+}
+
 static void ask(struct dsm_host *host, uint32_t type, uint32_t id) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, type);
     dsm_put32(host->out, id);
@@ -124,22 +146,51 @@ static void take_list(struct dsm_host *host, struct dsm_cursor *cursor, uint32_t
             page->home = (uint16_t)home;
             page->epoch = epoch;
             if (home == host->config.host)
-                page->state = DSM_HOME; /* fixed homes */
+                page->state = DSM_LOST; /* it was here before this host was lost and came again */
             else if (DSM_RULE_ON(host, DSM_RULE_LATE))
                 page->state = DSM_ABSENT;
         }
     }
 }
 
-static bool list_sound(uint32_t region, uint32_t pages, struct dsm_cursor cursor, uint32_t n) {
+/* n x (page, count, home, epoch) of this region, in rising order; a region that is known already
+ * may have been touched here only where the list says nothing. */
+static bool list_sound(const struct dsm_host *host, uint32_t id, uint32_t pages,
+                       struct dsm_cursor cursor, uint32_t n) {
+    const struct dsm_region *region = dsm_region_find(host, id);
+    uint64_t least = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = dsm_get64(&cursor);
+        uint64_t first = dsm_get64(&cursor);
         uint32_t count = dsm_get16(&cursor), home = dsm_get16(&cursor);
+        uint64_t index = (uint32_t)first;
         dsm_get32(&cursor);
-        if (id >> 32 != region || (uint64_t)(uint32_t)id + count > pages) return false;
+        if (first >> 32 != id || index < least || index + count > pages) return false;
         if (home >= DSM_MAX_HOSTS) return false;
+        least = index + count;
+        if (!region || region->state != DSM_REGION_READY) continue;
+        if (least > region->pages) return false;
+        for (; index < least; index++) {
+            const struct dsm_page *page = dsm_page_known(host, region, (uint32_t)index);
+            if (page && (page->state != DSM_ZERO || page->flags)) return false;
+        }
     }
     return dsm_cursor_done(&cursor);
+}
+
+/* What the records of the listed pages may need at most. */
+static uint64_t list_room(struct dsm_cursor cursor, uint32_t n) {
+    uint64_t chunks = 0, last = UINT64_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t id = dsm_get64(&cursor);
+        uint32_t count = dsm_get16(&cursor);
+        dsm_get16(&cursor);
+        dsm_get32(&cursor);
+        if (!count) continue;
+        uint64_t first = id / DSM_CHUNK, end = (id + count - 1) / DSM_CHUNK;
+        chunks += end - first + (first != last);
+        last = end;
+    }
+    return chunks * DSM_CHUNK * sizeof(struct dsm_page);
 }
 
 enum { LAST = 1, MADE_KNOWN = 2 };
@@ -150,9 +201,9 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t hosts = dsm_get16(cursor), last = dsm_get8(cursor), n = dsm_get16(cursor);
     struct dsm_region *region = dsm_region_find(host, id);
     if (!id || cursor->bad || (status == DSM_ST_OK && !pages)) return DSM_E_PEER;
-    if (!list_sound(id, pages, *cursor, n) || !dsm_policy_known(policy)) return DSM_E_PEER;
-    if (!dsm_arena_room(&host->arena, (uint64_t)pages / DSM_CHUNK * sizeof(dsm_ref)))
-        return DSM_E_MEMORY;
+    if (!list_sound(host, id, pages, *cursor, n) || !dsm_policy_known(policy)) return DSM_E_PEER;
+    uint64_t room = (uint64_t)pages / DSM_CHUNK * sizeof(dsm_ref);
+    if (!dsm_arena_room(&host->arena, room + list_room(*cursor, n))) return DSM_E_MEMORY;
     if (!region && status != DSM_ST_OK) return DSM_E_PEER;
     if (!region) region = make_region(host, id); /* this host is home of pages of it */
     if (status != DSM_ST_OK) {

@@ -1,0 +1,34 @@
+# The simulator, the fuzzers and the sanitizers. Included by the Makefile.
+CORE_C = $(wildcard dsmproc/_native/core/*.c)
+FUZZERS = host master diff
+FUZZ_SECONDS ?= 20
+SEEDS ?= 0:20000
+CLANG ?= clang
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
+STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
+LIBASAN = $(shell gcc -print-file-name=libasan.so)
+
+.PHONY: sim fuzz asan
+
+sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for both home policies
+	$(RUN) -m tests.sim --policy first --seeds $(SEEDS)
+	$(RUN) -m tests.sim --policy fixed --seeds $(SEEDS)
+
+build/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/drive.h $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
+	mkdir -p build
+	$(CLANG) $(STRICT) $(SANITIZE) -fsanitize=fuzzer $< $(CORE_C) -o $@
+
+.PRECIOUS: build/fuzz_%
+
+# New inputs go to build/corpus_*; tests/fuzz/corpus is what is kept.
+fuzz-%: build/fuzz_%
+	mkdir -p build/corpus_$*
+	build/fuzz_$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -print_final_stats=0 \
+	    -verbosity=0 -artifact_prefix=build/crash_$*_ build/corpus_$* tests/fuzz/corpus/$*
+
+fuzz: $(FUZZERS:%=fuzz-%) ## each fuzzer for FUZZ_SECONDS=20
+
+asan: $(VENV)/built $(FUZZERS:%=build/fuzz_%) ## core, wire and simulator under address and UB sanitizers
+	for f in $(FUZZERS); do build/fuzz_$$f -runs=0 -verbosity=0 tests/fuzz/corpus/$$f || exit 1; done
+	LD_PRELOAD=$(LIBASAN) PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	    $(RUN) -m tests.sim --sanitize --seeds 0:1200
