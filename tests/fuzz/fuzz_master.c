@@ -22,8 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     drive.node = dsm_master_init(drive.arena, ARENA, &config);
     for (int i = 0; i < EVENTS && drive_next(&drive, &event); i++) {
         if (event.kind == DSM_EV_REGION_MADE) event.arg &= 1023;
-        if (drive_step(&drive, event, step) == DSM_OK)
-            assert(dsm_master_check(drive.node) == 0);
+        if (drive_step(&drive, event, step) == DSM_OK) assert(dsm_master_check(drive.node) == 0);
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 """Write the kept inputs of the fuzzers: what hosts and the master heard in some simulated worlds.
 
-    python -m tests.fuzz.make_corpus
+python -m tests.fuzz.make_corpus
 """
 
 from __future__ import annotations
