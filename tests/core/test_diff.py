@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from dsmproc._native._core import ffi, lib
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
-from dsmproc._native._core import ffi, lib
 
 SIZE = 64
 page_bytes = st.binary(min_size=SIZE, max_size=SIZE)

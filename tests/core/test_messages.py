@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from dsmproc._native._core import lib
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from dsmproc._native._core import lib
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -1,4 +1,4 @@
-"""The core does no I/O, reads no clock and allocates nothing: the linker would need names for that."""
+"""The core does no I/O, reads no clock, allocates nothing: the linker would need names for that."""
 
 from __future__ import annotations
 

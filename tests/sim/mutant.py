@@ -1,5 +1,5 @@
-"""Other builds of the core, for the simulator alone: where rules can be switched off (-DDSM_MUTATE),
-and with the address and undefined-behaviour sanitizers.
+"""Other builds of the core, for the simulator alone: one in which rules can be switched off
+(-DDSM_MUTATE), one with the address and undefined-behaviour sanitizers.
 
 They are kept in a cache directory named by the hash of their sources, and never installed.
 """
