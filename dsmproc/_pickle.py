@@ -20,12 +20,14 @@ import types
 import weakref
 from collections import ChainMap
 from collections.abc import Callable
+from multiprocessing import synchronize
 from typing import Any
 
 import cloudpickle
 from cloudpickle import cloudpickle as inner
 
 from . import _std
+from .errors import ClusterError
 
 __all__ = ["Pickler", "Unsendable", "dumps", "loads", "register"]
 
@@ -35,6 +37,22 @@ _reducers: dict[type, Callable[[Any], Any]] = {}
 def register(kind: type, reduce: Callable[[Any], Any]) -> None:
     """How objects of a type travel between the cluster's processes; wins over everybody's."""
     _reducers[kind] = reduce
+
+
+def _refuse(lock: Any) -> Any:
+    raise ClusterError(
+        f"a {type(lock).__name__} of the standard multiprocessing, made before the cluster was "
+        "there, cannot be sent to a cluster process: create it after dsmproc.init()"
+    )
+
+
+for _kind in (
+    synchronize.Lock,
+    synchronize.RLock,
+    synchronize.Semaphore,
+    synchronize.BoundedSemaphore,
+):
+    register(_kind, _refuse)
 
 
 def dumps(value: Any) -> bytes:

@@ -7,9 +7,11 @@ sentinel, signals go out through it, and the end comes in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 import weakref
@@ -56,6 +58,7 @@ class ClusterPopen:
         _std.flush_std_streams()
         self.returncode: int | None = None
         self._lost: str | None = None
+        self._end: list[Any] | None = None  # code and stamp, once received
         self._receiving = threading.Lock()
         self._process = weakref.ref(process_obj)
         self._client = cluster.client()
@@ -146,15 +149,20 @@ class ClusterPopen:
         with self._receiving:
             if self.returncode is not None:
                 return
-            try:
-                _, code, stamp = self._wire.recv()
-            except (EOFError, OSError):
-                self._lost = (
-                    f"process {self.pid} was lost with its host: {self._client.why_lost(self.host)}"
-                )
-                self.returncode = -int(signal.SIGKILL)
-                return
-            _edges.observe(stamp)
+            if self._end is None:
+                try:
+                    _, *self._end = self._wire.recv()
+                except (EOFError, OSError):
+                    self._lost = (
+                        f"process {self.pid} was lost with its host: "
+                        f"{self._client.why_lost(self.host)}"
+                    )
+                    self._end = [-int(signal.SIGKILL), None]
+                # The sentinel stays readable for whoever waits for it now or later.
+                with contextlib.suppress(OSError):
+                    self._wire.sock.shutdown(socket.SHUT_RD)
+            code, stamp = self._end
+            _edges.observe(stamp)  # Ctrl-C may come here; the end is kept for the next look
             self.returncode = code
 
     # -- signals ------------------------------------------------------------------------------

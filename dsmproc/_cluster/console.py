@@ -18,7 +18,7 @@ from typing import Any
 from .listener import Peer
 
 BACKLOG_LIMIT = 1 << 20  # bytes that an agent holds before it stops reading its workers
-PARTIAL_SECONDS = 0.1  # an unfinished line (a prompt) waits so long
+PARTIAL_SECONDS = 0.2  # an unfinished line (a prompt) waits so long
 CHUNK = 1 << 16
 FLUSH_SECONDS = 10.0
 

@@ -135,6 +135,10 @@ async def supervise(count: int, slots: int | None, command: list[str]) -> int:
             print(f"dsmproc: the cluster did not start: {error}", file=sys.stderr)
             return 1
         code = await supervisor.run_driver(command)
+        if code == -signal.SIGKILL:
+            # A client that loses its agent is killed; then the agent's own death is the news, and
+            # it comes a little later.
+            await asyncio.wait([asyncio.create_task(supervisor.stopping.wait())], timeout=0.5)
         return code if code != 0 or supervisor.broken is None else 1
     finally:
         await supervisor.end()

@@ -200,11 +200,13 @@ def test_arguments_that_cannot_be_pickled_raise_at_start(run_script: RunScript) 
             try:
                 mp.Process(target=work, args=(argument,)).start()
             except Exception as error:
-                print(type(error).__name__)
+                print(type(error).__name__, error)
         print(mp.active_children())
         """
     ).check()
-    assert result.lines()[0] == "TypeError"
+    assert result.lines()[0].startswith("TypeError cannot pickle")
+    assert "ClusterError a Lock of the standard multiprocessing" in result.lines()[1]
+    assert "create it after dsmproc.init()" in result.lines()[1]
     assert len(result.lines()) == 3 and result.lines()[-1] == "[]"
 
 

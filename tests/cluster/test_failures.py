@@ -225,7 +225,8 @@ def test_no_output_is_lost_at_the_end(run_script: RunScript) -> None:
             process.start()
         for process in processes:
             process.join()
-        """
+        """,
+        env={"PYTHONUNBUFFERED": ""},  # which writes a line in pieces
     ).check()
     text = result.out.replace("unfinished", "")  # it may stand before another one's line
     for number in range(3):
