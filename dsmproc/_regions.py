@@ -70,7 +70,8 @@ class Mapping:
     def leave(self, drop: bool = False) -> None:
         """As detach, from a destructor; with `drop` the region itself is not needed any more."""
         self.release()
-        _left.append((self, drop))
+        if self._client is _memory.current():  # else its cluster is over
+            _left.append((self, drop))
 
 
 # What destructors left behind. A destructor may run in the middle of anything, also of a request of

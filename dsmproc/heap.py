@@ -10,6 +10,7 @@ The standard Heap's private names used here are the same in Python 3.10 to 3.13 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -17,6 +18,7 @@ from multiprocessing import context, heap, util
 from typing import Any
 
 from . import _regions, cluster
+from .errors import ClusterError
 
 __all__ = ["Arena", "Block", "BufferWrapper"]
 
@@ -69,11 +71,15 @@ class _Heap(heap.Heap):
     def malloc(self, size: int) -> tuple[Any, int, int]:
         membership = cluster.client()
         if os.getpid() != self._lastpid or membership is not self._membership:  # type: ignore[attr-defined]
-            super().__init__(FIRST_ARENA)  # a forked child, or another cluster: new arenas
+            self.forget()  # a forked child, or another cluster: new arenas
             self._membership = membership
         _regions.tidy()
         block: tuple[Any, int, int] = super().malloc(size)  # type: ignore[misc]
         return block
+
+    def forget(self) -> None:
+        """No arenas; those with blocks in use live as long as these."""
+        super().__init__(FIRST_ARENA)
 
     def _new_arena(self, size: int) -> tuple[Any, int, int]:
         length = self._roundup(max(self._size, size), mmap.PAGESIZE)  # type: ignore[attr-defined]
@@ -84,6 +90,17 @@ class _Heap(heap.Heap):
 
 _packed = _Heap(CACHE_LINE)
 _paged = _Heap(mmap.PAGESIZE)
+
+
+def _leave() -> None:
+    """The cluster is left: what nobody uses is detached."""
+    for each in (_packed, _paged):
+        each.forget()
+    with contextlib.suppress(ClusterError, OSError):  # the agent may be gone already
+        _regions.tidy()
+
+
+cluster.on_leave(_leave)
 
 
 class Block:
