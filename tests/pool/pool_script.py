@@ -1,0 +1,317 @@
+"""Cases for Pool, run by test_pool.py over the standard library, one host and three: argv names one.
+
+On three hosts DSMPROC_PLACE=remote keeps all workers away from the driver's host.
+"""
+
+import itertools
+import multiprocessing.pool
+import os
+import signal
+import sys
+import threading
+
+import dsmproc as mp
+
+CLUSTER = len(mp.hosts()) > 1
+setting = None
+
+
+def square(x):
+    return x * x
+
+
+def power(x, y=2):
+    return x**y
+
+
+def fail(x):
+    raise ValueError(f"no {x}")
+
+
+def where(_):
+    return mp.current_host(), os.getpid()
+
+
+def set_global(value):
+    global setting
+    setting = value
+
+
+def get_global(_):
+    return setting
+
+
+def refuse(reason):
+    raise RuntimeError(reason)
+
+
+class Odd(Exception):
+    """An exception that cannot be rebuilt from its arguments."""
+
+    def __init__(self, a, b):
+        super().__init__(a)
+        self.b = b
+
+
+def raise_odd(_):
+    raise Odd(1, 2)
+
+
+def unpicklable(_):
+    return threading.Lock()
+
+
+def die_at(x, number=signal.SIGKILL):
+    if x == 3:
+        os.kill(os.getpid(), number)
+    return x
+
+
+def case_map():
+    with mp.Pool(3) as pool:
+        squares = [x * x for x in range(50)]
+        assert pool.map(square, range(50)) == squares
+        assert pool.map(square, range(50), chunksize=7) == squares
+        assert pool.map(square, []) == []
+        assert pool.map(lambda x: -x, (1, 2)) == [-1, -2] if CLUSTER else True
+        assert pool.map_async(square, range(5)).get(30) == squares[:5]
+
+
+def case_starmap():
+    with mp.Pool(2) as pool:
+        assert pool.starmap(power, [(2, 3), (3,), (5, 0)]) == [8, 9, 1]
+        assert pool.starmap_async(power, [(2, 5)]).get(30) == [32]
+
+
+def case_apply():
+    with mp.Pool(2) as pool:
+        assert pool.apply(power, (2,), {"y": 10}) == 1024
+        result = pool.apply_async(square, (9,))
+        result.wait(30)
+        assert result.ready() and result.successful() and result.get() == 81
+        with_error = pool.apply_async(fail, (1,))
+        with_error.wait(30)
+        assert not with_error.successful()
+
+
+def case_imap():
+    with mp.Pool(3) as pool:
+        squares = [x * x for x in range(30)]
+        assert list(pool.imap(square, range(30))) == squares
+        assert list(pool.imap(square, iter(range(30)), chunksize=4)) == squares
+        assert sorted(pool.imap_unordered(square, range(30))) == squares
+        assert sorted(pool.imap_unordered(square, range(30), chunksize=4)) == squares
+        results = pool.imap(fail, range(2))
+        for number in range(2):
+            try:
+                next(results)
+            except ValueError as error:
+                assert str(error) == f"no {number}"
+            else:
+                raise AssertionError
+
+
+def case_imap_is_lazy():
+    taken = []
+
+    def numbers():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    with mp.Pool(2) as pool:
+        results = pool.imap(square, numbers())
+        assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+        assert len(taken) < 40, len(taken)
+
+
+def case_iterable_raises():
+    def numbers():
+        yield 1
+        raise OSError("no more numbers")
+
+    with mp.Pool(2) as pool:
+        results = pool.imap(square, numbers())
+        assert next(results) == 1
+        try:
+            next(results)
+        except OSError as error:
+            assert str(error) == "no more numbers"
+        else:
+            raise AssertionError
+
+
+def case_callbacks():
+    heard, called = [], threading.Event()
+
+    def hear(value):
+        heard.append(value)
+        called.set()
+
+    with mp.Pool(2) as pool:
+        assert pool.apply_async(square, (3,), callback=hear).get(30) == 9
+        assert called.wait(30) and heard == [9]
+        called.clear()
+        result = pool.map_async(fail, [7], callback=hear, error_callback=hear)
+        assert called.wait(30) and isinstance(heard[1], ValueError)
+        assert not result.successful()
+
+
+def case_errors():
+    with mp.Pool(2) as pool:
+        try:
+            pool.map(fail, range(3))
+        except ValueError as error:
+            assert str(error).startswith("no ")
+            assert "in fail" in str(error.__cause__)
+        else:
+            raise AssertionError
+        try:
+            pool.apply(unpicklable, (1,))
+        except multiprocessing.pool.MaybeEncodingError as error:
+            assert "lock" in str(error)
+        else:
+            raise AssertionError
+        assert pool.apply(square, (4,)) == 16  # it goes on
+        try:
+            pool.map(square, [threading.Lock()])
+        except (TypeError, mp.ProcessError) as error:
+            assert "lock" in str(error)
+        else:
+            raise AssertionError
+
+
+def case_exception_that_cannot_be_rebuilt():
+    with mp.Pool(2) as pool:
+        try:
+            pool.apply_async(raise_odd, (1,)).get(30)
+        except mp.TimeoutError:
+            raise
+        except Exception as error:
+            assert "Odd" in str(error) or isinstance(error, Odd), error
+        else:
+            raise AssertionError
+        assert pool.apply(square, (4,)) == 16
+
+
+def case_initializer():
+    with mp.Pool(2, set_global, ("set",)) as pool:
+        assert pool.map(get_global, range(8), chunksize=1) == ["set"] * 8
+
+
+def case_initializer_raises():
+    pool = mp.Pool(2, refuse, ("not today",))
+    try:
+        pool.map(square, range(3))
+    except RuntimeError as error:
+        assert str(error) == "not today"
+    else:
+        raise AssertionError
+    pool.terminate()
+    pool.join()
+
+
+def case_maxtasksperchild():
+    with mp.Pool(2, maxtasksperchild=3) as pool:
+        pids = [pid for _, pid in pool.map(where, range(18), chunksize=1)]
+        assert all(pids.count(pid) <= 3 for pid in set(pids))
+        assert len(set(pids)) >= 6
+
+
+def case_close_and_join():
+    pool = mp.Pool(2)
+    result = pool.map_async(square, range(20), chunksize=1)
+    try:
+        pool.join()
+    except ValueError as error:
+        assert "still running" in str(error)
+    else:
+        raise AssertionError
+    pool.close()
+    try:
+        pool.apply(square, (1,))
+    except ValueError as error:
+        assert "not running" in str(error)
+    else:
+        raise AssertionError
+    pool.join()
+    assert result.get(0) == [x * x for x in range(20)]
+
+
+def case_terminate():
+    pool = mp.Pool(2)
+    waiting = pool.apply_async(signal.pause)
+    pool.terminate()
+    pool.join()
+    try:
+        waiting.get(30)
+    except mp.WorkerLostError as error:
+        assert "terminated" in str(error)
+    else:
+        raise AssertionError
+
+
+def case_places():
+    with mp.Pool(4) as pool:
+        hosts = {host for host, _ in pool.map(where, range(40), chunksize=1)}
+    assert hosts == {1, 2}, hosts
+
+
+def case_worker_killed():
+    with mp.Pool(2) as pool:
+        results = [pool.apply_async(die_at, (x,)) for x in range(8)]
+        answers = []
+        for result in results:
+            try:
+                answers.append(result.get(30))
+            except mp.WorkerLostError as error:
+                text = str(error)
+                assert error.host in (1, 2) and error.pid and error.exitcode == -signal.SIGKILL
+                assert f"host {error.host}" in text and f"pid {error.pid}" in text
+                assert "SIGKILL" in text
+                answers.append("lost")
+        assert answers == [0, 1, 2, "lost", 4, 5, 6, 7], answers
+        assert pool.map(square, range(10)) == [x * x for x in range(10)]
+
+
+def case_worker_killed_in_map():
+    with mp.Pool(2) as pool:
+        try:
+            pool.map(die_at, range(8), chunksize=2)
+        except mp.WorkerLostError as error:
+            assert "SIGKILL" in str(error)
+        else:
+            raise AssertionError
+        assert pool.map(square, range(4)) == [0, 1, 4, 9]
+
+
+def case_used_by_others():
+    """Libraries look at these."""
+    with mp.Pool(3) as pool:
+        assert isinstance(pool, multiprocessing.pool.Pool)
+        assert pool._processes == 3 and len(pool._pool) == 3
+        assert all(process.is_alive() for process in pool._pool)
+        assert "Pool" in repr(pool) and "RUN" in repr(pool)
+
+
+def case_nested():
+    def inner(x):
+        with mp.Pool(2) as pool:
+            return sum(pool.map(square, range(x)))
+
+    class Free(mp.Process):
+        """Not daemonic, so it may have children."""
+
+    def run(pipe):
+        pipe.send(inner(4))
+
+    ours, theirs = mp.Pipe()
+    process = Free(target=run, args=(theirs,))
+    process.start()
+    assert ours.recv() == 14
+    process.join()
+
+
+if __name__ == "__main__":
+    globals()[f"case_{sys.argv[1]}"]()
+    print("right")

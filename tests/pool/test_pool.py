@@ -1,0 +1,42 @@
+"""Pool: one suite over the standard library, a cluster of one host, and three hosts."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from helpers import RunScript
+
+SCRIPT = pathlib.Path(__file__).with_name("pool_script.py").read_text(encoding="utf-8")
+
+EVERYWHERE = [
+    "map", "starmap", "apply", "imap", "iterable_raises", "callbacks", "initializer",
+    "maxtasksperchild", "close_and_join", "used_by_others",
+]  # fmt: skip
+# Where the original hangs, leaves its children or has no word for it.
+BETTER = [
+    "imap_is_lazy", "errors", "exception_that_cannot_be_rebuilt", "initializer_raises",
+    "terminate", "nested",
+]  # fmt: skip
+SEVERAL_HOSTS = ["places", "worker_killed", "worker_killed_in_map"]
+
+
+def run(run_script: RunScript, case: str, local: int | None) -> None:
+    result = run_script(SCRIPT, local=local, args=[case], env={"DSMPROC_PLACE": "remote"})
+    assert result.check().lines()[-1] == "right"
+
+
+@pytest.mark.parametrize("case", EVERYWHERE)
+@pytest.mark.parametrize("local", [None, 1], ids=["standard", "one-host"])
+def test_here(run_script: RunScript, case: str, local: int | None) -> None:
+    run(run_script, case, local)
+
+
+@pytest.mark.parametrize("case", EVERYWHERE + BETTER + SEVERAL_HOSTS)
+def test_on_three_hosts(run_script: RunScript, case: str) -> None:
+    run(run_script, case, 3)
+
+
+def test_every_case_is_run() -> None:
+    cases = [line[9:].split("(")[0] for line in SCRIPT.splitlines() if line.startswith("def case_")]
+    assert sorted(cases) == sorted(EVERYWHERE + BETTER + SEVERAL_HOSTS)
