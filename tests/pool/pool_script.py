@@ -1,4 +1,4 @@
-"""Cases for Pool, run by test_pool.py over the standard library, one host and three: argv names one.
+"""Cases for Pool, run by test_pool.py over the standard library, one host and three; argv: one.
 
 On three hosts DSMPROC_PLACE=remote keeps all workers away from the driver's host.
 """
