@@ -25,7 +25,7 @@ from .binding import Core, Violation
 from .draw import Params
 from .guards import Byte, Lock
 from .thread import Thread
-from .world import MASTER, World
+from .world import World
 
 PAGE = 16
 REGION = 1
@@ -43,8 +43,12 @@ class Litmus:
 
 
 def parse(path: Path) -> Litmus:
-    litmus = Litmus(path.stem)
-    for line in path.read_text().splitlines():
+    return parse_lines(path.stem, path.read_text().splitlines())
+
+
+def parse_lines(name: str, lines: list[str]) -> Litmus:
+    litmus = Litmus(name)
+    for line in lines:
         line = line.partition("#")[0].strip()
         word, _, rest = line.partition(" ")
         if word in ("hosts", "pages"):
@@ -61,7 +65,7 @@ def parse(path: Path) -> Litmus:
         elif word in ("never", "sometimes", "always"):
             litmus.verdicts.append((word, rest))
         elif line:
-            raise ValueError(f"{path}: {line}")
+            raise ValueError(f"{name}: {line}")
     return litmus
 
 
@@ -301,6 +305,3 @@ def judge(litmus: Litmus, outcome: Outcome) -> list[str]:
             odd = next(r for r, t in true.items() if not t)
             wrong.append(f"{text} did not hold: {odd}, path {outcome.results[odd]}")
     return wrong
-
-
-__all__ = ["MASTER", "LitmusWorld", "explore", "judge", "parse"]

@@ -97,7 +97,11 @@ class Trace:
             return
         id = event.get("id", 0)
         is_page = EVENTS[kind] in ("READ_FAULT", "WRITE_FAULT", "DIFFED")
-        words = [f"{k}={v:x}" for k, v in event.items() if k not in ("id", "data")]
+        words = [
+            f"{k}={v}" if k == "req" else f"{k}={v:x}"
+            for k, v in event.items()
+            if k not in ("id", "data")
+        ]
         if id:
             words.insert(0, page_name(id) if is_page else f"{id:x}")
         self.line(f"{who} event {EVENTS[kind]} {' '.join(words)}", {id} if is_page else None)
