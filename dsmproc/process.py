@@ -19,7 +19,7 @@ from multiprocessing import connection, util
 from multiprocessing.process import active_children, current_process, parent_process
 from typing import Any
 
-from . import _edges, _pickle, _std
+from . import _channel, _edges, _pickle, _std
 from .errors import ClusterError, HostLostError
 
 __all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
@@ -62,7 +62,8 @@ class ClusterPopen:
         self._receiving = threading.Lock()
         self._process = weakref.ref(process_obj)
         self._client = cluster.client()
-        payload = self._payload(process_obj)
+        with _channel.carrying() as self._tickets:
+            payload = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)
         self.sentinel = self._wire.fileno()
         self.finalizer = util.Finalize(self, self._wire.close)
@@ -98,6 +99,7 @@ class ClusterPopen:
             "cwd": os.getcwd(),
             "umask": _umask(),
             "stamp": _edges.publish(),
+            "tickets": [tuple(ticket) for ticket in self._tickets],
         }
         for attempt in range(PLACE_ATTEMPTS):
             host = self._client.ask("place", policy, wanted)

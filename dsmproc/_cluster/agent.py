@@ -7,6 +7,7 @@
     modules      a worker, on any host         source of modules beside the driver's script
     engine-fast  an agent that joined later    its descriptor goes to the engine
     engine-bulk  the same
+    channel      anybody                       an end of a pipe or queue (frames.py)
     engine-client  a thread of a client of this host: its descriptor goes to the engine
 
 The clients of a host speak to their agent through a unix socket, everybody else over TCP.
@@ -30,7 +31,9 @@ from dsmproc._binding import MASTER, Client, Engine
 from dsmproc.errors import ProcessError
 
 from . import modules, procs, wire
+from .broker import Broker
 from .console import Output
+from .frames import Place
 from .listener import Listener, Peer
 from .wire import format_address
 from .workers import Worker, WorkerTable, membership_frame
@@ -80,6 +83,7 @@ class Agent:
         self.engine: Engine | None = None
         self.memory: Client | None = None
         self._engine_ready = asyncio.Event()
+        self.broker = Broker(self.listener, self.publish, self._connect_broker)
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
@@ -184,6 +188,13 @@ class Agent:
         )
         return Peer(connected.sock, purpose)
 
+    async def _connect_broker(self, host: int) -> Peer:
+        """A channel connection to the agent of another host."""
+        for other in await self.call("hosts"):
+            if other["id"] == host:
+                return await self._connect(other["address"], "channel")
+        raise LookupError(f"host {host} is not in the cluster")
+
     async def _join(self) -> None:
         self._control = await self._connect(self.options.master, "control")
         offer = {
@@ -206,6 +217,7 @@ class Agent:
         for other in others:
             for channel in ("fast", "bulk"):
                 await self._connect_engine(other["id"], other["address"], channel)
+        self.broker.opened(self.host, self.address)
         await self._control.send(("ready",))
         log.info("host %d listens at %s", self.host, format_address(self.address))
 
@@ -341,7 +353,14 @@ class Agent:
     async def _spawn(self, peer: Peer) -> None:
         request = await peer.recv()
         payload = await peer.recv_bytes()
-        await self.observe(request["stamp"])
+        carried = await self.broker.tickets.carry(Place(*one) for one in request["tickets"])
+        try:
+            await self.observe(request["stamp"])
+            await self._serve_worker(peer, request, payload)
+        finally:
+            carried.close()
+
+    async def _serve_worker(self, peer: Peer, request: dict[str, Any], payload: bytearray) -> None:
         try:
             worker = await self._start(request, payload)
         except OSError as error:

@@ -1,0 +1,491 @@
+"""The client's side of channels: links to brokers, and handles that travel in pickles.
+
+Nothing here starts a thread. A link is one socket, used for one request at a time. What interrupts
+a request (Ctrl-C, a signal handler's exception) gives the link a new socket under the same number:
+the broker then takes back what it had handed to the old one, so no message is lost.
+
+After a fork the child's copy of a link is the parent's socket still, which counts for both; at its
+first use in the child it becomes a socket of the child's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from . import _edges, cluster
+from ._cluster import frames
+from .errors import HostLostError, ProcessError
+
+TOGETHER = 1 << 16  # header and body in one buffer below this
+CLOSE_SECONDS = 5.0
+CANCEL_SECONDS = 30.0
+
+_forks = 0
+
+
+def _forked_parent() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_parent=_forked_parent)
+
+
+class LostChannelError(HostLostError, ConnectionResetError):
+    """The host at which a pipe or queue lived was lost. Also an OSError: programs expect one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Owner(NamedTuple):
+    """The broker of a channel."""
+
+    host: int
+    address: tuple[str, int]
+
+
+class Reply(NamedTuple):
+    kind: int
+    flags: int
+    number: int
+    stamp: int
+    body: bytearray
+
+
+class TimedOut(Exception):
+    """The request was cancelled in time; nothing has happened."""
+
+
+class _NoReader(Exception):
+    """The broker says that nobody can read what this link would send."""
+
+
+class _Failed(NamedTuple):
+    """What converting a message raised."""
+
+    error: Exception
+
+
+def _own_broker() -> Owner:
+    """The broker of this process's host."""
+    return Owner(cluster.client().host, ("", 0))
+
+
+class Link:
+    """One end of a channel, or an anchor for tickets."""
+
+    def __init__(
+        self,
+        owner: Owner | None = None,
+        channel: int = 0,
+        role: int = 0,
+        *,
+        options: int = 0,
+        count: int = 0,
+        size: int = 0,
+        ticket: int = 0,
+    ) -> None:
+        self.owner = owner or _own_broker()
+        self.channel = channel
+        self.role = role
+        self.closed = True
+        self.broken = False  # a writer without readers
+        self._options = options
+        self._limits = (count, size)
+        self._numbers = 0
+        self._fresh()
+        self._sock = self._connect(ticket, 0)
+        self.closed = False
+
+    def _fresh(self) -> None:
+        self.pid = os.getpid()
+        self._forks = _forks
+        self.lock = threading.Lock()
+        self.remote = self.owner.host != cluster.client().host
+
+    # -- the socket ---------------------------------------------------------------------------
+
+    def _connect(self, ticket: int, after: int) -> socket.socket:
+        client = cluster.client()
+        host = {"id": self.owner.host, "address": self.owner.address}
+        try:
+            sock = client.connect(host, "channel").sock
+        except OSError as error:
+            raise self._lost() from error
+        try:
+            wish = frames.Attach(
+                self.channel, self.role, self._options, *self._limits, ticket, after
+            )
+            sock.sendall(frames.frame(frames.ATTACH, 1, wish.pack()))
+            reply = _receive(sock)
+        except (OSError, EOFError) as error:
+            sock.close()
+            raise self._lost() from error
+        except BaseException:
+            sock.close()
+            raise
+        if reply.kind != frames.OK:
+            sock.close()
+            raise FileNotFoundError(errno.ENOENT, reply.body.decode())
+        attached, name = frames.unpack_attached(reply.body)
+        self.channel, self._number = attached.channel, attached.link
+        self.owner = Owner(attached.host, (name, attached.port))
+        return sock
+
+    def _lost(self) -> HostLostError:
+        host = self.owner.host
+        why = cluster.client().why_lost(host)
+        return LostChannelError(f"a pipe or queue was lost with its host: {why}", host)
+
+    def _renew(self, after: int) -> None:
+        """A new socket under the old number; closing the old one tells the broker to go on."""
+        old = self._sock
+        new = self._connect(0, after)
+        os.dup2(new.fileno(), old.fileno(), inheritable=False)
+        new.close()
+
+    def _ready(self, events: int, seconds: float | None) -> int:
+        """Wait for the socket; the events that came."""
+        poller = select.poll()
+        poller.register(self._sock, events)
+        found = poller.poll(None if seconds is None else seconds * 1000)
+        return found[0][1] if found else 0
+
+    def check(self) -> None:
+        """Before each use: open, and this process's own."""
+        if self.closed:
+            raise OSError("handle is closed")
+        if self.pid != os.getpid():
+            self._fresh()
+            self._renew(0)
+
+    def fileno(self) -> int:
+        self.check()
+        return self._sock.fileno()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Whatever ends this in the middle, the link can be used again."""
+        try:
+            yield
+        except TimedOut:
+            raise
+        except _NoReader:
+            self.broken = True
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        except (EOFError, ConnectionError) as error:
+            if self.closed:
+                raise OSError("handle is closed") from None
+            raise self._lost() from error
+        except BaseException:
+            if not self.closed:
+                with contextlib.suppress(OSError, ProcessError):
+                    self._renew(self._number)
+            raise
+
+    # -- one-way ------------------------------------------------------------------------------
+
+    def send(self, data: Any) -> None:
+        """A message, as soon as there is room in the channel; BrokenPipeError if no reader is."""
+        self.check()
+        stamp = self.stamp()
+        with self.lock, self._whole():
+            if self.broken or self._ready(select.POLLIN, 0):
+                self._raise_broken()
+            head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
+            if len(data) < TOGETHER:
+                self._write(head + data)
+            else:
+                self._write(head)
+                self._write(data)
+
+    def stamp(self) -> int:
+        """What this process's host has written goes before a message to another host."""
+        return _edges.publish() or 0 if self.remote else 0
+
+    def _write(self, data: Any) -> None:
+        view = memoryview(data).cast("B")
+        done = 0
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                done += self._sock.send(view[done:], socket.MSG_DONTWAIT)
+            if done == len(view):
+                return
+            ready = self._ready(select.POLLIN | select.POLLOUT, None)
+            if ready & (select.POLLIN | select.POLLHUP):
+                self._raise_broken()
+
+    def _raise_broken(self) -> None:
+        """Something came to a writer that asked for nothing: the last reader is gone."""
+        if not self.broken and not self._sock.recv(1, socket.MSG_PEEK):
+            raise EOFError
+        raise _NoReader
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def request(
+        self,
+        kind: int,
+        body: Any = b"",
+        *,
+        flags: int = 0,
+        stamp: int = 0,
+        tickets: int = 0,
+        timeout: float | None = None,
+        finish: Callable[[Reply], Any] | None = None,
+    ) -> Any:
+        """Ask, wait, observe; `finish` turns the reply into a value while it can be taken back.
+
+        TimedOut if there is no answer in time; a message that came just then stays in the channel.
+        """
+        self.check()
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._locked(until), self._whole():
+            self._numbers += 1
+            number = self._numbers
+            head = frames.HEADER.pack(kind, flags, tickets, number, stamp, len(body))
+            self._send_request(head, body)
+            reply = self._answer(number, until)
+            if reply is None:
+                reply = self._cancel(number)
+            if reply.stamp:
+                _edges.observe(reply.stamp)
+            return reply if finish is None else finish(reply)
+
+    @contextlib.contextmanager
+    def _locked(self, until: float | None) -> Iterator[None]:
+        left = -1.0 if until is None else max(0.0, until - time.monotonic())
+        if not self.lock.acquire(timeout=left):
+            raise TimedOut
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def _send_request(self, head: bytes, body: Any) -> None:
+        """All of it, while the broker reads: it does not stop for requests but for a full pipe."""
+        if len(body) < TOGETHER:
+            self._sock.sendall(head + body)
+        else:
+            self._sock.sendall(head)
+            self._sock.sendall(body)
+
+    def _answer(self, number: int, until: float | None) -> Reply | None:
+        """The reply to a request; None if there is none by then. What comes before it is stale."""
+        while True:
+            if until is not None:
+                left = max(0.0, until - time.monotonic())
+                if not self._ready(select.POLLIN, left):
+                    return None
+            reply = _receive(self._sock)
+            if reply.kind == frames.BROKEN:
+                self.broken = True
+            if reply.number == number:
+                return reply
+
+    def _cancel(self, number: int) -> Reply:
+        """The time is over. TimedOut, or the answer if it was given before that was known."""
+        self._sock.sendall(frames.frame(frames.CANCEL, number))
+        answer = None
+        while True:
+            reply = self._answer(number, time.monotonic() + CANCEL_SECONDS)
+            if reply is None:
+                raise ConnectionResetError("the broker does not answer")
+            if reply.kind == frames.CANCELLED:
+                break
+            answer = reply
+        if answer is None or answer.kind == frames.MESSAGE:  # that is in the channel again
+            raise TimedOut
+        return answer
+
+    def get(
+        self,
+        convert: Callable[[Any], Any] | None = None,
+        *,
+        flags: int = 0,
+        timeout: float | None = None,
+        stamp: int = 0,
+    ) -> Any:
+        """One message, or `END` or `EMPTY`. TimedOut after the time.
+
+        With handles in it the message is converted before it counts as arrived, for until then it
+        holds what the handles need; without, after.
+        """
+
+        def arrived(reply: Reply) -> Any:
+            if reply.kind != frames.MESSAGE:
+                return END if reply.kind == frames.END else EMPTY
+            value: Any = reply
+            if reply.flags & frames.CARRIES and convert is not None:
+                try:
+                    value = convert(reply.body)
+                except Exception as error:
+                    value = _Failed(error)
+            self._sock.sendall(frames.frame(frames.ACK))
+            return value
+
+        value = self.request(frames.GET, flags=flags, stamp=stamp, timeout=timeout, finish=arrived)
+        if isinstance(value, _Failed):
+            raise value.error
+        if not isinstance(value, Reply):
+            return value
+        return value.body if convert is None else convert(value.body)
+
+    def poll(self, timeout: float | None) -> bool:
+        """Whether a message (or the end) is there, or comes in time."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if self.request(frames.POLL).kind == frames.YES:
+                return True
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if left == 0.0:
+                return False
+            self._ready(select.POLLIN, left)  # for a READY
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def close(self, quietly: bool = False) -> None:
+        """This process does not hold the end any more. Who writes next to a pipe whose last reader
+        was closed (not collected: `quietly`) gets BrokenPipeError."""
+        if self.closed:
+            return
+        self.closed = True
+        alone = self.pid == os.getpid() and self._forks == _forks
+        if alone and not quietly and self.role == frames.READER:
+            self._close_at_once()
+        elif alone and self.lock.locked():
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # another thread waits in it
+        self._sock.close()
+
+    def _close_at_once(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            return
+        try:
+            with contextlib.suppress(OSError, EOFError):
+                self._sock.sendall(frames.frame(frames.CLOSE, self._numbers + 1))
+                self._answer(self._numbers + 1, time.monotonic() + CLOSE_SECONDS)
+        finally:
+            self.lock.release()
+
+
+class _Mark:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+END, EMPTY = _Mark("END"), _Mark("EMPTY")
+
+
+def _receive(sock: socket.socket) -> Reply:
+    """One frame, exactly: what follows it must stay in the socket."""
+    head = bytearray(frames.HEADER.size)
+    _fill(sock, head)
+    kind, flags, _, number, stamp, length = frames.HEADER.unpack(head)
+    body = bytearray(length)
+    if length:
+        _fill(sock, body)
+    return Reply(kind, flags, number, stamp, body)
+
+
+def _fill(sock: socket.socket, data: bytearray) -> None:
+    view, got = memoryview(data), 0
+    while got < len(view):
+        count = sock.recv_into(view[got:], 0, socket.MSG_WAITALL)
+        if count == 0:
+            raise EOFError
+        got += count
+
+
+# -- handles ------------------------------------------------------------------------------------
+
+
+class Handle(NamedTuple):
+    """An end of a channel, in a pickle."""
+
+    owner: Owner
+    channel: int
+    role: int
+    ticket: int
+
+
+class _Pickling(threading.local):
+    """Who is to carry the tickets of the handles that this thread pickles now."""
+
+    carried: list[frames.Place] | None = None
+
+
+_pickling = _Pickling()
+_anchors: dict[tuple[int, int], Link] = {}
+_anchors_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def carrying() -> Iterator[list[frames.Place]]:
+    """Collect the tickets made while pickling: the carrier of the pickle takes them over."""
+    before, _pickling.carried = _pickling.carried, []
+    try:
+        yield _pickling.carried
+    finally:
+        _pickling.carried = before
+
+
+def handle(link: Link) -> Handle:
+    """Pickle an end: it counts as held from now on, until it is unpickled or cannot be any more.
+
+    Without a carrier (somebody pickles by hand) that is until this process ends.
+    """
+    link.check()
+    body = frames.NEW_TICKET.pack(link.channel, link.role)
+    with _anchors_lock:
+        anchor = _anchors.get((os.getpid(), link.owner.host))
+        if anchor is None or anchor.closed:
+            anchor = _anchors[os.getpid(), link.owner.host] = Link(link.owner)
+    reply = anchor.request(frames.TICKET, body)
+    if reply.kind != frames.OK:
+        raise FileNotFoundError(errno.ENOENT, reply.body.decode())
+    (ticket,) = frames.NUMBER.unpack(reply.body)
+    if _pickling.carried is not None:
+        _pickling.carried.append(frames.Place(link.owner.host, ticket))
+    return Handle(link.owner, link.channel, link.role, ticket)
+
+
+def redeem(handle: Handle, options: int = 0) -> Link:
+    """Unpickle an end."""
+    owner = Owner(handle.owner[0], tuple(handle.owner[1]))  # type: ignore[arg-type]
+    return Link(owner, handle.channel, handle.role, options=options, ticket=handle.ticket)
+
+
+def _close_anchors() -> None:
+    """This process leaves the cluster."""
+    while _anchors:
+        _, anchor = _anchors.popitem()
+        anchor.close(quietly=True)
+
+
+cluster.on_leave(_close_anchors)
+
+
+def _forked_child() -> None:
+    """The parent's anchors hold the parent's tickets; ours are new. Closing our copies of them
+    lets the parent's end count as the end."""
+    global _anchors_lock
+    _anchors_lock = threading.Lock()
+    _close_anchors()
+
+
+os.register_at_fork(after_in_child=_forked_child)

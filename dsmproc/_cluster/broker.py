@@ -1,0 +1,385 @@
+"""The broker: all channels whose makers are on this host. It lives in the agent's loop.
+
+It never waits for anybody: what a link cannot be told yet is remembered in the channel
+(channels.py), and what must be published first is answered when that is done. frames.py has the
+words; link.py the sockets.
+
+A negative answer (EMPTY, NO, FULL) is given only after everything that the kernel held for us at
+the time of the question was read: a message that was sent before the question is not overlooked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from . import frames
+from .channels import Channel, Message
+from .frames import Place
+from .link import Link
+from .listener import Listener, Peer
+from .tickets import TicketOffice
+
+log = logging.getLogger("dsmproc")
+
+TOO_MANY_DONE = "task_done() called too many times"
+NO_CHANNEL = "the pipe or queue does not exist any more"
+
+
+class Broker:
+    """`publish` and `connect` are the agent's: the memory's verb, and a way to another agent."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        publish: Callable[[], Awaitable[int | None]],
+        connect: Callable[[int], Awaitable[Peer]],
+    ) -> None:
+        self.listener = listener
+        self.host = 0
+        self.address: tuple[str, int] = ("", 0)
+        self.channels: dict[int, Channel] = {}
+        self.links: dict[int, Link] = {}
+        self.tickets = TicketOffice(self, connect)
+        self._publish = publish
+        self._next = random.getrandbits(48)
+        self._publishing: asyncio.Task[int] | None = None
+        self._publish_next: asyncio.Task[int] | None = None
+        self._handlers: dict[int, Callable[[Link, int, int, int, Any], None]] = {
+            frames.ATTACH: self._on_attach,
+            frames.SEND: self._on_send,
+            frames.PUT: self._on_put,
+            frames.GET: self._on_get,
+            frames.ACK: self._on_ack,
+            frames.POLL: self._on_poll,
+            frames.STATE: self._on_state,
+            frames.DONE: self._on_done,
+            frames.JOIN: self._on_join,
+            frames.CANCEL: self._on_cancel,
+            frames.TICKET: self._on_ticket,
+            frames.ADOPT: self._on_adopt,
+            frames.SYNC: self._on_sync,
+            frames.CLOSE: self._on_close,
+        }
+        listener.on("channel", self._connected)
+
+    def opened(self, host: int, address: tuple[str, int]) -> None:
+        """Who we are: known only when the agent has joined."""
+        self.host, self.address = host, address
+
+    async def _connected(self, peer: Peer) -> None:
+        local = peer.local
+        sock = socket.socket(fileno=peer.detach())
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: Link(self, local), sock)
+
+    def new_number(self) -> int:
+        self._next += 1
+        return self._next
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.listener.spawn(work)
+
+    # -- what links say -----------------------------------------------------------------------
+
+    def hear(
+        self, link: Link, kind: int, flags: int, tickets: int, number: int, stamp: int, body: Any
+    ) -> None:
+        """One frame; ValueError and the like mean that the peer makes no sense."""
+        if kind != frames.ATTACH and link.number == 0:
+            raise ValueError("no ATTACH yet")
+        if kind not in (frames.SEND, frames.ACK, frames.CANCEL):
+            if link.active:
+                raise ValueError("a request while another one is under way")
+            link.active, link.told = number, False
+        if stamp and link.channel is not None:
+            link.channel.release(False, stamp)
+        self._handlers[kind](link, flags, tickets, number, body)
+
+    def _on_attach(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        wish = frames.unpack_attach(body)
+        if link.number:
+            raise ValueError("a second ATTACH")
+        link.number = self.new_number()
+        if wish.role:
+            channel = self._channel(wish)
+            if channel is None or not self.tickets.redeem(wish.ticket, channel):
+                link.reply(frames.ERROR, number, NO_CHANNEL.encode())
+                link.finish()
+                return
+            link.join(channel, wish.role, bool(wish.options & frames.TOKENS))
+        self.links[link.number] = link
+        name, port = self.address
+        attached = frames.Attached(
+            link.channel.number if link.channel is not None else 0, link.number, self.host, port
+        )
+        link.reply(frames.OK, number, attached.pack(name))
+        if wish.after in self.links:
+            self.links[wish.after].succeeded_by(link)
+        if link.channel is not None:
+            self.serve(link.channel)
+
+    def _channel(self, wish: frames.Attach) -> Channel | None:
+        if wish.channel:
+            return self.channels.get(wish.channel)
+        channel = Channel(self.new_number(), wish.options, wish.messages, wish.size)
+        self.channels[channel.number] = channel
+        return channel
+
+    def _on_send(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        self._accept(link, Message(body))
+        self.serve(link.the_channel)
+
+    def _accept(self, link: Link, message: Message) -> None:
+        channel = link.the_channel
+        if channel.broken:
+            message.drop()
+            return
+        channel.append(message)
+        channel.release(link.local, 0)
+        if channel.options & frames.TASKS:
+            channel.unfinished += 1
+
+    def _on_put(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        if tickets:
+            places = frames.unpack_places(body, tickets)
+            data = body[tickets * frames.PLACE.size :]
+            self.spawn(self._put_carrying(link, flags, number, data, places))
+        else:
+            self._put(link, flags, number, Message(body))
+
+    async def _put_carrying(
+        self, link: Link, flags: int, number: int, data: Any, places: list[Place]
+    ) -> None:
+        carried = await self.tickets.carry(places)
+        if link.active == number and not link.closed:
+            self._put(link, flags, number, Message(data, carried))
+        else:
+            carried.close()
+
+    def _put(self, link: Link, flags: int, number: int, message: Message) -> None:
+        channel = link.the_channel
+        channel.putters.append((link, message))
+        self.serve(channel)
+        if flags & frames.NOWAIT and link.active == number:
+            self._later(link, number, lambda: self.answer(link, frames.FULL))
+
+    def _on_get(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        channel = link.the_channel
+        self._acknowledge(link)
+        if channel.count_limit:  # a putter may be waiting for what this one has done
+            channel.release(link.local, 0)
+        channel.getters.append(link)
+        self.serve(channel)
+        if flags & frames.NOWAIT and link in channel.getters:
+            self._later(link, number, lambda: self.answer(link, frames.EMPTY))
+
+    def _on_ack(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        self._acknowledge(link)
+
+    def _acknowledge(self, link: Link) -> None:
+        if link.hand is not None:
+            link.hand.drop()
+            link.hand = None
+
+    def _on_poll(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        def answer() -> None:
+            channel = link.the_channel
+            there = channel.messages or channel.ended
+            self.answer(link, frames.YES if there else frames.NO)
+
+        if link.the_channel.messages:
+            answer()
+        else:
+            self._later(link, number, answer)
+
+    def _on_state(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        def answer() -> None:
+            channel = link.the_channel
+            state = frames.State(len(channel.messages), channel.unfinished)
+            self.answer(link, frames.OK, state.pack())
+
+        self._later(link, number, answer)
+
+    def _on_done(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        channel = link.the_channel
+        if channel.unfinished == 0:
+            self.answer(link, frames.ERROR, TOO_MANY_DONE.encode())
+            return
+        channel.unfinished -= 1
+        channel.release(link.local, 0)
+        self.answer(link, frames.OK)
+        self._end_joins(channel)
+
+    def _on_join(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        def now() -> None:
+            link.the_channel.joiners.append(link)
+            self._end_joins(link.the_channel)
+
+        self._later(link, number, now)
+
+    def _end_joins(self, channel: Channel) -> None:
+        if channel.unfinished == 0:
+            joiners, channel.joiners = channel.joiners, []
+            for joiner in joiners:
+                self.answer(joiner, frames.OK)
+
+    def _on_cancel(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        channel = link.the_channel
+        if link.active == number:
+            channel.forget(link)
+            link.active = 0
+        if link.hand is not None and link.hand_number == number:
+            self._take_back(link)
+        link.reply(frames.CANCELLED, number)
+        self.serve(channel)
+
+    def _take_back(self, link: Link) -> None:
+        message, link.hand = link.hand, None
+        if message is not None and link.channel is not None:
+            link.channel.give_back(message)
+
+    def _on_ticket(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        wanted, role = frames.NEW_TICKET.unpack(body)
+        channel = self.channels.get(wanted)
+        if channel is None:
+            link.reply(frames.ERROR, number, NO_CHANNEL.encode())
+        else:
+            ticket = self.tickets.issue(channel, role, link)
+            link.reply(frames.OK, number, frames.NUMBER.pack(ticket))
+
+    def _on_adopt(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        for place in frames.unpack_places(body, tickets):
+            self.tickets.move(place.ticket, link)
+        link.reply(frames.OK, number)
+
+    def _on_sync(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        link.reply(frames.OK, number)
+
+    def _on_close(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        self.detached(link)
+        link.reply(frames.OK, number)
+        link.finish()
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def detached(self, link: Link) -> None:
+        """A link was closed, or its process is gone."""
+        if self.links.pop(link.number, None) is None:
+            return
+        self.tickets.holder_gone(link)
+        channel, link.active = link.channel, 0
+        if channel is None:
+            return
+        channel.forget(link)
+        self._take_back(link)
+        channel.links.discard(link)
+        self.let_go(channel, link.role)
+
+    def let_go(self, channel: Channel, role: int) -> None:
+        """A holder less."""
+        channel.let_go(role)
+        if channel.abandoned:
+            channel.discard_all()
+            del self.channels[channel.number]
+        else:
+            self.serve(channel)
+
+    # -- what channels do ---------------------------------------------------------------------
+
+    def serve(self, channel: Channel) -> None:
+        """Do all that can be done now."""
+        if channel.broken:
+            self._break(channel)
+        while True:
+            while channel.putters and not channel.full:
+                putter, message = channel.putters.popleft()
+                self._accept(putter, message)
+                self.answer(putter, frames.BROKEN if channel.broken else frames.OK)
+            if not (channel.getters and channel.messages):
+                break
+            self._hand(channel.getters.popleft(), channel.take())
+        if channel.ended:
+            while channel.getters:
+                self.answer(channel.getters.popleft(), frames.END)
+        crowded = channel.crowded
+        for link in channel.links:
+            link.hold_up(crowded)
+            self.tell(link)
+
+    def _break(self, channel: Channel) -> None:
+        channel.discard_all()
+        for link in channel.links:
+            if link.role == frames.WRITER and not link.broken:
+                link.broken = True
+                if not link.active:  # else its request is answered with it
+                    link.reply(frames.BROKEN, 0)
+
+    def _hand(self, link: Link, message: Message) -> None:
+        link.hand, link.hand_number = message, link.active
+        flags = 0 if message.carried is None else frames.CARRIES
+        self.answer(link, frames.MESSAGE, message.data, flags)
+
+    def tell(self, link: Link) -> None:
+        """Make an idle reader's descriptor readable, if there is something to read."""
+        channel = link.channel
+        idle = link.tokens and not link.told and not link.active
+        if idle and channel is not None and (channel.messages or channel.ended):
+            link.told = True
+            link.write(frames.frame(frames.READY))
+
+    def _later(self, link: Link, number: int, negative: Callable[[], Any]) -> None:
+        """Answer so, unless the request is answered before all that waits to be read is read."""
+
+        def now() -> None:
+            if link.active == number and not link.closed and link.answering != number:
+                link.the_channel.forget(link)
+                negative()
+
+        # The first call comes before the next look at the sockets, the second after it.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, now)
+
+    def answer(self, link: Link, kind: int, body: Any = b"", flags: int = 0) -> None:
+        """The answer to the request under way; it carries what this host's processes released."""
+        channel = link.the_channel
+        if link.local or not channel.owes:
+            link.reply(kind, link.active, body, flags=flags, stamp=channel.stamp)
+            self.tell(link)
+        else:
+            link.answering = link.active
+            self.spawn(self._answer_published(link, link.active, kind, body, flags))
+
+    async def _answer_published(
+        self, link: Link, number: int, kind: int, body: Any, flags: int
+    ) -> None:
+        channel = link.the_channel
+        released = channel.released
+        try:
+            channel.stamp = max(channel.stamp, await self._publish_soon())
+        except Exception:
+            log.exception("a channel's answer could not be published: its link is closed")
+            link.abort()
+            return
+        channel.published = max(channel.published, released)
+        if link.active == number and not link.closed:
+            link.reply(kind, number, body, flags=flags, stamp=channel.stamp)
+            self.tell(link)
+
+    async def _publish_soon(self) -> int:
+        """A publish that begins after this call; one at a time, and one for all that wait."""
+        if self._publish_next is None:
+            before = self._publishing
+            self._publish_next = asyncio.ensure_future(self._publish_after(before))
+        return await asyncio.shield(self._publish_next)
+
+    async def _publish_after(self, before: asyncio.Task[int] | None) -> int:
+        if before is not None:
+            await asyncio.wait([before])
+        self._publishing, self._publish_next = self._publish_next, None
+        return await self._publish() or 0

@@ -1,0 +1,161 @@
+"""A link at the broker's side: a socket of the agent's loop, cut into frames."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from typing import TYPE_CHECKING, Any
+
+from . import frames
+from .channels import Channel, Message
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+log = logging.getLogger("dsmproc")
+
+SCRATCH = 1 << 14  # bytes; a longer body is read into its own place
+JOIN_BELOW = 1 << 16  # header and body in one write
+
+
+class Link(asyncio.BufferedProtocol):
+    def __init__(self, broker: Broker, local: bool) -> None:
+        self.local = local  # its process is on this host
+        self.number = 0
+        self.channel: Channel | None = None
+        self.role = 0
+        self.tokens = False
+        self.told = False  # a READY is on its way, or waits in the client's socket
+        self.active = 0  # the number of the request under way
+        self.answering = 0  # of the one that is answered as soon as the publish is done
+        self.hand: Message | None = None
+        self.hand_number = 0
+        self.broken = False
+        self.closed = False
+        self._broker = broker
+        self._transport: Any = None
+        self._paused = False
+        self._waiting_for: Link | None = None  # whose place this one takes; it is read first
+        self._successor: Link | None = None
+        self._scratch = memoryview(bytearray(SCRATCH))
+        self._have = 0
+        self._head: tuple[int, ...] = ()
+        self._body: bytearray | None = None
+        self._got = 0
+
+    @property
+    def the_channel(self) -> Channel:
+        if self.channel is None:
+            raise ValueError("an anchor is no end of a channel")
+        return self.channel
+
+    def join(self, channel: Channel, role: int, tokens: bool) -> None:
+        self.channel, self.role, self.tokens = channel, role, tokens
+        channel.links.add(self)
+        channel.hold(role)
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray) -> None:
+        if not self.closed:
+            self._transport.write(data)
+
+    def reply(
+        self, kind: int, number: int, body: Any = b"", *, flags: int = 0, stamp: int = 0
+    ) -> None:
+        if number == self.active:
+            self.active = 0
+        if len(body) < JOIN_BELOW:
+            self.write(frames.frame(kind, number, body, flags=flags, stamp=stamp))
+        else:
+            self.write(frames.HEADER.pack(kind, flags, 0, number, stamp, len(body)))
+            self.write(body)
+
+    def finish(self) -> None:
+        """Close when all that was written has gone."""
+        if not self.closed:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if not self.closed:
+            self._transport.abort()
+
+    # -- back pressure ------------------------------------------------------------------------
+
+    def hold_up(self, crowded: bool) -> None:
+        """Rule 2: read on, or not."""
+        pause = self._waiting_for is not None or (
+            crowded and self.role == frames.WRITER and not self.broken
+        )
+        if pause != self._paused and not self.closed:
+            self._paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def succeeded_by(self, successor: Link) -> None:
+        """The same end goes on there, when what was sent here has been read."""
+        self._successor, successor._waiting_for = successor, self
+        successor.hold_up(False)
+
+    # -- the protocol's callbacks ---------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._body is not None:
+            return memoryview(self._body)[self._got :]
+        return self._scratch[self._have :]
+
+    def buffer_updated(self, count: int) -> None:
+        try:
+            if self._body is None:
+                self._have += count
+                self._cut()
+                return
+            self._got += count
+            if self._got == len(self._body):
+                body, self._body = self._body, None
+                self._hear(self._head, body)
+        except (ValueError, KeyError, struct.error, MemoryError) as error:
+            log.warning("a channel connection makes no sense and is closed: %s", error)
+            self.abort()
+
+    def _cut(self) -> None:
+        """All whole frames in the scratch; the begin of a large one gets a place of its own."""
+        start, size = 0, frames.HEADER.size
+        while self._have - start >= size and not self.closed:
+            head = frames.HEADER.unpack_from(self._scratch, start)
+            length = head[-1]
+            if length > frames.LENGTH_LIMIT:
+                raise ValueError(f"a frame of {length} bytes")
+            end = start + size + length
+            if end <= self._have:
+                self._hear(head, bytes(self._scratch[start + size : end]))
+            elif size + length > SCRATCH:
+                begun = self._scratch[start + size : self._have]
+                self._body, self._got, self._head = bytearray(length), len(begun), head
+                self._body[: len(begun)] = begun
+                self._have = start = 0
+                return
+            else:
+                break
+            start = end
+        rest = bytes(self._scratch[start : self._have])
+        self._scratch[: len(rest)] = rest
+        self._have = len(rest)
+
+    def _hear(self, head: tuple[int, ...], body: bytes | bytearray) -> None:
+        kind, flags, tickets, number, stamp, _ = head
+        self._broker.hear(self, kind, flags, tickets, number, stamp, body)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self._broker.detached(self)
+        successor = self._successor
+        if successor is not None:
+            successor._waiting_for = self._successor = None
+            successor.hold_up(successor.channel is not None and successor.channel.crowded)

@@ -1,0 +1,215 @@
+"""Pipes between the processes of a cluster; and multiprocessing.connection's other names.
+
+A pipe lives in the broker of its maker's host. A Connection is a link to it for each direction that
+it has: it reads one whole message per recv, which nobody takes ahead of it, and its descriptor is
+readable when one waits. It pickles as a handle (see _cluster/tickets.py).
+
+`Client` and `Listener` also speak to programs of plain multiprocessing, so their messages carry no
+stamp: the sender publishes, and the receiver observes all that was published anywhere before.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable
+from multiprocessing import connection as standard
+from multiprocessing.connection import answer_challenge, deliver_challenge
+from typing import Any
+
+from . import _channel, _edges, _pickle, cluster
+from ._channel import Handle, Link
+from ._cluster import frames
+
+__all__ = [
+    "Client",
+    "Connection",
+    "Listener",
+    "Pipe",
+    "answer_challenge",
+    "deliver_challenge",
+    "wait",
+]
+
+StdConnection: Any = standard.Connection
+PIPE_BYTES = 1 << 20  # a sender waits while more than this waits to be read
+
+
+class Connection(StdConnection):  # type: ignore[misc]
+    """An end of a pipe. The checks of arguments and the loops around them are the standard's."""
+
+    def __init__(self, reader: Link | None, writer: Link | None) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._readable = reader is not None
+        self._writable = writer is not None
+
+    @property
+    def _handle(self) -> int | None:
+        """The descriptor, as the standard class keeps it: None when closed."""
+        link = self._reader or self._writer
+        return None if link is None or link.closed else link.fileno()
+
+    def __del__(self) -> None:
+        self._close_links(quietly=True)
+
+    def _close_links(self, quietly: bool) -> None:
+        for link in (getattr(self, "_reader", None), getattr(self, "_writer", None)):
+            if link is not None:
+                link.close(quietly)
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self._close_links(quietly=False)
+
+    def send(self, obj: Any) -> None:
+        """Send a picklable object; waits while the pipe is full."""
+        self._check_closed()
+        self._check_writable()
+        with _channel.carrying() as places:
+            data = _pickle.dumps(obj)
+        if places:
+            self._send_carrying(data, places)
+        else:
+            self._send_bytes(data)
+
+    def _send_carrying(self, data: bytes, places: list[frames.Place]) -> None:
+        """Handles are in it: their brokers must know who has them before we go on."""
+        assert self._writer is not None
+        body = b"".join(place.pack() for place in places) + data
+        stamp = self._writer.stamp()
+        reply = self._writer.request(frames.PUT, body, stamp=stamp, tickets=len(places))
+        if reply.kind == frames.BROKEN:
+            raise BrokenPipeError("no process can read from this pipe")
+
+    def _send_bytes(self, buf: Any) -> None:
+        assert self._writer is not None
+        self._writer.send(buf)
+
+    def recv(self) -> Any:
+        """The next object."""
+        self._check_closed()
+        self._check_readable()
+        assert self._reader is not None
+        value = self._reader.get(_pickle.loads)
+        if value is _channel.END:
+            raise EOFError
+        return value
+
+    def _recv_bytes(self, maxsize: int | None = None) -> Any:
+        assert self._reader is not None
+        data = self._reader.get()
+        if data is _channel.END:
+            raise EOFError
+        if maxsize is not None and len(data) > maxsize:
+            return None
+        buffer = io.BytesIO()
+        buffer.write(data)
+        return buffer
+
+    def _bad_message_length(self) -> None:
+        """After a message longer than the caller allowed, as the standard class does it."""
+        if self._writable:
+            self._readable = False
+            assert self._reader is not None
+            self._reader.close()
+            self._reader = None
+        else:
+            self.close()
+        raise OSError("bad message length")
+
+    def _poll(self, timeout: float | None) -> bool:
+        assert self._reader is not None
+        return self._reader.poll(None if timeout is None else max(0.0, timeout))
+
+    def __reduce__(self) -> Any:
+        self._check_closed()
+        ends = (self._reader, self._writer)
+        return _rebuild, tuple(None if end is None else _channel.handle(end) for end in ends)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._handle is None else f"descriptor {self._handle}"
+        return f"<dsmproc {type(self).__name__}, {state}>"
+
+
+def _rebuild(reader: Handle | None, writer: Handle | None) -> Connection:
+    read = None if reader is None else _channel.redeem(reader, frames.TOKENS)
+    return Connection(read, None if writer is None else _channel.redeem(writer))
+
+
+def Pipe(duplex: bool = True) -> tuple[Any, Any]:
+    """Two Connections; as multiprocessing.Pipe. If not duplex, the first one can only receive."""
+    if not cluster.active():
+        return standard.Pipe(duplex)
+    first, second = _one_way()
+    if not duplex:
+        return Connection(first, None), Connection(None, second)
+    third, fourth = _one_way()
+    return Connection(first, fourth), Connection(third, second)
+
+
+def _one_way() -> tuple[Link, Link]:
+    reader = Link(role=frames.READER, options=frames.TOKENS, size=PIPE_BYTES)
+    return reader, Link(reader.owner, reader.channel, frames.WRITER)
+
+
+def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
+    """The objects of the list that are ready: connections of all kinds, sentinels, sockets.
+
+    Where several processes read from one pipe, a message that made its descriptor readable may
+    have gone to another reader: such a connection is not ready.
+    """
+    objects = list(object_list)
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        found = standard.wait(objects, left)
+        ready = [one for one in found if not isinstance(one, Connection) or one.poll(0)]
+        if ready or not found or left == 0.0:
+            return ready
+
+
+class ForeignConnection(StdConnection):  # type: ignore[misc]
+    """A standard connection whose other end need not know of the cluster."""
+
+    def _send_bytes(self, buf: Any) -> None:
+        _edges.publish()
+        super()._send_bytes(buf)
+
+    def _recv_bytes(self, maxsize: int | None = None) -> Any:
+        buffer = super()._recv_bytes(maxsize)
+        if cluster.active():
+            from . import _memory
+
+            _memory.client().observe_newest()
+        return buffer
+
+
+def _foreign(connection: Any) -> Any:
+    """Made by the standard library, challenge and all; from here on it publishes and observes."""
+    if type(connection) is standard.Connection and cluster.active():
+        connection.__class__ = ForeignConnection
+    return connection
+
+
+def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
+    """As multiprocessing.connection.Client."""
+    return _foreign(standard.Client(address, family, authkey))
+
+
+class Listener(standard.Listener):
+    """As multiprocessing.connection.Listener."""
+
+    def accept(self) -> Any:
+        return _foreign(super().accept())
+
+
+def _refuse(connection: Any) -> Any:
+    raise RuntimeError(
+        "a Connection of the standard multiprocessing cannot be sent to another process of the "
+        "cluster: make it with dsmproc.Pipe() after dsmproc.init()"
+    )
+
+
+_pickle.register(standard.Connection, _refuse)
+_pickle.register(ForeignConnection, _refuse)
