@@ -64,10 +64,10 @@ class _Connection:
         self._reply = ffi.new("struct dsmproc_reply *")
         self._reply.status = lib.DSMPROC_ST_IDLE
 
-    def close(self) -> None:
+    def close(self, close: Callable[[int], None] = os.close) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            close(fd)  # at the interpreter's end `os` is gone
 
     __del__ = close
 

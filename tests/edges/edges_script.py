@@ -17,6 +17,7 @@ import dsmproc as mp
 
 OLD, NEW = 1, 2
 WRITER, READER, HOME = 1, 2, 3
+WORKERS = 8  # two on each host
 
 
 def on_host(number, target, *args):
@@ -184,20 +185,29 @@ def pool_task(name, stale):
 def submit(side):
     side.open()
     side.wait_for_reader()
-    with mp.Pool(3) as pool:
-        hosts = pool.map(where, range(30), chunksize=1)
-        assert READER in hosts, hosts
+    all_here = mp.Barrier(WORKERS)
+    with mp.Pool(WORKERS, meet_at, (all_here,)) as pool:
+        pool.map(meet, range(WORKERS), chunksize=1)
         side.write()
-        pool.map(read_if_reader, [side.name] * 30, chunksize=1)
+        readers = pool.map(read_if_reader, [side.name] * WORKERS, chunksize=1)
+        assert any(readers)
 
 
-def where(_):
-    return mp.current_host()
+def meet_at(barrier):
+    global all_here
+    all_here = barrier
+
+
+def meet(_):
+    all_here.wait()  # so every worker gets one
 
 
 def read_if_reader(name):
-    if mp.current_host() == READER:
+    here = mp.current_host() == READER
+    if here:
         Side(name, None).open().read()
+    all_here.wait()
+    return here
 
 
 def pool_result(name, stale):
@@ -207,15 +217,17 @@ def pool_result(name, stale):
 def collect(side, other):
     """A result: what the worker wrote is there when get() returns."""
     side.open()
-    with mp.Pool(3) as pool:
+    all_here = mp.Barrier(WORKERS)
+    with mp.Pool(WORKERS, meet_at, (all_here,)) as pool:
+        pool.map(meet, range(WORKERS), chunksize=1)
         side.hold_stale_copy()
         assert other.recv() == "stale"
-        done = pool.map(write_if_writer, [side.name] * 30, chunksize=1)
-        assert any(done)
+        assert any(pool.map(write_if_writer, [side.name] * WORKERS, chunksize=1))
     side.read()
 
 
 def write_if_writer(name):
+    all_here.wait()
     if mp.current_host() != WRITER:
         return False
     Side(name, None).open().write()
