@@ -1,11 +1,12 @@
 """The driver's side of a pool: one thread that gives batches to workers and takes their answers.
 
 Rules.
- 1. A batch is either waiting here, or with one worker; `Member.given` says with which, in order.
- 2. A worker has at most CREDIT batches: one that it works at and one that it will find when that
-    is done. The second one is held back if it is large, for sending it would have to wait.
- 3. A worker answers in order, so when it dies the first unanswered batch is taken as started: it
-    fails with WorkerLostError and is never run twice. The others go to other workers.
+ 1. A batch is either not taken from its iterable yet, or with one worker: `Member.given`.
+ 2. A worker is given a batch when it has none. Sending the next one ahead would save a round trip,
+    and would hang programs whose tasks wait for each other: a task must never queue up behind one
+    that waits while another worker is idle.
+ 3. When a worker dies, its batch is taken as started: it fails with WorkerLostError and is never
+    run twice.
  4. Answers that a worker sent before it died count.
  5. The tasks of a job are taken from their iterable one at a time, when a worker wants one; imap
     also waits for its reader (`Flow.limit`).
@@ -30,8 +31,6 @@ from .errors import HostLostError, WorkerLostError
 
 log = logging.getLogger("dsmproc")
 
-CREDIT = 2
-LARGE = 1 << 18  # bytes of a batch that is not sent ahead
 FUNCTIONS = 64  # pickled functions kept
 FAILED_STARTS = 3  # workers in a row that died before they were ready: the pool gives up
 
@@ -47,7 +46,7 @@ class Member:
     left: int | None  # batches that it may still be given (maxtasksperchild)
     ready: bool = False
     dismissed: bool = False
-    given: collections.deque[Batch] = dataclasses.field(default_factory=collections.deque)
+    given: Batch | None = None
     functions: set[bytes] = dataclasses.field(default_factory=set)
 
     @property
@@ -58,7 +57,7 @@ class Member:
         return f"host {self.host}, pid {self.process.pid}"
 
     def wants(self) -> bool:
-        return self.ready and not self.dismissed and len(self.given) < CREDIT and self.left != 0
+        return self.ready and not self.dismissed and self.given is None and self.left != 0
 
 
 @dataclasses.dataclass
@@ -89,7 +88,6 @@ class Handler(threading.Thread):
         self._start_member = start
         self._members: list[Member] = []
         self._flows: collections.deque[Flow] = collections.deque()
-        self._back: collections.deque[Batch] = collections.deque()  # rule 3: to be given again
         self._functions: collections.OrderedDict[int, tuple[Any, bytes, bytes]] = (
             collections.OrderedDict()
         )
@@ -177,24 +175,19 @@ class Handler(threading.Thread):
     # -- giving -------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
-        """Batches to all that want one, the least busy first."""
-        while True:
-            wanting = [member for member in self._members if member.wants()]
-            if not wanting:
-                return
-            member = min(wanting, key=lambda m: len(m.given))
+        """A batch to each worker that has none."""
+        for member in self._members:
+            if not member.wants():
+                continue
             batch = self._next_batch()
             if batch is None:
-                return
-            if member.given and len(batch.work) > LARGE:
-                self._back.appendleft(batch)
                 return
             self._give(member, batch)
 
     def _give(self, member: Member, batch: Batch) -> None:
         known = batch.digest in member.functions
         sent = dataclasses.replace(batch, function=None) if known else batch
-        member.given.append(batch)
+        member.given = batch
         member.functions.add(batch.digest)
         if member.left is not None:
             member.left -= 1
@@ -204,8 +197,6 @@ class Handler(threading.Thread):
             return  # it died: its sentinel tells, and its batches are taken care of then
 
     def _next_batch(self) -> Batch | None:
-        if self._back:
-            return self._back.popleft()
         for _ in range(len(self._flows)):
             flow = self._flows[0]
             if not flow.may_go_on(4 * self._processes):
@@ -255,9 +246,9 @@ class Handler(threading.Thread):
         except (EOFError, OSError):
             return False
         if isinstance(message, Answer):
-            member.given.popleft()
+            member.given = None
             self._settle(message.job, message.part, message.outcome)
-            if member.left == 0 and not member.given:
+            if member.left == 0:
                 member.dismissed = True  # it ends by itself now
         elif message == READY:
             member.ready = True
@@ -291,10 +282,8 @@ class Handler(threading.Thread):
         self._members.remove(member)
         self._list.remove(member.process)
         member.channel.close()
-        if member.given:
-            started, *rest = member.given
-            self._set(started.job, started.part, False, reason)
-            self._back.extendleft(reversed(rest))
+        if member.given is not None:
+            self._set(member.given.job, member.given.part, False, reason)
         if self._failed_starts >= FAILED_STARTS:
             self._error = reason
 
