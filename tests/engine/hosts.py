@@ -66,6 +66,11 @@ class Child:
             raise AssertionError(f"in a client process: {value[0]}\n{value[1]}")
         return value
 
+    def peek(self, seconds: float) -> None:
+        """TimeoutError if it has no result yet."""
+        if not self._reader.poll(seconds):
+            raise TimeoutError(f"process {self.pid} is not done")
+
     def wait(self) -> int:
         if self.status is None:
             self.status = os.waitpid(self.pid, 0)[1]

@@ -69,7 +69,7 @@ def test_counters_under_nested_locks(tmp_path: Path, mechanism: str) -> None:
         for host in hosts.hosts:
             assert host.run(totals, region).result() == want
         hosts.healthy()
-        assert hosts.stat("lock_remote") > 100
+        assert hosts.stat("lock_remote") > 10
 
 
 def test_clients_that_are_killed_harm_nobody(tmp_path: Path) -> None:
