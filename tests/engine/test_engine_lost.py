@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hosts import ChildDied, Hosts
-from test_memory import write
+from test_engine_memory import write
 
 from dsmproc._binding import Client
 from dsmproc.errors import HostLostError

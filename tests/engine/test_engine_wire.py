@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hosts import Hosts
-from test_memory import write
+from test_engine_memory import write
 
 from dsmproc._binding import Client
 
@@ -29,6 +29,7 @@ def frame(body: bytes, version: int = 1, kind: int = 1, length: int | None = Non
         frame(b"", length=2**32 - 1),
         b"GET / HTTP/1.1\r\n\r\n",
     ],
+    ids=["message", "empty", "version", "type", "length", "http"],
 )
 @pytest.mark.parametrize("channel", ["fast", "bulk"])
 def test_a_peer_that_talks_nonsense_is_dropped(tmp_path: Path, data: bytes, channel: str) -> None:
