@@ -1,142 +1,188 @@
-"""Managers of a cluster: the standard ones, served by a process on their maker's host.
+"""Managers whose server any process of the cluster can reach; multiprocessing.managers otherwise.
 
-Proxies work on every host: the server listens on the address by which its host is reached, and asks
-for the processes' authkey. Every message of a manager's connections is an edge of the memory model.
-As its wire is the standard one, it carries no stamp: the sender publishes, and the receiver
-observes the newest that there is.
+The server is a process on the driver's host that listens at that host's address. What goes between
+it and the proxies is the standard protocol, challenges included, with our pickler; each message is
+published before and observed after (connection.ForeignConnection), so a call orders plain memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from multiprocessing import connection, managers, util
-from multiprocessing.managers import BaseProxy, Namespace, Token
+from multiprocessing import connection as std_connection
+from multiprocessing import managers as standard
+from multiprocessing import util
+from multiprocessing.managers import (
+    BaseProxy,
+    DictProxy,
+    ListProxy,
+    Namespace,
+    SharedMemoryManager,
+    Token,
+    ValueProxy,
+)
 from typing import Any
 
-from . import _memory, cluster
+from . import _pickle, cluster
+from .connection import ForeignConnection, Pipe
+from .errors import ProcessError
 
-__all__ = ["BaseManager", "BaseProxy", "Manager", "Namespace", "SyncManager", "Token"]
+__all__ = [
+    "AcquirerProxy",
+    "BarrierProxy",
+    "BaseManager",
+    "BaseProxy",
+    "ConditionProxy",
+    "DictProxy",
+    "EventProxy",
+    "ListProxy",
+    "Manager",
+    "Namespace",
+    "NamespaceProxy",
+    "SharedMemoryManager",
+    "SyncManager",
+    "Token",
+    "ValueProxy",
+]
+
+_std: Any = standard
+AcquirerProxy = _std.AcquirerProxy
+BarrierProxy = _std.BarrierProxy
+ConditionProxy = _std.ConditionProxy
+EventProxy = _std.EventProxy
+NamespaceProxy = _std.NamespaceProxy
 
 
-class _Ordered:
-    """A standard Connection whose messages order memory."""
+class _Connection(ForeignConnection):
+    """Between a server and a proxy."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def send(self, message: Any) -> None:
-        _memory.client().publish()
-        self._inner.send(message)
-
-    def recv(self) -> Any:
-        message = self._inner.recv()
-        _memory.client().observe_newest()
-        return message
-
-    def __enter__(self) -> _Ordered:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._inner.close()
+    def send(self, obj: Any) -> None:
+        self._check_closed()
+        self._check_writable()
+        self._send_bytes(_pickle.dumps(obj))
 
 
-class _OrderedListener(connection.Listener):
+class _Listener(std_connection.Listener):
     def accept(self) -> Any:
-        return _Ordered(super().accept())
+        return _ours(super().accept())
 
 
-def _ordered_client(*args: Any, **keywords: Any) -> Any:
-    return _Ordered(connection.Client(*args, **keywords))
+def _client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
+    return _ours(std_connection.Client(address, family, authkey))
+
+
+def _ours(connection: Any) -> Any:
+    connection.__class__ = _Connection
+    return connection
 
 
 class _Serializer(str):
-    """The name by which proxies find the two above; unpickling it imports this module."""
+    """The name of our kind of connection. A process that unpickles it knows the kind by then."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _serializer, ()
-
-
-def _serializer() -> str:
-    return SERIALIZER
+    def __reduce__(self) -> str:
+        return "SERIALIZER"
 
 
 SERIALIZER = _Serializer("dsmproc")
-managers.listener_client[SERIALIZER] = (_OrderedListener, _ordered_client)  # type: ignore[attr-defined]
+SERIALIZER.__dict__["__module__"] = __name__  # where pickle is to look for it
+_std.listener_client[SERIALIZER] = (_Listener, _client)
 
 
-def _own_address() -> str:
-    """Where other hosts reach this one."""
-    joined = cluster.client()
-    for host in joined.ask("hosts"):
-        if host["id"] == joined.host:
-            return str(host["address"][0])
-    raise cluster.ClusterError(f"host {joined.host} is not in the cluster any more")
-
-
-class BaseManager(managers.BaseManager):
-    """As multiprocessing.managers.BaseManager, reachable from every host."""
+class BaseManager(standard.BaseManager):
+    """As the standard one; on a cluster its server is a process of the cluster."""
 
     def __init__(
         self,
         address: Any = None,
         authkey: bytes | None = None,
-        serializer: str = SERIALIZER,
+        serializer: str = "pickle",
         ctx: Any = None,
-        **keywords: Any,
+        **options: Any,
     ) -> None:
-        if ctx is None:
-            from .context import chosen_context
+        self._dsmproc_host: int | None = None
+        if cluster.active():
+            from .context import cluster_context
 
-            ctx = chosen_context()
-        if cluster.active() and address is None:
-            address = (_own_address(), 0)
-        if not cluster.active() and serializer == SERIALIZER:
-            serializer = "pickle"
-        super().__init__(address, authkey, serializer, ctx, **keywords)
+            client = cluster.client()
+            self._dsmproc_host = client.host
+            if address is None:
+                self._dsmproc_host, address = _driver_host()
+            if serializer == "pickle":
+                serializer = SERIALIZER
+            ctx = ctx or cluster_context
+        super().__init__(address, authkey, serializer, ctx, **options)
 
     def start(
-        self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()
+        self, initializer: Callable[..., Any] | None = None, initargs: Iterable[Any] = ()
     ) -> None:
-        """Start the server process, on this host, and wait until it listens."""
-        if not cluster.active():
+        """Start the server's process."""
+        if self._dsmproc_host is None:
             super().start(initializer, initargs)
             return
-        if self._state.value != managers.State.INITIAL:  # type: ignore[attr-defined]
-            raise managers.ProcessError("Already started server")  # type: ignore[attr-defined]
+        manager: Any = self
+        if manager._state.value != _std.State.INITIAL:
+            raise ProcessError("this manager was started already")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        reader, writer = self._ctx.Pipe(duplex=False)  # type: ignore[attr-defined]
-        self._process = self._server_process(writer, initializer, initargs)
-        self._process.start()
-        writer.close()
-        self._address = reader.recv()
-        reader.close()
-        self._state.value = managers.State.STARTED  # type: ignore[attr-defined]
-        arguments = [self._process, self._address, self._authkey, self._state, self._Client]  # type: ignore[attr-defined]
-        if hasattr(self, "_shutdown_timeout"):  # since Python 3.11
-            arguments.append(self._shutdown_timeout)
-        finalize = type(self)._finalize_manager  # type: ignore[attr-defined]
-        self.shutdown = util.Finalize(self, finalize, args=arguments, exitpriority=0)  # type: ignore[assignment]
+        heard, said = Pipe(duplex=False)
+        arguments = (manager._registry, manager._address, manager._authkey, manager._serializer)
+        process = manager._ctx.Process(
+            target=type(manager)._run_server, args=(*arguments, said, initializer, initargs)
+        )
+        process._dsmproc_host = self._dsmproc_host
+        process.name = f"{type(self).__name__}-{process.name}"
+        process.start()
+        said.close()
+        with heard:
+            try:
+                manager._address = heard.recv()
+            except EOFError:
+                process.join()
+                raise ProcessError(
+                    f"the manager's server (pid {process.pid}, exit code {process.exitcode}) "
+                    "did not start"
+                ) from None
+        manager._process = process
+        manager._state.value = _std.State.STARTED
+        self._ends_with(process)
 
-    def _server_process(self, writer: Any, initializer: Any, initargs: Iterable[Any]) -> Any:
-        serve = type(self)._run_server  # type: ignore[attr-defined]
-        arguments = (self._registry, self._address, self._authkey, self._serializer, writer)  # type: ignore[attr-defined]
-        process = self._ctx.Process(target=serve, args=(*arguments, initializer, initargs))  # type: ignore[attr-defined]
-        ident = ":".join(str(i) for i in process._identity)
-        process.name = f"{type(self).__name__}-{ident}"
-        process._dsmproc_host = cluster.current_host()
-        return process
+    def _ends_with(self, process: Any) -> None:
+        """shutdown(), which is also called at the end of this process or of the manager."""
+        manager: Any = self
+        ending = [process, manager._address, manager._authkey, manager._state, manager._Client]
+        if hasattr(manager, "_shutdown_timeout"):
+            ending.append(manager._shutdown_timeout)
+        manager.shutdown = util.Finalize(
+            self,
+            type(manager)._finalize_manager,
+            args=ending,
+            exitpriority=0,
+        )
 
 
-class SyncManager(BaseManager, managers.SyncManager):
-    """As multiprocessing.managers.SyncManager, reachable from every host."""
+class SyncManager(BaseManager, standard.SyncManager):
+    """What Manager() starts."""
 
 
-def Manager(ctx: Any = None) -> SyncManager:
-    """A started SyncManager on this host."""
+def _pool(*arguments: Any, **keywords: Any) -> Any:
+    from .context import chosen_context
+
+    return chosen_context().Pool(*arguments, **keywords)
+
+
+SyncManager.register("Pool", _pool, _std.PoolProxy)
+
+
+def _driver_host() -> tuple[int, tuple[str, int]]:
+    """The driver's host, and an address at which the others reach what listens there."""
+    client = cluster.client()
+    for host in client.ask("hosts"):
+        if client.home is not None and tuple(host["address"]) == tuple(client.home):
+            return host["id"], (client.home[0], 0)
+    raise ProcessError("the driver's host is not in the cluster any more")
+
+
+def Manager(*, ctx: Any = None) -> SyncManager:
+    """A started SyncManager."""
     manager = SyncManager(ctx=ctx)
     manager.start()
     return manager
