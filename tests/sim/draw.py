@@ -23,6 +23,7 @@ class Params:
     crash: float = 0.0
     crashes: int = 0
     unlink: bool = False
+    lost: bool = False  # a host dies; what it held is lost, so values are not judged any more
     late: bool = False  # the last host joins late
     wide: int = 0  # pages of one more region, written in sweeps
     scattered: bool = True  # a guard's bytes lie anywhere, else side by side
@@ -54,6 +55,7 @@ TURNS = {
     "observe": 0.5,
     "reattach": 0.3,
     "sweep": 1.0,
+    "party": 0.5,
 }
 
 
@@ -87,10 +89,12 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
         p.crash, p.crashes, p.rounds = 0.01, rng.choice([1, 2]), 0
     p.unlink = rng.random() < 0.15
     p.late = p.hosts > 2 and rng.random() < 0.2 and not p.rounds
-    p.wide = rng.choice([70, 150]) if rng.random() < 0.03 else 0
+    if not p.rounds and p.hosts > 2 and rng.random() < 0.1:
+        p.lost, p.late = True, False
+    p.wide = rng.choice([70, 150, 300]) if rng.random() < 0.03 else 0
     p.w_thread = rng.choice([0.3, 1, 3])
     p.w_tick = 0.05 if rng.random() < 0.3 else 0.0
-    p.poll = p.w_tick > 0 and not p.crash and not p.unlink
+    p.poll = p.w_tick > 0 and not (p.crash or p.unlink or p.lost)
     p.w_cancel = rng.choice([0.005, 0.02, 0.1])
     p.w_more = rng.choice([0.05, 0.3, 1])
     p.intra = rng.choice([0, 0.05, 0.2])
@@ -101,5 +105,7 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     p.turn = {k: w * rng.choice([0.5, 1, 2]) for k, w in TURNS.items() if k in kinds}
     if not p.wide:
         p.turn.pop("sweep", None)
+    if p.lost:
+        p.turn.pop("travel", None)  # a lock whose token died is free, whoever thought to have it
     p.turn["mail"] = max(p.turn.get("mail", 0), 1.0)
     return p, rng

@@ -5,9 +5,9 @@ search is depth first over copies of whole states; a state that was seen before 
 
 A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `bytes x=PAGE:OFF ...`,
 `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict: `never EXPR`,
-`sometimes EXPR`, `always EXPR` over the registers at the end of every execution. Operations: `x=1`, `r1=x`, `lock L`,
-`unlock L`, `acquire S`, `release S` (a semaphore of initial value 0), `barrier B N`, `send M`
-(publishes first), `receive M` (observes).
+`sometimes EXPR`, `always EXPR` over the registers at the end of every execution. Operations: `x=1`,
+`r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial value 0),
+`barrier B N`, `send M` (publishes first), `receive M` (observes).
 """
 
 from __future__ import annotations

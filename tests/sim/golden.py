@@ -4,8 +4,8 @@
 
 Commands, after `> `: `HOST: OP; OP` as in a litmus file (one thread a host), `HOST: attach`,
 `deliver FROM TO fast|bulk` (one message; `m` is the master), `quiet` (whatever can move, moves, in
-a fixed order). The head of the file has the lines `hosts`, `pages`, `bytes`, `locks`, `policy`. Read
-the difference before you commit a rewritten file.
+a fixed order). The head of the file has the lines `hosts`, `pages`, `bytes`, `locks`, `policy`.
+Read the difference before you commit a rewritten file.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class SimHost:
         self.more = False
         self.results: list[tuple[int, int, int]] = []
         self.counts = [0] * C.DSM_COUNT_KINDS
-        self.joined = True
+        self.joined, self.lost = True, False
+        self.poisoned: set[int] = set()
         self.do: list[Any] = [None] * 32
         for name in dir(C):
             if name.startswith("DSM_ACT_"):
@@ -250,7 +251,13 @@ class SimHost:
             self.diffs.pop(page, None)
 
     def on_poison(self, a: tuple[int, ...], data: bytes) -> None:
-        raise Violation(f"host {self.number} poisons a page, but no host was lost", a[8])
+        if not self.world.blind:
+            raise Violation(f"host {self.number} poisons a page, but no host was lost", a[8])
+        for page in range(a[8], a[8] + a[4]):
+            self.poisoned.add(page)
+            for client in self.clients.values():
+                client.maps.pop(page, None)
+            self.wake(page, None)
 
     # ---- the rest -------------------------------------------------------------------------
 

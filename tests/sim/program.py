@@ -31,6 +31,10 @@ def program(world: World, t: Thread, rounds: int, turns: int) -> Program:
             yield from barrier(world, t, turn)
     if world.flag is not None:
         yield from poll(world, t)
+    if world.params.unlink and all(other.done for other in t.client.threads if other is not t):
+        for region in list(t.client.attached):  # as a process does when it ends
+            while t.client.attached.get(region):
+                yield (op.DETACH, region)
     if rounds:
         yield from wait(world, t, final=True)
         t.final = True
@@ -104,7 +108,7 @@ def lock_turn(world: World, t: Thread) -> Program:
     for lock in sorted(chosen, key=lambda lock: lock.id):
         mode = t.rng.random()
         asked = (op.LOCK, lock, mode < 0.2)
-        if mode < 0.8 and not world.params.crash:
+        if mode < 0.8 and not world.params.crash and not world.params.lost:
             status = yield asked
         else:
             status = yield from impatient(t, asked)
@@ -171,7 +175,7 @@ def private_turn(world: World, t: Thread) -> Program:
 def release(t: Thread, guard: Semaphore) -> Any:
     guard.give(None)
     status, _ = yield from call(t, C.DSM_CALL_SEM_RELEASE, guard.id, 1, 1, 1)
-    assert status == OK, status
+    assert status in (OK, C.DSM_ST_HOST_LOST), status
 
 
 def semaphore_turn(world: World, t: Thread) -> Program:
@@ -270,6 +274,21 @@ def sweep_turn(world: World, t: Thread) -> Program:
             yield (op.WRITE, byte)
 
 
+def party_turn(world: World, t: Thread) -> Program:
+    """A barrier that is also broken and reset: no memory is ordered by it, but all are answered."""
+    id, what = world.barrier_id + 2, t.rng.random()
+    action = int(world.params.action and not world.params.crash and not world.params.lost)
+    if what < 0.7:
+        wait = (op.CALL, C.DSM_CALL_BAR_WAIT, id, 2, action, 0)
+        status, _ = yield from impatient(t, wait)
+        if status == C.DSM_ST_ACTION:
+            yield from call(t, C.DSM_CALL_BAR_DONE, id, 2, action)
+    else:
+        kinds = [C.DSM_CALL_BAR_ABORT, C.DSM_CALL_BAR_RESET, C.DSM_CALL_BAR_STATE]
+        status, value = yield from call(t, t.rng.choice(kinds), id, 2, action)
+        assert status == OK and value & 0xFFFFFFFF <= 2
+
+
 TURNS = {
     "lock": lock_turn,
     "private": private_turn,
@@ -283,6 +302,7 @@ TURNS = {
     "observe": observe_turn,
     "reattach": reattach_turn,
     "sweep": sweep_turn,
+    "party": party_turn,
 }
 
 # ---- barriers and polling --------------------------------------------------------------------

@@ -61,6 +61,9 @@ class World:
         self.barrier_id = 1 << 43
         self.unlinked: set[int] = set()
         self.sizes: dict[int, int] = {}
+        self.blind = False  # a host was lost: nobody knows what the bytes must hold
+        self.mourners: list[SimHost | None] = []  # who has not yet heard of it (None: the master)
+        self.dead: SimHost | None = None
         self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core, master=True, host=MASTER, page_size=params.page_size, rules_off=off
@@ -116,6 +119,8 @@ class World:
     def post(self, source: int, to: int, channel: int, message: bytes) -> None:
         if channel not in HOST_MESSAGES or (MASTER in (source, to) and channel != C.DSM_FAST):
             raise Violation(f"{source} sends to {to} on channel {channel}")
+        if self.dead is not None and to == self.dead.number:
+            return
         key = (source, to, channel)
         queue = self.channels.get(key)
         if queue is None:
@@ -194,14 +199,14 @@ class World:
         if all(t.done for t in self.threads):
             return False  # let it come to rest
         host = self.rng.choice(self.hosts)
-        if host.joined:
+        if host.joined and not host.lost:
             host.feed(C.DSM_EV_TICK)
         if self.polling:
             self.polling.pop(self.rng.randrange(len(self.polling))).wake()
         return True
 
     def do_cancel(self) -> bool:
-        waiting = [t for t in self.threads if t.req and not t.patient]
+        waiting = [t for t in self.threads if t.req and not t.patient and not t.done]
         if not waiting:
             return False
         thread = self.rng.choice(waiting)
@@ -223,6 +228,10 @@ class World:
             region = rng.choice(list(self.sizes))
             self.unlinked.add(region)
             self.feed_master(C.DSM_EV_REGION_UNLINK, id=region)
+        elif self.mourners:
+            hear(self, self.mourners.pop(rng.randrange(len(self.mourners))))
+        elif p.lost and self.dead is None:
+            lose(self, rng.choice(self.hosts))
         elif self.crashed < p.crashes:
             clients = [c for h in self.hosts for c in h.clients.values() if c.threads]
             clients = [c for c in clients if not all(t.done for t in c.threads)]
@@ -235,7 +244,7 @@ class World:
 
     def run(self, limit: int = 60_000) -> None:
         p = self.params
-        surprise = 0.01 if p.crashes or p.unlink or p.late else 0.0
+        surprise = 0.01 if p.crashes or p.unlink or p.late or p.lost else 0.0
         kinds = [
             (p.w_thread, self.do_thread),
             (p.w_net, self.do_net),
@@ -267,7 +276,7 @@ class World:
 
     def nudge(self) -> bool:
         """Nothing moves by itself: time passes."""
-        if not self.hosts[-1].joined:
+        if not self.hosts[-1].joined or self.mourners:
             self.do_surprise()
             return True
         if self.polling:
@@ -291,25 +300,31 @@ class World:
         """Everybody publishes, then observes; then every host reads every byte."""
         for kind, arg in ((C.DSM_EV_PUBLISH, 0), (C.DSM_EV_OBSERVE, NEWEST)):
             before = self.agreed
-            for host in self.hosts:
+            for host in self.alive():
                 request(self, host, kind, self.agree, arg=arg)
             self.settle()
-            if self.agreed != before + len(self.hosts):
+            if self.agreed != before + len(self.alive()):
                 raise Violation(f"the final event {kind} was not answered everywhere")
-        for host in self.hosts:
+        for host in self.alive():
             client = self.add_client(host, CHECKER)
             thread = self.add_thread(client)
             thread.final = True
             thread.start(read_all(self, thread))
         self.params.w_tick = 0
         self.run()
-        for host in self.hosts:
+        for host in self.alive():
             if host.requests:
                 raise Violation(f"host {host.number} never answered {list(host.requests)}")
             summary = self.core.summary
             self.core.lib.dsm_host_summary(host.node.state, summary)
             if summary.waiting:
                 raise Violation(f"host {host.number} says that {summary.waiting} requests wait")
+
+    def alive(self) -> list[SimHost]:
+        return [host for host in self.hosts if not host.lost]
+
+    def kill(self, client: Client) -> None:
+        crash(self, client)
 
     def agree(self, status: int, arg: int) -> None:
         must_be_ok(status, arg)
@@ -325,6 +340,45 @@ def read_all(world: World, thread: Thread) -> Any:
     for byte in world.rng.sample(world.bytes, len(world.bytes)):
         if (yield from reach(thread, byte)):
             yield ("read", byte)
+
+
+# ---- a host dies ----------------------------------------------------------------------------
+
+
+def lose(world: World, host: SimHost) -> None:
+    """All of it at once; some of what it had sent may still arrive."""
+    if world.trace is not None:
+        world.trace.line(f"host {host.number} is lost")
+    world.blind, world.dead, host.lost, host.more = True, host, True, False
+    for t in host.threads:
+        if t.req and t.op[0] in ("lock", UNLOCK):
+            t.op[1].asking -= 1
+        bury(world, t)
+    for lock in [*world.locks, *world.travellers]:
+        lock.disturbed = True
+    for guard in [*world.locks, *world.travellers, *world.semaphores]:
+        if guard.owner in host.threads:
+            guard.give(None)
+    for key in [key for key in world.active if key[1] == host.number]:
+        world.active.remove(key)
+        world.channels[key].clear()
+    host.clients.clear()
+    host.requests.clear()
+    world.mourners = [other for other in world.hosts if other is not host] + [None]
+
+
+def hear(world: World, peer: SimHost | None) -> None:
+    """The peer's connections to the lost host end."""
+    assert world.dead is not None
+    number = world.dead.number
+    to = MASTER if peer is None else peer.number
+    for key in [key for key in world.active if key[:2] == (number, to)]:
+        world.active.remove(key)
+        world.channels[key].clear()
+    if peer is None:
+        world.feed_master(C.DSM_EV_HOST_LOST, host=number)
+    else:
+        peer.feed(C.DSM_EV_HOST_LOST, host=number)
 
 
 # ---- a client process dies -------------------------------------------------------------------
