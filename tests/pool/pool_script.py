@@ -41,6 +41,11 @@ def get_global(_):
     return setting
 
 
+def meet_and_tell(_):
+    setting.wait()
+    return mp.current_host()
+
+
 def refuse(reason):
     raise RuntimeError(reason)
 
@@ -252,9 +257,9 @@ def case_terminate():
 
 
 def case_places():
-    with mp.Pool(4) as pool:
-        hosts = {host for host, _ in pool.map(where, range(40), chunksize=1)}
-    assert hosts == {1, 2}, hosts
+    with mp.Pool(4, set_global, (mp.Barrier(4),)) as pool:  # so every worker takes a task
+        hosts = pool.map(meet_and_tell, range(4), chunksize=1)
+    assert sorted(hosts) == [1, 1, 2, 2], hosts
 
 
 def case_worker_killed():
