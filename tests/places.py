@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,6 +79,9 @@ def local_cluster(hosts: int = 3) -> Iterator[None]:
             dsmproc.Value("b")
             memory.close()
             memory.unlink()
+            for end in dsmproc.Pipe():
+                pickle.dumps(end)
+                end.close()
             yield
     finally:
         if before is None:
