@@ -173,6 +173,7 @@ class Agent:
             await self.workers.end(0)
             await self.listener.close()
             if self.engine is not None:
+                loop.remove_reader(self.engine.fileno())
                 self.engine.stop()
             shutil.rmtree(self.options.directory, ignore_errors=True)
 
