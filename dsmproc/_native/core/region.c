@@ -204,7 +204,9 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
     if (!list_sound(host, id, pages, *cursor, n) || !dsm_policy_known(policy)) return DSM_E_PEER;
     uint64_t room = (uint64_t)pages / DSM_CHUNK * sizeof(dsm_ref);
     if (!dsm_arena_room(&host->arena, room + list_room(*cursor, n))) return DSM_E_MEMORY;
-    if (!region && status != DSM_ST_OK) return DSM_E_PEER;
+    /* A region that is known here ends by DROP; only what was asked for can be refused. */
+    bool asked = region && region->state == DSM_REGION_ASKED;
+    if (status != DSM_ST_OK && (status != DSM_ST_NO_REGION || !asked)) return DSM_E_PEER;
     if (!region) region = make_region(host, id); /* this host is home of pages of it */
     if (status != DSM_ST_OK) {
         answer_askers(host, region, status);
