@@ -139,10 +139,15 @@ class Engine:
         self._command(lib.DSMPROC_CMD_HOST_LOST, host=host)
 
     def region_made(self, region: int, pages: int, policy: int, hosts: int) -> None:
-        """Master: before anybody attaches it. Regions are numbered from 1, below 2**32."""
+        """Master: it may be attached when this returns. Numbers from 1, below 2**32. MemoryError,
+        ClusterError."""
         kind = lib.DSMPROC_CMD_REGION_MADE
         self._command(kind, id=region, arg=pages, channel=int(policy), host=hosts)
-        lib.dsmproc_engine_settle(self._running())  # now an attach may come
+        refused = lib.dsmproc_engine_settle(self._running())
+        if refused == lib.DSM_E_MEMORY:
+            raise MemoryError(f"the master has no room for a region of {pages} pages")
+        if refused:
+            raise ClusterError("a host that was to be home of the new region was lost")
 
     def region_unlink(self, region: int) -> None:
         """Master: it ends (notice "region_end") when nobody has it attached any more."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import collections
 import os
-import time
 from typing import Any
 
 from . import _memory, cluster
 
 ANONYMOUS = ""
 HOME_POLICIES = {"first": 0, "fixed": 1}
-ATTACH_PAUSES = (0.001, 0.01, 0.05, 0.2, 0.5)
 
 
 def home_policy() -> int:
@@ -44,16 +42,7 @@ class Mapping:
         tidy()
         self.region = region
         self._client = _memory.client()
-        self.view: memoryview | None = self._attach()
-
-    def _attach(self) -> memoryview:
-        for pause in ATTACH_PAUSES:
-            try:
-                return self._client.attach(self.region)
-            except FileNotFoundError:
-                # The engine hears of a new region beside the answer that named it to us.
-                time.sleep(pause)
-        return self._client.attach(self.region)
+        self.view: memoryview | None = self._client.attach(self.region)
 
     def release(self) -> None:
         """Our own view goes; others may live."""

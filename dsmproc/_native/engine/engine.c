@@ -294,7 +294,7 @@ int dsmproc_engine_command(struct dsmproc_engine *engine, const struct dsmproc_c
     return error;
 }
 
-void dsmproc_engine_settle(struct dsmproc_engine *engine) {
+int dsmproc_engine_settle(struct dsmproc_engine *engine) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += SETTLE_SECONDS;
@@ -303,7 +303,10 @@ void dsmproc_engine_settle(struct dsmproc_engine *engine) {
     int error = 0;
     while (engine->done < given && !error)
         error = pthread_cond_timedwait(&engine->settled, &engine->mutex, &until);
+    int refusal = engine->refusal;
+    engine->refusal = 0;
     pthread_mutex_unlock(&engine->mutex);
+    return error ? -error : refusal;
 }
 
 int dsmproc_engine_fd(struct dsmproc_engine *engine) {

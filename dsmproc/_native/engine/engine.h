@@ -122,6 +122,7 @@ struct dsmproc_engine {
     pthread_mutex_t mutex;
     struct dsm_buffer commands, notices;
     uint64_t given, done; /* commands */
+    int refusal;          /* why the last refused one was (read when it is done) */
     pthread_cond_t settled;
     bool stopping;
     int notice_fd;

@@ -21,6 +21,8 @@ void dsm_master_feed(struct dsmproc_engine *engine, const struct dsm_event *even
     int result = dsm_master_step(engine->master, event, &engine->out);
     if (result == DSM_E_PEER && event->kind == DSM_EV_MESSAGE)
         dsm_peer_drop(engine, event->host, DSM_FAST, EPROTO);
+    else if (result < 0 && event->kind == DSM_EV_REGION_MADE)
+        engine->refusal = result; /* a host was lost meanwhile, or there is no room: not our end */
     else if (result < 0)
         dsm_engine_fail(engine, "the master's protocol refuses event %u (%d)%s", event->kind,
                         result, result == DSM_E_MEMORY ? ": its memory is used up" : "");

@@ -89,8 +89,8 @@ int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_e
 /* Ends the thread, closes all that it holds and frees the engine. */
 void dsmproc_engine_stop(struct dsmproc_engine *engine);
 int dsmproc_engine_command(struct dsmproc_engine *engine, const struct dsmproc_command *command);
-/* Returns when all commands given before are done. */
-void dsmproc_engine_settle(struct dsmproc_engine *engine);
+/* Returns when all commands given before are done: 0, or why one of them was refused. */
+int dsmproc_engine_settle(struct dsmproc_engine *engine);
 /* Readable while notices wait. */
 int dsmproc_engine_fd(struct dsmproc_engine *engine);
 /* 1: took one notice; 0: there is none. */
