@@ -172,25 +172,19 @@ class Link:
         self.check()
         return self._sock.fileno()
 
-    @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Whatever ends this in the middle, the link can be used again."""
-        try:
-            yield
-        except TimedOut:
-            raise
-        except _NoReader:
+    def _mend(self, error: BaseException) -> None:
+        """Something ended an operation in the middle: the link stays usable. Raises what that
+        means for the caller; returns if it is the error itself."""
+        if isinstance(error, _NoReader):
             self.broken = True
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
-        except (EOFError, ConnectionError) as error:
+        if isinstance(error, (EOFError, ConnectionError)):
             if self.closed:
                 raise OSError("handle is closed") from None
-            raise self._lost() from error
-        except BaseException:
-            if not self.closed:
-                with contextlib.suppress(OSError, ProcessError):
-                    self._renew(self._number)
-            raise
+            raise self._lost() from None
+        if not self.closed and not isinstance(error, TimedOut):
+            with contextlib.suppress(OSError, ProcessError):
+                self._renew(self._number)
 
     # -- one-way ------------------------------------------------------------------------------
 
@@ -198,15 +192,22 @@ class Link:
         """A message, as soon as there is room in the channel; BrokenPipeError if no reader is."""
         self.check()
         stamp = self.stamp()
-        with self.lock, self._whole():
-            if self.broken or self._ready(select.POLLIN, 0):
-                self._raise_broken()
-            head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
-            if len(data) < TOGETHER:
-                self._write(head + data)
-            else:
-                self._write(head)
-                self._write(data)
+        with self.lock:
+            try:
+                self._send(data, stamp)
+            except BaseException as error:
+                self._mend(error)
+                raise
+
+    def _send(self, data: Any, stamp: int) -> None:
+        if self.broken or self._ready(select.POLLIN, 0):
+            self._raise_broken()
+        head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
+        if len(data) < TOGETHER:
+            self._write(head + data)
+        else:
+            self._write(head)
+            self._write(data)
 
     def stamp(self) -> int:
         """What this process's host has written goes before a message to another host."""
@@ -249,7 +250,9 @@ class Link:
         """
         self.check()
         until = None if timeout is None else time.monotonic() + timeout
-        with self._locked(until), self._whole():
+        if not self.lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise TimedOut
+        try:
             self._numbers += 1
             number = self._numbers
             head = frames.HEADER.pack(kind, flags, tickets, number, stamp, len(body))
@@ -260,14 +263,9 @@ class Link:
             if reply.stamp:
                 _edges.observe(reply.stamp)
             return reply if finish is None else finish(reply)
-
-    @contextlib.contextmanager
-    def _locked(self, until: float | None) -> Iterator[None]:
-        left = -1.0 if until is None else max(0.0, until - time.monotonic())
-        if not self.lock.acquire(timeout=left):
-            raise TimedOut
-        try:
-            yield
+        except BaseException as error:
+            self._mend(error)
+            raise
         finally:
             self.lock.release()
 
@@ -342,6 +340,9 @@ class Link:
 
     def poll(self, timeout: float | None) -> bool:
         """Whether a message (or the end) is there, or comes in time."""
+        self.check()
+        if self._announced():
+            return True
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             if self.request(frames.POLL).kind == frames.YES:
@@ -350,6 +351,23 @@ class Link:
             if left == 0.0:
                 return False
             self._ready(select.POLLIN, left)  # for a READY
+
+    def _announced(self) -> bool:
+        """Whether a READY waits that can be relied on, for nobody else reads here."""
+        head = frames.HEADER.size
+        with self.lock:
+            try:
+                peek = self._sock.recv(head, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except OSError:
+                return False
+        if len(peek) < head:
+            return False
+        kind, flags, _, _, stamp, _ = frames.HEADER.unpack(peek)
+        if kind != frames.READY or not flags & frames.SURE:
+            return False
+        if stamp:
+            _edges.observe(stamp)
+        return True
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -331,7 +331,11 @@ class Broker:
         idle = link.tokens and not link.told and not link.active
         if idle and channel is not None and (channel.messages or channel.ended):
             link.told = True
-            link.write(frames.frame(frames.READY))
+            if channel.sole_reader and (link.local or not channel.owes):
+                ready = frames.frame(frames.READY, flags=frames.SURE, stamp=channel.stamp)
+            else:
+                ready = frames.frame(frames.READY)
+            link.write(ready)
 
     def _later(self, link: Link, number: int, negative: Callable[[], Any]) -> None:
         """Answer so, unless the request is answered before all that waits to be read is read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import RunScript
+from helpers import RunScript, eventually
 from places import PATIENCE
 
 import dsmproc
@@ -22,12 +22,17 @@ def ask_and_die(link: Link) -> None:
     link.close(quietly=True)
 
 
+def waiting(link: Link) -> int:
+    return frames.unpack_state(link.request(frames.STATE).body).waiting
+
+
 def test_unacknowledged_message_goes_back_to_the_front(cluster: None) -> None:
     keeper = Link(role=BOTH)
     for text in (b"one", b"two"):
         keeper.send(text)
     keeper.request(frames.SYNC)
     ask_and_die(Link(keeper.owner, keeper.channel, BOTH))
+    eventually(lambda: waiting(keeper) == 2, what="the broker has seen the end")
     assert keeper.get(timeout=PATIENCE) == b"one"
     assert keeper.get(timeout=PATIENCE) == b"two"
     keeper.close()

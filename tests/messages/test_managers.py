@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from places import PATIENCE, finish, perform, start
+from test_primitives import expect
 
 import dsmproc
 from dsmproc.connection import Client, Listener
@@ -65,8 +66,7 @@ def threading_objects(ctx: Any) -> None:
         child = start(ctx, _fill, queue, event, space)
         assert event.wait(PATIENCE) and queue.get(timeout=PATIENCE) == 5
         finish(child)
-        with pytest.raises(KeyError):
-            manager.dict()["missing"]
+        expect(KeyError, manager.dict().__getitem__, "missing")
 
 
 def _nested(shared: Any) -> None:
