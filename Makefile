@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test check sim fuzz asan clean
+.PHONY: help demo test bench check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -19,6 +19,9 @@ demo: $(VENV)/built ## word count, matrix product and lock races on three local 
 
 test: $(VENV)/built ## all tests (less than 8 minutes on 2 cores)
 	$(RUN) -m pytest -n 2 --dist loadgroup tests
+
+bench: $(VENV)/built ## what one operation costs, against floors and peers
+	$(RUN) -m dsmproc.bench
 
 check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py

@@ -15,6 +15,7 @@ import errno
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,10 @@ class _Failed(NamedTuple):
 def _own_broker() -> Owner:
     """The broker of this process's host."""
     return Owner(cluster.client().host, ("", 0))
+
+
+# At the interpreter's end a destructor finds its modules gone, and the kernel closes what is open.
+at_the_end = sys.is_finalizing
 
 
 class Link:

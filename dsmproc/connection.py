@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
 from . import _channel, _edges, _pickle, cluster
-from ._channel import Handle, Link
+from ._channel import Handle, Link, at_the_end
 from ._cluster import frames
 
 __all__ = [
@@ -50,8 +50,9 @@ class Connection(StdConnection):  # type: ignore[misc]
         link = self._reader or self._writer
         return None if link is None or link.closed else link.fileno()
 
-    def __del__(self) -> None:
-        self._close_links(quietly=True)
+    def __del__(self, at_the_end: Callable[[], bool] = at_the_end) -> None:
+        if not at_the_end():
+            self._close_links(quietly=True)
 
     def _close_links(self, quietly: bool) -> None:
         for link in (getattr(self, "_reader", None), getattr(self, "_writer", None)):

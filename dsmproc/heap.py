@@ -14,6 +14,7 @@ import contextlib
 import mmap
 import os
 import sys
+from collections.abc import Callable
 from multiprocessing import context, heap, util
 from typing import Any
 
@@ -55,8 +56,8 @@ class Arena:
         assert self._mapping.view is not None
         return self._mapping.view[start:stop]
 
-    def __del__(self) -> None:
-        if hasattr(self, "_mapping"):
+    def __del__(self, at_the_end: Callable[[], bool] = sys.is_finalizing) -> None:
+        if hasattr(self, "_mapping") and not at_the_end():
             self._mapping.leave(drop=self.owner == os.getpid())
 
 

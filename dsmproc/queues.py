@@ -12,12 +12,13 @@ one getter. Differences from the standard library's, all of them towards what on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from multiprocessing import context, queues
 from queue import Empty, Full
 from typing import Any
 
 from . import _channel, _pickle
-from ._channel import Link, TimedOut
+from ._channel import Link, TimedOut, at_the_end
 from ._cluster import frames
 from .connection import Connection, Pipe
 
@@ -55,8 +56,8 @@ class Queue(queues.Queue):  # type: ignore[type-arg]
         handle, maxsize = state
         self._open(_channel.redeem(handle), maxsize)
 
-    def __del__(self) -> None:
-        if hasattr(self, "_link"):
+    def __del__(self, at_the_end: Callable[[], bool] = at_the_end) -> None:
+        if hasattr(self, "_link") and not at_the_end():
             self._close_links(quietly=True)
 
     # -- links --------------------------------------------------------------------------------
