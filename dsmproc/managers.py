@@ -16,7 +16,6 @@ from multiprocessing.managers import (
     DictProxy,
     ListProxy,
     Namespace,
-    SharedMemoryManager,
     Token,
     ValueProxy,
 )
@@ -161,6 +160,15 @@ class BaseManager(standard.BaseManager):
 
 class SyncManager(BaseManager, standard.SyncManager):
     """What Manager() starts."""
+
+
+class SharedMemoryManager(standard.SharedMemoryManager):
+    """The standard one: its blocks would be local, so there is none on a cluster yet."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        if cluster.active():
+            raise NotImplementedError("SharedMemoryManager is not distributed over a cluster yet")
+        super().__init__(*arguments, **keywords)
 
 
 def _pool(*arguments: Any, **keywords: Any) -> Any:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from helpers import RunScript
 from places import PATIENCE, finish, perform, start
 from test_primitives import expect
 
@@ -130,3 +131,15 @@ def test_server_that_cannot_start(cluster: None) -> None:
     manager = Counters()
     with pytest.raises(dsmproc.ProcessError, match="did not start"):
         manager.start(initializer=int, initargs=("no number",))
+
+
+def test_a_shared_memory_manager_is_refused(run_script: RunScript) -> None:
+    script = """
+    import dsmproc.managers
+    try:
+        dsmproc.managers.SharedMemoryManager()
+    except NotImplementedError as error:
+        print(error)
+    """
+    lines = run_script(script, local=2).check().lines()
+    assert lines == ["SharedMemoryManager is not distributed over a cluster yet"]

@@ -42,6 +42,7 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
         dsm_asker_push(master, &barrier->waiting, party);
     } else if (action) {
         barrier->state = ACTION;
+        barrier->holder = host;
         dsm_ret(master, host, req, DSM_ST_ACTION, index);
     } else {
         barrier->value = 0;
@@ -118,7 +119,7 @@ void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, u
 }
 
 void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier, uint32_t host) {
-    bool waited = false;
+    bool waited = barrier->state == ACTION && barrier->holder == host;
     while (dsm_asker_take(master, &barrier->waiting, host, 0))
         waited = true;
     while (dsm_asker_take(master, &barrier->later, host, 0))

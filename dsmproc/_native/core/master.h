@@ -64,7 +64,8 @@ struct dsm_object {
     dsm_ref next;
     uint32_t kind;
     uint64_t id;
-    uint32_t holder;   /* lock: the host that has the token (DSM_NO_HOST: the master) */
+    uint32_t holder;   /* lock: the host that has the token (DSM_NO_HOST: the master);
+                          barrier: where the action runs */
     uint32_t recalled; /* lock: a RECALL without try is out */
     uint64_t value;    /* semaphore: permits; barrier: parties that have come */
     uint64_t bound;    /* semaphore; barrier: parties */

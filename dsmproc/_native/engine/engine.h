@@ -85,6 +85,7 @@ struct dsm_conn {
     uint32_t status;
     int reply_fd;
     uint64_t value;
+    struct dsmproc_request acting; /* the BAR_WAIT whose action this thread runs (id 0: none) */
 };
 
 /* Events made while actions are executed, fed when the step and its results are done. */

@@ -53,6 +53,17 @@ static void conn_free(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (client) dsm_client_release(engine, client);
 }
 
+static void call_later(struct dsmproc_engine *engine, const struct dsmproc_request *request,
+                       uint32_t op) {
+    uint8_t bytes[24];
+    dsm_put_le64(bytes, request->a);
+    dsm_put_le64(bytes + 8, request->b);
+    dsm_put_le64(bytes + 16, 1);
+    struct dsm_event event = {
+        .kind = DSM_EV_CALL, .id = request->id, .arg = op, .len = sizeof bytes, .bytes = bytes};
+    dsm_agent_later(engine, &event);
+}
+
 void dsm_conn_end(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (conn->orphan || conn->free) return;
     dsm_loop_unwatch(engine->loop, &conn->source);
@@ -61,6 +72,8 @@ void dsm_conn_end(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (conn->passed >= 0) close(conn->passed);
     conn->passed = -1;
     conn->orphan = true;
+    if (conn->acting.id) call_later(engine, &conn->acting, DSM_CALL_BAR_ABORT);
+    conn->acting.id = 0;
     struct dsm_client *client = conn->client;
     bool whole = conn->main && client;
     if (conn->answered) {
@@ -78,28 +91,30 @@ void dsm_conn_end(struct dsmproc_engine *engine, struct dsm_conn *conn) {
 static void orphan_answered(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     const struct dsmproc_request *request = &conn->request;
     bool granted = conn->status == DSM_ST_OK;
-    struct dsm_event event = {.kind = DSM_EV_CALL, .id = request->id};
-    struct dsm_later later = {.event = event};
     if (request->kind == DSMPROC_OP_LOCK && granted) {
         dsm_lock_release(engine, request->id, 0);
     } else if (request->kind == DSMPROC_OP_ATTACH && granted && conn->client) {
-        event = (struct dsm_event){
+        struct dsm_event event = {
             .kind = DSM_EV_DETACH, .client = conn->client->slot, .id = request->id};
         dsm_agent_later(engine, &event);
     } else if (request->kind == DSMPROC_OP_CALL) {
         if (request->op == DSM_CALL_SEM_ACQUIRE && granted)
-            later.event.arg = DSM_CALL_SEM_RELEASE;
+            call_later(engine, request, DSM_CALL_SEM_RELEASE);
         else if (request->op == DSM_CALL_BAR_WAIT && !granted)
-            later.event.arg = DSM_CALL_BAR_ABORT; /* its party will never come */
-        if (later.event.arg) {
-            dsm_put_le64(later.bytes, request->a);
-            dsm_put_le64(later.bytes + 8, request->b);
-            dsm_put_le64(later.bytes + 16, 1);
-            later.event.len = sizeof later.bytes;
-            later.event.bytes = later.bytes;
-            dsm_agent_later(engine, &later.event);
-        }
+            call_later(engine, request, DSM_CALL_BAR_ABORT); /* its party will never come */
     }
+}
+
+/* A thread that was told to run a barrier's action must say that it is done, or the others wait
+ * for ever: its end is remembered until then. */
+static void note_action(struct dsm_conn *conn) {
+    const struct dsmproc_request *request = &conn->request;
+    if (request->kind != DSMPROC_OP_CALL) return;
+    if (request->op == DSM_CALL_BAR_WAIT && conn->status == DSM_ST_ACTION)
+        conn->acting = *request;
+    else if (request->id == conn->acting.id &&
+             (request->op == DSM_CALL_BAR_DONE || request->op == DSM_CALL_BAR_ABORT))
+        conn->acting.id = 0;
 }
 
 void dsm_requests_reply(struct dsmproc_engine *engine, uint64_t req, uint32_t status,
@@ -133,6 +148,7 @@ static void answer(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     uint8_t bytes[REPLY_BYTES] = {0};
     dsm_put_le32(bytes, conn->status);
     dsm_put_le64(bytes + 8, conn->value);
+    note_action(conn);
     if (!dsm_net_send_with(conn->source.fd, bytes, sizeof bytes, fd)) return;
     /* It is gone, or does not read what it asked for. What it was granted goes back; an attachment
      * does when its process ends. */
