@@ -46,7 +46,7 @@ void dsm_call_returned(struct dsm_host *host, const struct dsm_job *answer) {
     dsm_ref ref = dsm_map_get(&host->arena, &host->requests, answer->req);
     if (!ref) return;
     const struct dsm_job *job = dsm_at(host, ref);
-    if (job->kind != DSM_JOB_CALL) return;
+    if (job->kind != DSM_JOB_CALL || job->status != SENT) return; /* it was not asked */
     if (job->op == DSM_CALL_BAR_WAIT && answer->status == DSM_ST_OK)
         dsm_count(host, DSM_COUNT_BARRIERS, 1);
     dsm_job_reply(host, ref, answer->status, answer->arg);
