@@ -2,7 +2,8 @@
  *
  *   host.c     dsm_host_init, dsm_host_step: which function serves which event
  *   region.c   regions and the page table
- *   page.c     the automaton of a page: faults, fetches, invalidations, what a home does
+ *   page.c     the automaton of a page: faults, fetches, invalidations, comparisons
+ *   home.c     what a home does: give copies, apply diffs
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   token.c    locks whose token is or is not here
@@ -234,9 +235,7 @@ bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint3
 
 /* page.c */
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
-int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
-int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
 /* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
@@ -248,6 +247,12 @@ void dsm_page_host_lost(struct dsm_host *host, uint32_t who);
 void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
 /* Act on one page more: joined with the action before it if that was about the page before. */
 void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page);
+
+/* home.c */
+int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* With fixed homes a page is at home here before anybody wrote it. */
+void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 
 /* publish.c */
 int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
