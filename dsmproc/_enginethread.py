@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _GAUGES = {
     "twins": lib.DSMPROC_STAT_TWINS,
     "diffs": lib.DSMPROC_STAT_DIFFS,
 }
+MAX_HOSTS: int = lib.DSM_MAX_HOSTS
 _CHANNELS = {"fast": lib.DSM_FAST, "bulk": lib.DSM_BULK, "master": lib.DSM_FAST}
 
 
@@ -59,6 +61,17 @@ class Notice:
     id: int
     arg: int
     text: str
+
+    @property
+    def why(self) -> str:
+        """Of a lost peer: how its connection ended, behind "the connection"."""
+        if self.error == errno.EPROTO:
+            return "brought what is no message of the protocol"
+        if self.error == errno.EBADMSG:
+            return "brought a frame that was not made with the cluster's key"
+        if self.error == errno.ENOBUFS:
+            return "does not take what is sent any more"
+        return f"ended ({os.strerror(self.error)})"
 
 
 class Engine:

@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ._cluster import wire
+from ._cluster.environ import check_settings
 from .cluster import default_key_file
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
+MAX_HOSTS = 256  # as the native core has it (a test compares them), which need not be loaded here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,14 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         options(command)
         command.set_defaults(run=run)
     arguments = parser.parse_args(argv)
-    level = os.environ.get("DSMPROC_LOG", "WARNING").upper()
-    logging.basicConfig(level=level, format="dsmproc[%(process)d]: %(message)s")
     try:
+        check_settings(os.environ)
+        level = (os.environ.get("DSMPROC_LOG") or "WARNING").upper()
+        logging.basicConfig(level=level, format="dsmproc[%(process)d]: %(message)s")
         code: int = arguments.run(arguments)
         return code
     except KeyboardInterrupt:
         return 130
-    except (ProcessError, OSError, EOFError, ValueError) as error:
+    except (ProcessError, OSError, EOFError, ValueError, NotImplementedError) as error:
         print(f"dsmproc: {error}", file=sys.stderr)
         return 1
 
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_options(command: argparse.ArgumentParser) -> None:
     where = command.add_mutually_exclusive_group()
-    where.add_argument("--local", type=_count, metavar="N", help="N hosts on this machine")
+    where.add_argument("--local", type=_hosts, metavar="N", help="N hosts on this machine")
     where.add_argument("--address", metavar="tcp://H:P", help="a cluster that runs already")
     command.add_argument("--slots", type=_count, metavar="K", help="processes per host")
     command.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module")
@@ -71,7 +74,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _serve_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--local", type=_count, required=True, metavar="N")
+    command.add_argument("--local", type=_hosts, required=True, metavar="N")
     command.add_argument("--slots", type=_count, metavar="K")
     command.add_argument("--lifeline", type=int, required=True, metavar="FD")
 
@@ -155,10 +158,15 @@ def _doctor(_: Arguments) -> int:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return count
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def _hosts(text: str) -> int:
+    if _count(text) > MAX_HOSTS:
+        raise argparse.ArgumentTypeError(f"{text} hosts are more than {MAX_HOSTS}")
+    return int(text)
 
 
 Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[Arguments], int]]

@@ -19,6 +19,7 @@ from multiprocessing import util
 from typing import Any
 
 from ._cluster import procs, wire
+from ._cluster.environ import check_settings
 from .errors import ClusterError, HostLostError
 
 __all__ = ["Client", "active", "client", "current_host", "hosts", "init", "shutdown", "stats"]
@@ -141,13 +142,14 @@ def _attach(address: str, key_file: str | None) -> None:
 
     if key_file is None:
         key_file = default_key_file()
+    check_settings(os.environ)
     master = wire.parse_address(address)
     key = wire.read_key(key_file)
     try:
         with wire.connect_tcp(master, "query", key) as wired:
             agent = wired.request(("membership", procs.machine_id()))
-    except (ConnectionError, EOFError, TimeoutError) as error:
-        raise ClusterError(f"no cluster answers at {address}: {error}") from error
+    except (OSError, EOFError) as error:
+        raise ClusterError(f"there is no cluster to join: {error}") from None
     if agent is None:
         raise ClusterError(
             f"the cluster at {address} has no agent on this machine that this user may use: "
@@ -250,8 +252,13 @@ def init(
 def _start_local(count: int, slots: int | None, consistency: str | None, home: str | None) -> None:
     from ._cluster import local
 
-    settings = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
-    handle = local.start(count, slots, {k: v for k, v in settings.items() if v is not None})
+    wanted = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
+    settings = {name: value for name, value in wanted.items() if value is not None}
+    check_settings({**os.environ, **settings})
+    for what, number in (("local", count), ("slots", slots)):
+        if number is not None and (type(number) is not int or number < 1):
+            raise ValueError(f"init({what}={number!r}): a number of at least 1 is needed")
+    handle = local.start(count, slots, settings)
     try:
         _attach(handle.address, handle.key_file)
     except BaseException:

@@ -28,7 +28,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dsmproc._binding import MASTER, Client, Engine
-from dsmproc.errors import ProcessError
+from dsmproc._enginethread import MAX_HOSTS
+from dsmproc.errors import ClusterError, ProtocolError
 
 from . import modules, procs, wire
 from .broker import Broker
@@ -41,6 +42,7 @@ from .workers import Worker, WorkerTable, membership_frame
 log = logging.getLogger("dsmproc")
 
 END_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for workers that outlive their driver
+ENGINE_GRACE = 1.0  # seconds; when a host ends, the master says so, and better
 UNIX_SOCKET = "agent"
 
 
@@ -97,6 +99,8 @@ class Agent:
 
     async def _engine_peer(self, peer: Peer) -> None:
         host = await peer.recv()
+        if type(host) is not int or not 0 <= host < MAX_HOSTS or host in (self.host, *self.lost):
+            raise ProtocolError(f"there is no host {host!r} whose engine is awaited")
         await self._engine_ready.wait()  # this host may have been admitted just now
         await peer.send("ok")
         assert self.engine is not None
@@ -139,8 +143,21 @@ class Agent:
                 )
             elif notice.kind == "peer_lost":
                 log.info("host %d: engine connection to %d ended", self.host, notice.host)
+                self.listener.spawn(self._engine_lost(notice.host, notice.why))
             elif notice.kind == "log":
                 log.warning("host %d: engine: %s", self.host, notice.text)
+
+    async def _engine_lost(self, host: int, why: str) -> None:
+        """Whoever waits for that host would wait for ever: the master decides who has to go."""
+        await asyncio.sleep(ENGINE_GRACE)
+        if self._ending.is_set() or host in self.lost:
+            return
+        if host == MASTER:
+            log.error("host %d: the engine's connection to the master %s", self.host, why)
+            self._end("lost")
+        else:
+            log.warning("host %d: the engine's connection to host %d %s", self.host, host, why)
+            self._notice("peer-lost", host, why)
 
     async def publish(self) -> int | None:
         """A message leaves this host: what its processes changed goes before it."""
@@ -203,11 +220,15 @@ class Agent:
             "slots": self.options.slots,
             "pid": os.getpid(),
             "machine": procs.machine_id(),
+            "memory": procs.machine_memory(),
             "socket": self.socket_path,
             "wish": self.options.wish,
         }
         await self._control.send(("join", offer))
-        _, self.host, others = await self._control.recv()
+        answer, *values = await self._control.recv()
+        if answer == "refused":
+            raise ClusterError(f"the master refuses this host: {values[0]}")
+        self.host, others = values
         output = await self._connect(self.options.master, "output")
         await output.send(self.host)
         self.listener.spawn(self.output.send_to(output))
@@ -223,10 +244,11 @@ class Agent:
         log.info("host %d listens at %s", self.host, format_address(self.address))
 
     async def _leave(self) -> int:
-        if self._reason == "lost":
-            log.warning("host %d: the master is gone, ending", self.host)
+        if self._reason in ("lost", "expelled"):
+            if self._reason == "lost":
+                log.warning("host %d: the master is gone, ending", self.host)
             await self.workers.end(0)
-            if self.options.shared:
+            if self._reason == "lost" and self.options.shared:
                 shutil.rmtree(self.options.shared, ignore_errors=True)
             return 1
         await self.workers.end(END_GRACE)
@@ -240,10 +262,15 @@ class Agent:
 
     async def _follow(self, control: Peer) -> None:
         """Do what the master says until it closes."""
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while True:
                 message = await control.recv()
                 getattr(self, f"_on_{message[0].replace('-', '_')}")(*message[1:])
+        except (EOFError, OSError):
+            pass
+        except Exception as error:
+            log.error("host %d: the master says what makes no sense (%r)", self.host, error)
+            log.debug("where it failed", exc_info=True)
         if not self._ending.is_set():
             self._end("lost")
 
@@ -274,6 +301,10 @@ class Agent:
     def _on_interrupt(self, session: str) -> None:
         self.workers.signal(signal.SIGINT, session)
 
+    def _on_expelled(self, reason: str) -> None:
+        log.error("host %d has to leave the cluster: %s", self.host, reason)
+        self._end("expelled")
+
     def _on_shutdown(self) -> None:
         self._end("shutdown")
 
@@ -298,7 +329,7 @@ class Agent:
                 if question not in self.questions:
                     raise LookupError(f"an agent does not answer {question!r}")
                 answer = await self.questions[question](*arguments)
-            except (LookupError, ValueError, OSError, MemoryError, ProcessError) as error:
+            except Exception as error:
                 await peer.send((False, error))
             else:
                 await peer.send((True, answer))

@@ -14,6 +14,7 @@ import sys
 from . import wire
 from .agent import Agent, Options
 from .environ import command_environment
+from .listener import listening_socket
 from .local import private_directory
 from .master import Master
 
@@ -39,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
         listening = socket.socket(fileno=arguments.listen_fd)
     else:
         host, port = wire.parse_address(arguments.bind)
-        listening = socket.create_server((host, port), backlog=512)
+        listening = listening_socket(host, port)
     agent = None
     if not arguments.no_agent:
         address = wire.format_address(listening.getsockname()[:2])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from typing import TYPE_CHECKING, Any
 
 from . import frames
 from .channels import Channel, Message
+from .wire import make_room
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -107,6 +107,8 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._body is not None:
+            if self._got == len(self._body):
+                make_room(self._body, self._head[-1])
             return memoryview(self._body)[self._got :]
         return self._scratch[self._have :]
 
@@ -117,11 +119,12 @@ class Link(asyncio.BufferedProtocol):
                 self._cut()
                 return
             self._got += count
-            if self._got == len(self._body):
+            if self._got == self._head[-1]:
                 body, self._body = self._body, None
                 self._hear(self._head, body)
-        except (ValueError, KeyError, struct.error, MemoryError) as error:
-            log.warning("a channel connection makes no sense and is closed: %s", error)
+        except Exception as error:  # whatever it was, the other links go on
+            log.warning("a channel connection makes no sense and is closed: %r", error)
+            log.debug("where it failed", exc_info=True)
             self.abort()
 
     def _cut(self) -> None:
@@ -137,8 +140,7 @@ class Link(asyncio.BufferedProtocol):
                 self._hear(head, bytes(self._scratch[start + size : end]))
             elif size + length > SCRATCH:
                 begun = self._scratch[start + size : self._have]
-                self._body, self._got, self._head = bytearray(length), len(begun), head
-                self._body[: len(begun)] = begun
+                self._body, self._got, self._head = bytearray(begun), len(begun), head
                 self._have = start = 0
                 return
             else:

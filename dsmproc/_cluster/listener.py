@@ -31,6 +31,10 @@ class Peer:
     def __init__(self, sock: socket.socket, purpose: str = "", pid: int = 0) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.remote: tuple[str, int] | None = None  # of a TCP peer
+        if not self.local:
+            with contextlib.suppress(OSError):  # it is gone already
+                self.remote = sock.getpeername()[:2]
         self.purpose = purpose
         self.pid = pid  # of a peer on this host (unix socket), else 0
         self._loop = asyncio.get_running_loop()
@@ -41,24 +45,36 @@ class Peer:
     def local(self) -> bool:
         return self.sock.family == socket.AF_UNIX
 
+    def __str__(self) -> str:
+        """Who is at the other end, for the log."""
+        if self.local:
+            return f"process {self.pid}"
+        return wire.format_address(self.remote) if self.remote else "nobody any more"
+
     async def recv_bytes(self, limit: int = wire.FRAME_LIMIT) -> bytearray:
         """One frame; EOFError when the peer has closed."""
         header = await self._exactly(wire.HEADER_BYTES)
         return await self._exactly(wire.frame_length(header, limit))
 
+    async def recv_handshake(self) -> bytearray:
+        header = await self._exactly(wire.HEADER_BYTES)
+        return await self._exactly(wire.handshake_length(header, "connecting"))
+
     async def _exactly(self, count: int) -> bytearray:
-        data = bytearray(count)
-        view = memoryview(data)
+        data = bytearray()
         got = 0
         while got < count:
-            n = await self._loop.sock_recv_into(self.sock, view[got:])
+            if got == len(data):
+                wire.make_room(data, count)
+            with memoryview(data) as view, view[got:] as room:
+                n = await self._loop.sock_recv_into(self.sock, room)
             if n == 0:
                 raise EOFError("the connection was closed")
             got += n
         return data
 
     async def recv(self) -> Any:
-        return pickle.loads(await self.recv_bytes())
+        return wire.load(await self.recv_bytes())
 
     async def send_bytes(self, data: bytes | bytearray) -> None:
         async with self._sending:
@@ -117,8 +133,7 @@ class Listener:
         self._handlers[purpose] = handler
 
     def listen_tcp(self, host: str, port: int) -> tuple[str, int]:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return self.adopt(socket.create_server((host, port), family=family, backlog=512))
+        return self.adopt(listening_socket(host, port))
 
     def listen_unix(self, path: str) -> None:
         sock = socket.socket(socket.AF_UNIX)
@@ -174,7 +189,12 @@ class Listener:
         except (EOFError, OSError, asyncio.TimeoutError) as error:
             log.debug("%s connection ended: %s", peer.purpose or "new", error)
         except Refused as error:
-            log.warning("refused a connection: %s", error)
+            log.warning("refused a connection of %s: %s", peer, error)
+        except Exception as error:  # who has the key may still say nonsense: the others go on
+            why = str(error) if isinstance(error, wire.ProtocolError) else repr(error)
+            what = (peer.purpose or "new", str(peer), why)
+            log.warning("a %s connection of %s makes no sense and is closed: %s", *what)
+            log.debug("where it failed", exc_info=True)
         finally:
             self._peers.discard(peer)
             peer.close()
@@ -198,7 +218,7 @@ class Listener:
         next(steps)
         try:
             while True:
-                frame = await peer.recv_bytes(wire.HANDSHAKE_LIMIT)
+                frame = await peer.recv_handshake()
                 await peer.send_bytes(steps.send(bytes(frame)))
         except StopIteration as done:
             peer.purpose, last = done.value
@@ -215,6 +235,17 @@ class Listener:
         await asyncio.gather(*rest, return_exceptions=True)
         for peer in list(self._peers):
             peer.close()
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """At an address of this machine; OSError with a sentence that names it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        number = error.errno or 0  # negative: the name is not known
+        why = os.strerror(number) if number > 0 else error.strerror
+        raise OSError(f"cannot listen at {wire.format_address((host, port))}: {why}") from None
 
 
 class Refused(Exception):

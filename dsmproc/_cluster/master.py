@@ -12,6 +12,7 @@ An agent whose control connection closes without `bye` is lost, and everybody is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -22,7 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dsmproc._enginethread import Engine
+from dsmproc._enginethread import MAX_HOSTS, Engine
+from dsmproc.errors import ClusterError, ProtocolError
 
 from .listener import Listener, Peer
 from .names import Names
@@ -32,6 +34,7 @@ log = logging.getLogger("dsmproc")
 
 PENDING_SECONDS = 10.0  # a placement that was not used by then counts no more
 GOODBYE_SECONDS = 5.0
+ENGINE_GRACE = 1.0  # seconds; when a host ends, its control connection says so, and better
 
 
 @dataclasses.dataclass
@@ -43,10 +46,12 @@ class Host:
     slots: int
     pid: int
     machine: str
+    memory: int  # bytes of its machine
     socket: str
     control: Peer
     output: Peer | None = None
     ready: bool = False
+    engine: bool = False  # its engine is connected to ours
     leaving: bool = False
     sent: int = 0  # the last output of it that went to a console
     started: int = 0
@@ -92,7 +97,7 @@ class Master:
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
         self.engine = Engine("master")
-        self.names = Names(self.engine, self._fixed_homes)
+        self.names = Names(self.engine, self._fixed_homes, self._memory)
         self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)
         self.session_ended.append(self.names.session_ended)
         for purpose, handler in (
@@ -106,18 +111,32 @@ class Master:
 
     async def _engine_peer(self, peer: Peer) -> None:
         """An agent's engine: it says its host id, then the descriptor belongs to our engine."""
-        host = await peer.recv()
-        self.engine.host_joined(host)
+        number = await peer.recv()
+        host = self.hosts.get(number)
+        if host is None or host.engine:
+            raise ProtocolError(f"there is no host {number!r} whose engine is awaited")
+        host.engine = True
+        self.engine.host_joined(number)
         await peer.send("ok")
-        self.engine.add_peer(peer.detach(), host, "master")
+        self.engine.add_peer(peer.detach(), number, "master")
 
     def _engine_notices(self) -> None:
         for notice in self.engine.notices():
             if notice.kind == "fatal":
                 log.error("the master's engine failed: %s", notice.text)
                 self.ending.set()
-            elif notice.kind in ("log", "peer_lost"):
-                log.info("engine: %s host %d %s", notice.kind, notice.host, notice.text)
+            elif notice.kind == "log":
+                log.warning("the master's engine: %s", notice.text)
+            elif notice.kind == "peer_lost":
+                log.info("the engine connection to host %d ended", notice.host)
+                why = f"the connection between its engine and the master's {notice.why}"
+                self.listener.spawn(self._engine_lost(notice.host, why))
+
+    async def _engine_lost(self, number: int, why: str) -> None:
+        host = self.hosts.get(number)
+        await asyncio.sleep(ENGINE_GRACE)
+        if host is not None:
+            self._expel(host, why)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -162,7 +181,11 @@ class Master:
 
     async def _control(self, peer: Peer) -> None:
         _, offer = await peer.recv()
-        host = self._admit(peer, offer)
+        try:
+            host = self._admit(peer, offer)
+        except ClusterError as error:
+            await peer.send(("refused", str(error)))
+            return
         others = [other.public() for other in self.hosts.values() if other is not host]
         await peer.send(("welcome", host.id, others))
         reason = "the connection to its agent closed without a goodbye"
@@ -177,6 +200,9 @@ class Master:
             pass
         except OSError as error:
             reason = f"the connection to its agent failed ({error.strerror})"
+        except Exception as error:
+            reason = f"its agent says what makes no sense ({error!r})"
+            log.debug("where it failed", exc_info=True)
         finally:
             self._remove(host, reason)
 
@@ -187,12 +213,41 @@ class Master:
             number += 1
         if wish is None:
             self._next_host = number + 1
+        if number >= MAX_HOSTS:
+            raise ClusterError(
+                f"the cluster is full: it numbers at most {MAX_HOSTS} hosts in its life"
+            )
         host = Host(id=number, control=peer, **offer)
         self.hosts[number] = host
         log.info("host %d joined: %s", number, format_address(host.address))
         return host
 
+    def _expel(self, host: Host, reason: str) -> None:
+        """It lives, but the cluster cannot go on with it."""
+        if self.hosts.get(host.id) is not host:
+            return
+        host.control.post(("expelled", reason))
+        self._remove(host, reason)
+        self.listener.spawn(self._hang_up(host.control))
+
+    async def _hang_up(self, peer: Peer) -> None:
+        await peer.flush()
+        with contextlib.suppress(OSError):
+            peer.sock.shutdown(socket.SHUT_RDWR)
+
+    def _on_peer_lost(self, host: Host, number: int, why: str) -> None:
+        """Two hosts cannot speak: one of them must go; rather not one with a driver."""
+        other = self.hosts.get(number)
+        if other is None or self.hosts.get(host.id) is not host:
+            return
+        drivers = self.sessions.values()
+        if number in drivers and host.id not in drivers:
+            host, other = other, host
+        self._expel(other, f"the connection between its engine and that of host {host.id} {why}")
+
     def _remove(self, host: Host, reason: str) -> None:
+        if self.hosts.get(host.id) is not host:
+            return
         del self.hosts[host.id]
         self._next_host = max(self._next_host, host.id + 1)  # ids are not used twice
         self.engine.host_lost(host.id)
@@ -251,6 +306,11 @@ class Master:
         while count in self.hosts and self.hosts[count].ready:
             count += 1
         return count
+
+    def _memory(self) -> int:
+        """Bytes that all hosts have together; several of them may be on one machine."""
+        machines = {host.machine: host.memory for host in self.hosts.values()}
+        return sum(machines.values())
 
     def _public_hosts(self) -> list[dict[str, Any]]:
         return [self.hosts[number].public() for number in sorted(self.hosts)]

@@ -41,9 +41,12 @@ class Region:
 class Names:
     """`calls` is what clients ask for; what these raise is raised there."""
 
-    def __init__(self, engine: RegionMaker, hosts: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: RegionMaker, hosts: Callable[[], int], memory: Callable[[], int]
+    ) -> None:
         self._engine = engine
         self._hosts = hosts
+        self._memory = memory  # bytes that all hosts have together
         self._regions: dict[int, Region] = {}
         self._by_name: dict[str, Region] = {}
         self._last = 0
@@ -57,6 +60,11 @@ class Names:
     def create(self, name: str | None, size: int, policy: int, session: str) -> tuple[str, int]:
         """A new region: its name and number. Without a name one is made up."""
         pages = -(-size // PAGE)
+        memory = self._memory()
+        if size > memory:
+            raise MemoryError(
+                f"{size} bytes of shared memory are more than all hosts have together ({memory})"
+            )
         if not 0 < pages <= MAX_PAGES:
             raise MemoryError(f"{size} bytes are more than one shared memory can have")
         if self._last == MAX_REGION:

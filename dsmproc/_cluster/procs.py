@@ -1,4 +1,4 @@
-"""Processes as /proc knows them, and the death of a parent."""
+"""Processes and their machine as /proc knows them, and the death of a parent."""
 
 from __future__ import annotations
 
@@ -53,3 +53,29 @@ def machine_id() -> str:
     """The same for all processes that can share memory and reach each other's unix sockets."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip() + f"-{os.geteuid()}"
+
+
+def machine_memory() -> int:
+    """Bytes of memory that processes like this one can have: the machine's, or our cgroup's."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if not controllers:  # version 2
+                total = min(total, _least_limit("/sys/fs/cgroup", path, "memory.max"))
+            elif "memory" in controllers.split(","):
+                name = "memory.limit_in_bytes"
+                total = min(total, _least_limit("/sys/fs/cgroup/memory", path, name))
+    return total
+
+
+def _least_limit(root: str, path: str, name: str) -> int:
+    """Of the group and all that it is in; those that are not visible or not set do not count."""
+    limits = [1 << 62]
+    while True:
+        here = os.path.join(root, path.strip("/"), name)
+        with contextlib.suppress(OSError, ValueError), open(here, encoding="ascii") as file:
+            limits.append(int(file.read()))
+        if path in ("", "/"):
+            return min(limits)
+        path = os.path.dirname(path)

@@ -3,11 +3,12 @@
 A frame is a 64-bit little-endian length and that many bytes. A TCP connection begins with a mutual
 challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
 
-    client -> server   H: magic, protocol, Python, purpose, nonce
-    server -> client   H: magic, protocol, Python, "",      nonce
+    client -> server   H: magic, protocol, versions, purpose, nonce
+    server -> client   H: magic, protocol, versions, "",      nonce
     client -> server   P: HMAC-SHA256(key, "client" + both hellos)
     server -> client   P: HMAC-SHA256(key, "server" + both hellos)
 
+The versions are Python's and dsmproc's, the first two numbers of each: they must be equal.
 Either side may answer E and a sentence instead. Not a byte is unpickled before both proofs were
 checked. A unix socket lies in a directory that only its user can enter and the peer's uid is asked
 of the kernel, so it has the two hellos and no proofs.
@@ -31,17 +32,21 @@ import threading
 from collections.abc import Container, Generator
 from typing import Any
 
-from ..errors import AuthenticationError, ProtocolError
+from .._version import VERSION
+from ..errors import AuthenticationError, ClusterError, ProtocolError
 
 MAGIC = b"DSMP"
-PROTOCOL = 1
+PROTOCOL = 2
 HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
+FIRST_ROOM = 1 << 20
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
+KEY_FILE_LIMIT = 4096
 
 _LENGTH = struct.Struct("<Q")
-_HELLO = struct.Struct("<4sHBBB32s")
+_BEGIN = struct.Struct("<4sH")  # of every hello, whatever its protocol
+_HELLO = struct.Struct("<4sHBBBBB32s")
 
 ClientSteps = Generator[bytes, bytes, str]
 ServerSteps = Generator[bytes, bytes, tuple[str, bytes]]
@@ -50,34 +55,50 @@ ServerSteps = Generator[bytes, bytes, tuple[str, bytes]]
 # -- the handshake, without I/O ---------------------------------------------------------------
 
 
+def versions() -> dict[str, tuple[int, int]]:
+    """What must be equal on all hosts of a cluster."""
+    major, minor = VERSION.split(".")[:2]
+    return {
+        "Python": (sys.version_info.major, sys.version_info.minor),
+        "dsmproc": (int(major), int(minor)),
+    }
+
+
 def hello(purpose: str) -> bytes:
     name = purpose.encode("ascii")
-    version = sys.version_info
+    numbers = [number for pair in versions().values() for number in pair]
     nonce = os.urandom(NONCE_BYTES)
-    head = _HELLO.pack(MAGIC, PROTOCOL, version.major, version.minor, len(name), nonce)
-    return b"H" + head + name
+    return b"H" + _HELLO.pack(MAGIC, PROTOCOL, *numbers, len(name), nonce) + name
 
 
 def read_hello(frame: bytes, peer: str) -> str:
     """The purpose in a hello; one clear sentence if we cannot talk. `peer` says whose it is."""
     if frame[:1] == b"E":
         raise refusal(frame)
-    if frame[:1] != b"H" or len(frame) < 1 + _HELLO.size:
-        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
-    magic, protocol, major, minor, length, _ = _HELLO.unpack_from(frame, 1)
-    name = frame[1 + _HELLO.size :]
-    if magic != MAGIC or len(name) != length or not name.isascii():
-        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
+    nonsense = ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
+    if frame[:1] != b"H" or len(frame) < 1 + _BEGIN.size:
+        raise nonsense
+    magic, protocol = _BEGIN.unpack_from(frame, 1)
+    if magic != MAGIC:
+        raise nonsense
     if protocol != PROTOCOL:
         raise ProtocolError(
-            f"the {peer} side speaks protocol {protocol}, the other side protocol {PROTOCOL}"
+            f"the {peer} side speaks protocol {protocol}, the other side protocol {PROTOCOL}: "
+            "a cluster needs one version of dsmproc on all its hosts"
         )
-    mine = sys.version_info
-    if (major, minor) != (mine.major, mine.minor):
-        raise ProtocolError(
-            f"the {peer} side runs Python {major}.{minor}, the other side Python "
-            f"{mine.major}.{mine.minor}: a cluster needs one minor version on all its hosts"
-        )
+    if len(frame) < 1 + _HELLO.size:
+        raise nonsense
+    *numbers, length, _ = _HELLO.unpack_from(frame, 1)[2:]
+    name = frame[1 + _HELLO.size :]
+    if len(name) != length or not name.isascii():
+        raise nonsense
+    theirs = zip(numbers[::2], numbers[1::2], strict=True)
+    for (what, mine), other in zip(versions().items(), theirs, strict=True):
+        if other != mine:
+            raise ProtocolError(
+                f"the {peer} side runs {what} {other[0]}.{other[1]}, the other side {what} "
+                f"{mine[0]}.{mine[1]}: a cluster needs one minor version on all its hosts"
+            )
     return name.decode("ascii")
 
 
@@ -153,7 +174,7 @@ class Wire:
             send_frame(self.sock, *parts)
 
     def recv(self) -> Any:
-        return pickle.loads(self.recv_bytes())
+        return load(self.recv_bytes())
 
     def recv_bytes(self) -> bytearray:
         return recv_frame(self.sock, FRAME_LIMIT)
@@ -175,6 +196,15 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def load(frame: bytes | bytearray) -> Any:
+    """The object in a frame; ProtocolError if it holds none."""
+    try:
+        return pickle.loads(frame)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ProtocolError(f"a frame of {len(frame)} bytes holds no message ({what})") from None
 
 
 def send_frame(sock: socket.socket, *parts: bytes | memoryview) -> None:
@@ -208,23 +238,62 @@ def frame_header(length: int) -> bytes:
 HEADER_BYTES = _LENGTH.size
 
 
+def make_room(data: bytearray, count: int) -> None:
+    """Let `data` grow towards `count` bytes, by what it has: a length alone costs no memory."""
+    try:
+        data.extend(bytes(min(count - len(data), max(len(data), FIRST_ROOM))))
+    except MemoryError:
+        raise ProtocolError(
+            f"a frame of {count} bytes is more than this host has memory for"
+        ) from None
+
+
 def _recv_exactly(sock: socket.socket, count: int) -> bytearray:
-    data = bytearray(count)
-    view = memoryview(data)
+    data = bytearray()
     got = 0
     while got < count:
-        n = sock.recv_into(view[got:])
+        if got == len(data):
+            make_room(data, count)
+        with memoryview(data) as view, view[got:] as room:
+            n = sock.recv_into(room)
         if n == 0:
             raise EOFError("the connection was closed")
         got += n
     return data
 
 
+class UnreachableError(ClusterError, ConnectionError):
+    """Nobody is at an address who speaks as we do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def connect_tcp(address: tuple[str, int], purpose: str, key: bytes) -> Wire:
     """An authenticated connection to the listener at `address`, for `purpose`."""
-    sock = socket.create_connection(address, HANDSHAKE_SECONDS)
-    tune(sock)
-    return _introduce(sock, client_side(purpose, key))
+    where = format_address(address)
+    try:
+        sock = socket.create_connection(address, HANDSHAKE_SECONDS)
+    except OSError as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or error
+        raise UnreachableError(f"nobody can be reached at {where}: {why}") from None
+    try:
+        tune(sock)
+        return _introduce(sock, client_side(purpose, key))
+    except TimeoutError:
+        why = f"says nothing for {HANDSHAKE_SECONDS:g} s: is it a dsmproc cluster?"
+    except EOFError:
+        why = "closed the connection: is it a dsmproc cluster, and is it running?"
+    except OSError as error:
+        why = f"broke the connection: {error.strerror or error}"
+    except (AuthenticationError, ProtocolError) as error:
+        sock.close()
+        raise type(error)(f"{error} (at {where})") from None
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    raise UnreachableError(f"whoever is at {where} {why}")
 
 
 def connect_unix(path: str, purpose: str) -> Wire:
@@ -233,24 +302,35 @@ def connect_unix(path: str, purpose: str) -> Wire:
     sock.settimeout(HANDSHAKE_SECONDS)
     try:
         sock.connect(path)
+        return _introduce(sock, client_side(purpose, None))
     except BaseException:
         sock.close()
         raise
-    return _introduce(sock, client_side(purpose, None))
 
 
 def _introduce(sock: socket.socket, steps: ClientSteps) -> Wire:
+    """The handshake; the socket is still the caller's if it fails."""
+    frame = next(steps)
     try:
-        frame = next(steps)
         while True:
             send_frame(sock, frame)
-            frame = steps.send(bytes(recv_frame(sock, HANDSHAKE_LIMIT)))
+            frame = steps.send(bytes(recv_handshake(sock)))
     except StopIteration:
         sock.settimeout(None)
         return Wire(sock)
-    except BaseException:
-        sock.close()
-        raise
+
+
+def recv_handshake(sock: socket.socket) -> bytearray:
+    header = _recv_exactly(sock, _LENGTH.size)
+    return _recv_exactly(sock, handshake_length(header, "listening"))
+
+
+def handshake_length(header: bytes | bytearray, peer: str) -> int:
+    """As frame_length; what a stranger says first is any bytes."""
+    length = int(_LENGTH.unpack(header)[0])
+    if length > HANDSHAKE_LIMIT:
+        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
+    return length
 
 
 def tune(sock: socket.socket) -> None:
@@ -275,10 +355,15 @@ def peer_uid(sock: socket.socket) -> tuple[int, int]:
 
 def parse_address(text: str) -> tuple[str, int]:
     """'tcp://host:port' or 'host:port'."""
-    host, colon, port = text.removeprefix("tcp://").rpartition(":")
-    if not colon or not port.isdigit():
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    sound = host and not set(host) & set("/[] ") and bracketed == (":" in host)
+    if not sound or not port.isascii() or not port.isdigit():
         raise ValueError(f"an address looks like tcp://HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
+    if int(port) > 65535:
+        raise ValueError(f"there is no port {port}, which {text!r} names")
+    return host, int(port)
 
 
 def format_address(address: tuple[str, int]) -> str:
@@ -288,13 +373,18 @@ def format_address(address: tuple[str, int]) -> str:
 
 def read_key(path: str) -> bytes:
     """The cluster's key from a file that only its owner can read."""
-    with open(path, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & 0o077:
-            raise AuthenticationError(f"the key file {path} can be read by others: chmod 600 it")
-        key = file.read().strip()
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(KEY_FILE_LIMIT).strip()
+    except OSError as error:
+        raise AuthenticationError(
+            f"the cluster's key cannot be read from {path}: {error.strerror}"
+        ) from None
+    if mode & 0o077:
+        raise AuthenticationError(f"the key file {path} can be read by others: chmod 600 it")
     if len(key) < 32:
-        raise AuthenticationError(f"the key file {path} holds no key")
+        raise AuthenticationError(f"the key file {path} holds no key of 32 characters or more")
     return key
 
 

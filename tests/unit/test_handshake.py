@@ -91,10 +91,11 @@ def changed_hello(purpose: str, offset: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("offset", "value", "sentence"),
     [
-        (5, struct.pack("<H", 9), "speaks protocol 9, the other side protocol 1"),
+        (5, struct.pack("<H", 9), "speaks protocol 9, the other side protocol 2: a cluster"),
         (8, b"\x01", r"runs Python 3.1, the other side Python 3\.\d+: a cluster needs one minor"),
         (1, b"HTTP", "does not speak dsmproc's protocol"),
-        (9, b"\xff", "does not speak dsmproc's protocol"),
+        (10, b"\xfe", r"runs dsmproc 0\.254, the other side dsmproc \d+\.\d+: a cluster needs"),
+        (11, b"\xff", "does not speak dsmproc's protocol"),
     ],
 )
 def test_a_mismatch_is_one_clear_sentence(offset: int, value: bytes, sentence: str) -> None:

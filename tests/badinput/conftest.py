@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from helpers import ByHand, RunScript
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from program import Program  # noqa: E402
+
+
+@pytest.fixture
+def program(by_hand: ByHand, run_script: RunScript) -> Iterator[Program]:
+    """A program on hosts 0 and 1 of `by_hand`; it must have ended well when the test ends."""
+    by_hand.agent()
+    by_hand.wait_for(2)
+    running = Program(by_hand, run_script)
+    yield running
+    running.close()
