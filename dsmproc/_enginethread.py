@@ -85,6 +85,7 @@ class Engine:
         tick: float | None = None,
         arena: int = 16 << 30,
         run: int = 16,
+        most: int = 64,
         hot: int = 3,
         grants: int = 16,
     ) -> None:
@@ -94,7 +95,7 @@ class Engine:
         options = ffi.new("struct dsmproc_options *")
         options.role = lib.DSMPROC_AGENT if role == "agent" else lib.DSMPROC_MASTER
         options.host = host
-        options.run, options.hot, options.grants = run, hot, grants
+        options.run, options.most, options.hot, options.grants = run, most, hot, grants
         options.tick_ms = round(tick * 1000)
         options.arena = arena
         made = ffi.new("struct dsmproc_engine **")

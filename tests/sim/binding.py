@@ -10,7 +10,7 @@ from dsmproc._native import _core
 ACTION = struct.Struct("<8I3Q")
 EVENT = struct.Struct("<4I4Q")
 MAX_ACTIONS, MAX_BYTES, MAX_MESSAGE = 4096, 256 << 10, 256 << 10
-ARENA = 320 << 10
+ARENA = 1024 << 10
 
 
 class Violation(Exception):

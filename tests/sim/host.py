@@ -46,6 +46,7 @@ class SimHost:
             host=number,
             page_size=p.page_size,
             run=p.run,
+            most=p.most,
             hot=p.hot,
             grants=p.grants,
             rules_off=off,
@@ -221,9 +222,12 @@ class SimHost:
             raise Violation(f"host {self.number} applies a diff to a hole", page)
         diff = data[a[6] : a[6] + a[7]]
         self.store(page, self.buffers.apply(self.pages(page, 1), diff))
+        if a[5] and page in self.twins:
+            self.twins[page] = self.buffers.apply(self.twins[page], diff)
 
     def on_twin(self, a: tuple[int, ...], data: bytes) -> None:
-        self.twins[a[8]] = self.pages(a[8], 1)
+        for page in range(a[8], a[8] + a[4]):
+            self.twins[page] = self.pages(page, 1)
 
     def on_untwin(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + max(1, a[4])):
@@ -232,6 +236,10 @@ class SimHost:
     def on_compare(self, a: tuple[int, ...], data: bytes) -> None:
         page = a[8]
         current = self.pages(page, 1)
+        if a[5] == C.DSM_COMPARE_LOOK:
+            differs = current != self.twins.get(page, bytes(self.size))
+            self.results.append((C.DSM_EV_DIFFED, page, int(differs)))
+            return
         if a[5]:  # words are read one after the other while local threads write
             cut = self.world.rng.randrange(0, self.size + 1, 8)
             for _ in range(2):

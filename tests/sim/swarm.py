@@ -18,7 +18,7 @@ from .trace import Trace
 from .world import World
 
 RULES = ["ACK", "FLUSH", "CROSSED", "ONE_DIFF", "BYTES", "FETCHED"]
-RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST"]
+RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST", "LOOK"]
 
 
 @dataclass

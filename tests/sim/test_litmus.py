@@ -25,6 +25,7 @@ NEEDED = [
     ("CLAIM", "L8", "first"),
     ("OVERLAP", "D-overlap", "fixed"),
     ("OTHER_HOST", "L8", "fixed"),
+    ("LOOK", "D-look", "first"),
 ]
 
 

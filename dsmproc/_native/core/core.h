@@ -68,14 +68,18 @@ enum {
     DSM_ACT_PUNCH = 6,   /* id, count: out of the cache, in every client; wake the parked ones */
     DSM_ACT_ZERO = 7,    /* id, count: resident; pages that were not hold zeros, others stay */
     DSM_ACT_FILL = 8,    /* id, count, off: page bytes from offset `off` of the event's message */
-    DSM_ACT_APPLY = 9,   /* id, off, len: apply the diff at offset `off` of the event's message */
-    DSM_ACT_TWIN = 10, /* id: keep a copy of the page (a dirty page without twin: twin of zeros) */
-    DSM_ACT_UNTWIN = 11, /* id: forget the twin, if there is one */
+    /* id, off, len, flag: apply the diff at offset `off` of the event's message; flag = 1: to the
+     * page's twin as well. */
+    DSM_ACT_APPLY = 9,
+    /* id, count: keep copies of these pages (a dirty page without twin: twin of zeros) */
+    DSM_ACT_TWIN = 10,
+    DSM_ACT_UNTWIN = 11, /* id, count: forget the twins, where there are some */
     /* id, flag: compare page and twin byte by byte, keep the encoded diff for PAYLOAD_DIFF, and
      * feed DSM_EV_DIFFED before any other event. flag = 1: the page may be written meanwhile; the
-     * words read (each once) become the new twin. An empty diff is not kept. */
+     * words read (each once) become the new twin. An empty diff is not kept. flag = 2
+     * (DSM_COMPARE_LOOK): only say whether they differ (arg != 0), and keep nothing. */
     DSM_ACT_COMPARE = 12,
-    DSM_ACT_UNDIFF = 13, /* id: forget the diff kept for this page */
+    DSM_ACT_UNDIFF = 13, /* id, count: forget the diffs kept for these pages */
     DSM_ACT_POISON = 14, /* id, count: its only copy is lost; touching it ends the process; host */
     /* id = lock, flag = DSM_WORD_*, client: change the lock's word in the control segment, then
      * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
@@ -86,6 +90,8 @@ enum {
     DSM_ACT_MORE = 19,       /* feed DSM_EV_MORE soon, but faults and other work may go first */
     DSM_ACT_COUNT = 20,      /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
 };
+
+enum { DSM_COMPARE_LOOK = 2 };
 
 /* Status in DSM_ACT_REPLY. */
 enum {
@@ -202,6 +208,7 @@ struct dsm_config {
     uint32_t host;
     uint32_t page_size; /* 16 .. 32768, a power of two */
     uint32_t run;       /* most pages one read fault brings (1 .. 64), a power of two */
+    uint32_t most;      /* most pages a fault brings when faults come in a row (1 .. 64) */
     uint32_t hot;       /* publishes with changes after which a page stays writable (0: never) */
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
@@ -221,7 +228,8 @@ enum {
     DSM_RULE_LATE = 9,        /* a late attach starts with the list of noticed pages */
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
-    DSM_RULES = 12,
+    DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
+    DSM_RULES = 13,
 };
 
 struct dsm_host;

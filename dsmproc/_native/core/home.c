@@ -105,6 +105,8 @@ static void apply_diff(struct dsm_host *host, struct dsm_page *page, uint32_t of
     action->id = dsm_page_id(host, page);
     action->off = off;
     action->len = len;
+    /* Opened: what others write there is no change of ours. */
+    action->flag = page->state == DSM_HOME_DIRTY && page->run & DSM_OPENED;
 }
 
 int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {

@@ -14,10 +14,11 @@ struct dsm_host *dsm_host_init(void *arena, uint64_t bytes, const struct dsm_con
     if (bytes < sizeof *host + 2 * DSM_ARENA_RESERVE) return NULL;
     if (!is_power_of_two(config->page_size) || config->page_size < 16 ||
         config->page_size > 32768 || !is_power_of_two(config->run) || config->run > DSM_CHUNK ||
-        config->host >= DSM_MAX_HOSTS)
+        config->most > DSM_CHUNK || config->host >= DSM_MAX_HOSTS)
         return NULL;
     dsm_arena_init(&host->arena, bytes, sizeof *host);
     host->config = *config;
+    if (!host->config.most) host->config.most = 1;
     return host;
 }
 

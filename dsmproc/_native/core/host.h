@@ -4,6 +4,7 @@
  *   region.c   regions and the page table
  *   page.c     the automaton of a page: faults, fetches, invalidations, comparisons
  *   home.c     what a home does: give copies, apply diffs
+ *   run.c      what one fault brings for the pages behind it
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   token.c    locks whose token is or is not here
@@ -48,6 +49,11 @@ enum dsm_page_flag {
     DSM_INVALID_LATER = 32, /* dirty and unacked when it was invalidated: done at the DACK */
 };
 
+enum dsm_run_flag {
+    DSM_OPENED = 1, /* dirty since a neighbour's write fault, not known to be written itself */
+    DSM_VAIN = 2,   /* was opened and not written: not opened by a run again */
+};
+
 struct dsm_page {
     dsm_ref dirty_next; /* the link of host->dirty */
     dsm_ref owed_next;
@@ -59,7 +65,8 @@ struct dsm_page {
     uint16_t home;
     uint8_t state, flags;
     uint8_t hot, idle; /* publishes in a row with, without changes */
-    uint8_t unused[14];
+    uint8_t run;       /* enum dsm_run_flag */
+    uint8_t unused[13];
 };
 
 _Static_assert(sizeof(struct dsm_page) % DSM_ARENA_UNIT == 0, "a page record fills whole units");
@@ -68,7 +75,7 @@ struct dsm_waiter {
     dsm_ref next;
     uint32_t client;
     uint32_t write;
-    uint32_t unused;
+    uint32_t run; /* pages that its fault may bring */
 };
 
 enum { DSM_CHUNK = 64 }; /* page records are made this many at a time */
@@ -145,8 +152,19 @@ struct dsm_compared {
     uint32_t len;
     uint8_t early; /* rule 2: invalidated; punch it afterwards */
     uint8_t keep;  /* leave it writable */
-    uint8_t unused[6];
+    uint8_t look;  /* 1, 2: the first, the second look at an opened page */
+    uint8_t unused[5];
 };
+
+/* Faults that followed each other (run.c). */
+struct dsm_row {
+    uint64_t last; /* the last one's page */
+    uint64_t used; /* when that was, in faults of this host */
+    uint32_t length;
+    uint32_t write;
+};
+
+enum { DSM_ROWS = 16 };
 
 enum dsm_publish_state {
     DSM_IDLE,
@@ -187,6 +205,8 @@ struct dsm_host {
 
     uint32_t ncompared, compared; /* announced by COMPARE; results that are in */
     struct dsm_compared compare[2 * DSM_BATCH];
+    uint64_t faults;
+    struct dsm_row rows[DSM_ROWS];
     uint64_t word_lock; /* the lock whose TAKE result comes next (0: none) */
     uint32_t word_why;
     struct dsm_job word_job; /* an unlock that waits for the word's answer */
@@ -254,7 +274,24 @@ int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 /* With fixed homes a page is at home here before anybody wrote it. */
 void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 
+/* run.c */
+/* A fault came: how many pages, from this one on, it may bring. */
+uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write);
+/* How many of `length` pages from this one on lie in its chunk. */
+uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, uint32_t length);
+/* First write of a page: make it dirty, and as many of its likes behind it as `length` lets; the
+ * number of pages, which the caller maps writable. */
+uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t length);
+/* If the page must be looked at before it is published: do it. */
+bool dsm_run_look(struct dsm_host *host, struct dsm_page *page);
+void dsm_run_looked(struct dsm_host *host, struct dsm_compared *result);
+/* The second look at those of the first n results that need it. */
+void dsm_run_look_again(struct dsm_host *host, uint32_t n);
+void dsm_run_compared(struct dsm_page *page, bool written);
+
 /* publish.c */
+/* A dirty page's turn: announce it, compare it, or claim it. */
+void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page);
 int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
 /* Do `job` as soon as all that was written before this call is announced. */
 void dsm_publish_then(struct dsm_host *host, dsm_ref job);

@@ -88,16 +88,18 @@ void dsm_page_owe(struct dsm_host *host, struct dsm_page *page) {
 
 /* ---- faults ------------------------------------------------------------------------------ */
 
-static void wait_for(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write) {
+static void wait_for(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
+                     uint32_t run) {
     for (dsm_ref at = page->waiters; at; at = dsm_next(host, at)) {
         struct dsm_waiter *waiter = dsm_at(host, at);
         if (waiter->client != client) continue;
         waiter->write |= write;
+        waiter->run = run;
         return;
     }
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof(struct dsm_waiter));
     *(struct dsm_waiter *)dsm_at(host, ref) =
-        (struct dsm_waiter){.next = page->waiters, .client = client, .write = write};
+        (struct dsm_waiter){.next = page->waiters, .client = client, .write = write, .run = run};
     page->waiters = ref;
 }
 
@@ -197,26 +199,24 @@ static void fetch(struct dsm_host *host, struct dsm_page *page) {
     dsm_sent(host->out, message, 0);
 }
 
-static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
-    if (page->state == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, page);
-    if (page->state == DSM_CLEAN) dsm_page_act(host, DSM_ACT_TWIN, page);
-    page->state = page->state == DSM_HOME ? DSM_HOME_DIRTY : DSM_DIRTY;
-    dsm_page_dirtied(host, page);
-    act_map(host, page, 1, client, true);
+static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client,
+                        uint32_t length) {
+    act_map(host, page, dsm_run_open(host, page, length), client, true);
 }
 
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
     struct dsm_page *page = dsm_page_find(host, event->id);
     if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
     dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
+    uint32_t length = dsm_run_length(host, event->id, write);
     dsm_page_settle_in(host, page);
     switch (page->state) {
     case DSM_ABSENT:
-        wait_for(host, page, event->client, write);
+        wait_for(host, page, event->client, write, length);
         fetch(host, page);
         break;
     case DSM_FETCHING:
-        wait_for(host, page, event->client, write);
+        wait_for(host, page, event->client, write, length);
         break;
     case DSM_LOST:
         poison(host, page);
@@ -225,7 +225,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     case DSM_CLEAN:
     case DSM_HOME:
         if (write)
-            first_write(host, page, event->client);
+            first_write(host, page, event->client, length);
         else
             map_run(host, page, event->client);
         break;
@@ -255,7 +255,7 @@ static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_
             const struct dsm_waiter *waiter = dsm_at(host, at);
             if (!waiter->write) continue;
             if (first[i].state == DSM_CLEAN)
-                first_write(host, &first[i], waiter->client);
+                first_write(host, &first[i], waiter->client, waiter->run);
             else
                 act_map(host, &first[i], 1, waiter->client, true);
         }
@@ -316,6 +316,11 @@ void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, 
 /* What the result means for the page; the diff, if there is one, is still to be sent. */
 static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     struct dsm_page *page = dsm_page_at(host, result->page);
+    if (result->look) {
+        dsm_run_looked(host, result);
+        return;
+    }
+    dsm_run_compared(page, result->len != 0);
     if (result->len) {
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
@@ -373,12 +378,14 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
     if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
     result->len = (uint32_t)event->arg;
     if (++host->compared < host->ncompared) return DSM_OK;
-    for (uint32_t i = 0; i < host->ncompared; i++)
+    uint32_t n = host->ncompared;
+    for (uint32_t i = 0; i < n; i++)
         apply_result(host, &host->compare[i]);
-    for (uint32_t i = 0; i < host->ncompared; i++)
+    for (uint32_t i = 0; i < n; i++)
         while (host->compare[i].len)
             send_diffs(host, dsm_page_at(host, host->compare[i].page)->home, i);
     host->compared = host->ncompared = 0;
+    dsm_run_look_again(host, n);
     return DSM_OK;
 }
 

@@ -43,8 +43,10 @@ static void become_home(struct dsm_host *host, struct dsm_page *page) {
     announce_home_page(host, page);
 }
 
-static void look_at(struct dsm_host *host, struct dsm_page *page) {
-    if (page->state == DSM_HOME_DIRTY) {
+void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page) {
+    if (dsm_run_look(host, page)) {
+        return;
+    } else if (page->state == DSM_HOME_DIRTY) {
         announce_home_page(host, page);
     } else if (page->state == DSM_DIRTY && page->home != DSM_NO_HOST) {
         bool hot = host->config.hot && page->hot >= host->config.hot && page->idle < 2;
@@ -73,7 +75,7 @@ static void slice(struct dsm_host *host) {
         host->todo--;
         host->ndirty--;
         page->flags &= (uint8_t)~DSM_IN_DIRTY;
-        look_at(host, page);
+        dsm_publish_look_at(host, page);
     }
     if (host->nclaim) send_claim(host);
 }
@@ -245,6 +247,7 @@ void dsm_publish_tick(struct dsm_host *host) {
 
 void dsm_publish_go_on(struct dsm_host *host) {
     if (host->ncompared) return; /* results of this step are still to come */
+    if (host->nclaim) send_claim(host);
     if (host->publish == DSM_COMPARING && host->todo) {
         if (!host->more_asked) dsm_act(host->out, DSM_ACT_MORE);
         host->more_asked = 1;

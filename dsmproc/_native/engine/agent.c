@@ -24,6 +24,7 @@ int dsm_agent_open(struct dsmproc_engine *engine) {
         .host = engine->options.host,
         .page_size = page_size,
         .run = engine->options.run,
+        .most = engine->options.most,
         .hot = engine->options.hot,
         .grants = engine->options.grants,
     };

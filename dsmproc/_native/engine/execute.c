@@ -100,25 +100,45 @@ static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *ev
         if (in_message(engine, event, action->off, pages.bytes))
             memcpy(pages.base, event->bytes + action->off, pages.bytes);
     } else if (in_message(engine, event, action->off, action->len)) {
-        if (dsm_diff_apply(pages.base, engine->agent.store.page_size, event->bytes + action->off,
-                           action->len) != DSM_OK)
+        const uint8_t *diff = event->bytes + action->off;
+        if (dsm_diff_apply(pages.base, engine->agent.store.page_size, diff, action->len) != DSM_OK)
             engine->malformed = true;
+        else if (action->flag == 1)
+            dsm_store_apply(&engine->agent.store, action->id, diff, action->len);
     }
 }
 
 static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_store *store = &engine->agent.store;
+    for (uint32_t i = 0; i < action->count; i++)
+        check_system(
+            engine, "no memory for a twin",
+            dsm_store_twin(store, action->id + i, pages.base + (uint64_t)i * store->page_size));
+}
+
+static void act_compare(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
     if (!find_pages(engine, action, 1, &pages)) return;
     struct dsm_store *store = &engine->agent.store;
-    if (action->kind == DSM_ACT_TWIN) {
-        check_system(engine, "no memory for a twin", dsm_store_twin(store, action->id, pages.base));
-        return;
-    }
     uint32_t len = 0;
-    int error = dsm_store_compare(store, action->id, pages.base, action->flag == 1, &len);
+    int error = 0;
+    if (action->flag == DSM_COMPARE_LOOK)
+        len = dsm_store_differs(store, action->id, pages.base);
+    else
+        error = dsm_store_compare(store, action->id, pages.base, action->flag == 1, &len);
     check_system(engine, "no memory for a diff", error);
     struct dsm_event event = {.kind = DSM_EV_DIFFED, .id = action->id, .arg = len};
     dsm_agent_result(engine, &event);
+}
+
+static void act_forget(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    for (uint32_t i = 0; i < action->count; i++)
+        if (action->kind == DSM_ACT_UNTWIN)
+            dsm_store_untwin(&engine->agent.store, action->id + i);
+        else
+            dsm_store_undiff(&engine->agent.store, action->id + i);
 }
 
 /* Those who touch the page end by SIGBUS; where the kernel cannot do that, all who map it end. */
@@ -195,12 +215,12 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_APPLY:
         return act_memory(engine, event, action);
     case DSM_ACT_TWIN:
-    case DSM_ACT_COMPARE:
         return act_twin(engine, action);
+    case DSM_ACT_COMPARE:
+        return act_compare(engine, action);
     case DSM_ACT_UNTWIN:
-        return dsm_store_untwin(&engine->agent.store, action->id);
     case DSM_ACT_UNDIFF:
-        return dsm_store_undiff(&engine->agent.store, action->id);
+        return act_forget(engine, action);
     case DSM_ACT_POISON:
         return act_poison(engine, event, action);
     case DSM_ACT_WORD:

@@ -15,8 +15,9 @@ int dsm_store_open(struct dsm_store *store, uint32_t page_size) {
     memset(store, 0, sizeof *store);
     store->page_size = page_size;
     store->spare = malloc(page_size);
+    store->zeros = calloc(1, page_size);
     store->scratch = malloc(dsm_diff_max(page_size));
-    return store->spare && store->scratch ? 0 : -ENOMEM;
+    return store->spare && store->zeros && store->scratch ? 0 : -ENOMEM;
 }
 
 void dsm_store_close(struct dsm_store *store) {
@@ -28,6 +29,7 @@ void dsm_store_close(struct dsm_store *store) {
         free(store->chunks[i]);
     free(store->chunks);
     free(store->spare);
+    free(store->zeros);
     free(store->scratch);
     memset(store, 0, sizeof *store);
 }
@@ -100,6 +102,18 @@ int dsm_store_compare(struct dsm_store *store, uint64_t id, const uint8_t *page,
     int error = keep(store, id, *len);
     if (error || !refresh) return error;
     return dsm_store_twin(store, id, store->spare);
+}
+
+/* Written pages mostly differ soon: the comparison ends at the first part that does. */
+bool dsm_store_differs(struct dsm_store *store, uint64_t id, const uint8_t *page) {
+    uint64_t *known = dsm_table_find(&store->twins, id);
+    const uint8_t *twin = known ? (const uint8_t *)(uintptr_t)*known : store->zeros;
+    return memcmp(page, twin, store->page_size) != 0;
+}
+
+void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, uint32_t len) {
+    uint64_t *known = dsm_table_find(&store->twins, id);
+    if (known) (void)dsm_diff_apply((uint8_t *)(uintptr_t)*known, store->page_size, diff, len);
 }
 
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to) {

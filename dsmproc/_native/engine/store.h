@@ -3,6 +3,7 @@
 #define DSM_ENGINE_STORE_H
 #include "engine/table.h"
 #include "sys/buffer.h"
+#include <stdbool.h>
 
 struct dsm_store {
     uint32_t page_size;
@@ -12,6 +13,7 @@ struct dsm_store {
     uint32_t nchunks, room;
     uint8_t *free;    /* free twins, linked through their first bytes */
     uint8_t *spare;   /* a page: where a comparison leaves what it read */
+    uint8_t *zeros;   /* a page of them */
     uint8_t *scratch; /* room for the longest diff */
 };
 
@@ -24,6 +26,10 @@ void dsm_store_untwin(struct dsm_store *store, uint64_t id);
  * `refresh`. Stores the diff's length (0: equal, nothing is kept). */
 int dsm_store_compare(struct dsm_store *store, uint64_t id, const uint8_t *page, bool refresh,
                       uint32_t *len);
+/* Does the page differ from its twin (none: zeros)? Nothing is kept. */
+bool dsm_store_differs(struct dsm_store *store, uint64_t id, const uint8_t *page);
+/* Apply a sound diff to the twin, if there is one. */
+void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, uint32_t len);
 /* Append the kept diff and forget it. -ENOENT if there is none. */
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to);
 void dsm_store_undiff(struct dsm_store *store, uint64_t id);

@@ -17,7 +17,8 @@ enum { DSMPROC_AGENT = 1, DSMPROC_MASTER = 2 };
 struct dsmproc_options {
     uint32_t role;
     uint32_t host;    /* an agent's own number */
-    uint32_t run;     /* most pages that one read fault brings */
+    uint32_t run;     /* see struct dsm_config */
+    uint32_t most;    /* see struct dsm_config */
     uint32_t hot;     /* see struct dsm_config */
     uint32_t grants;  /* see struct dsm_config */
     uint32_t tick_ms; /* 0: no tick */

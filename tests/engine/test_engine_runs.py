@@ -1,0 +1,57 @@
+"""Faults in a row bring runs; what a run brought in vain is as if it had not been brought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hosts import Hosts
+
+from dsmproc._binding import Client
+
+PAGE = 4096
+
+
+def test_writes_in_a_row_fault_seldom_and_only_written_pages_are_announced(tmp_path: Path) -> None:
+    def writer(client: Client, region: int, pages: int) -> int:
+        memory = client.attach(region)
+        for page in range(pages):
+            memory[page * PAGE + 7] = 1 + page % 255
+        return client.publish()
+
+    def reader(client: Client, region: int, stamp: int) -> bytes:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return bytes(memory[7::PAGE])
+
+    with Hosts(2, tmp_path, tick=0) as hosts:
+        region = hosts.region(512)
+        hosts[1].run(reader, region, 0).result()  # it is there to be told
+        told = hosts.stat("notices_received")
+        stamp = hosts[0].run(writer, region, 300).result()
+        assert hosts.stat("write_faults") < 300 / 10
+        wanted = bytes(1 + page % 255 if page < 300 else 0 for page in range(512))
+        assert hosts[1].run(reader, region, stamp).result() == wanted
+        assert hosts.stat("notices_received") - told == 300
+        hosts.healthy()
+
+
+def test_a_page_opened_in_vain_is_written_later(tmp_path: Path) -> None:
+    def writer(client: Client, region: int) -> tuple[int, int]:
+        memory = client.attach(region)
+        memory[0] = memory[PAGE] = 1  # opens page 2
+        first = client.publish()
+        memory[2 * PAGE] = 1
+        return first, client.publish()
+
+    def reader(client: Client, region: int, stamp: int) -> bytes:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return bytes(memory[::PAGE])
+
+    with Hosts(2, tmp_path, tick=0) as hosts:
+        region = hosts.region(4)
+        first, second = hosts[0].run(writer, region).result()
+        assert second > first
+        assert hosts[1].run(reader, region, second).result() == b"\1\1\1\0"
+        assert hosts.stat("write_faults") == 3
+        hosts.healthy()
