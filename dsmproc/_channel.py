@@ -104,6 +104,7 @@ class Link:
         self.role = role
         self.closed = True
         self.broken = False  # a writer without readers
+        self.wired = self.foreign = False  # a descriptor is behind the channel; of any machine
         self._options = options
         self._limits = (count, size)
         self._numbers = 0
@@ -144,6 +145,8 @@ class Link:
         attached, name = frames.unpack_attached(reply.body)
         self.channel, self._number = attached.channel, attached.link
         self.owner = Owner(attached.host, (name, attached.port))
+        self.wired = bool(reply.flags & frames.WIRE)
+        self.foreign = bool(reply.flags & frames.FOREIGN)
         return sock
 
     def _lost(self) -> HostLostError:
@@ -196,6 +199,9 @@ class Link:
     def send(self, data: Any) -> None:
         """A message, as soon as there is room in the channel; BrokenPipeError if no reader is."""
         self.check()
+        if self.wired:  # who reads next to us must find it there when this returns
+            self.put(bytes(data))
+            return
         stamp = self.stamp()
         with self.lock:
             try:
@@ -214,9 +220,15 @@ class Link:
             self._write(head)
             self._write(data)
 
+    def put(self, body: Any, tickets: int = 0) -> None:
+        """A message; waits until the broker has it."""
+        reply = self.request(frames.PUT, body, stamp=self.stamp(), tickets=tickets)
+        if reply.kind == frames.BROKEN:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     def stamp(self) -> int:
         """What this process's host has written goes before a message to another host."""
-        return _edges.publish() or 0 if self.remote else 0
+        return _edges.publish() or 0 if self.remote or self.foreign else 0
 
     def _write(self, data: Any) -> None:
         view = memoryview(data).cast("B")
@@ -265,7 +277,9 @@ class Link:
             reply = self._answer(number, until)
             if reply is None:
                 reply = self._cancel(number)
-            if reply.stamp:
+            if self.foreign:
+                _edges.observe_newest()
+            elif reply.stamp:
                 _edges.observe(reply.stamp)
             return reply if finish is None else finish(reply)
         except BaseException as error:

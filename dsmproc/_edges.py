@@ -49,3 +49,11 @@ def observe(stamp: Stamp) -> None:
     if stamp is not None and (_observe is not None or _open()):
         assert _observe is not None
         _observe(stamp)
+
+
+def observe_newest() -> None:
+    """After a message without a stamp: see all that was published anywhere before."""
+    from . import _memory, cluster
+
+    if cluster.active():
+        _memory.client().observe_newest()

@@ -13,6 +13,8 @@ receiving process there is one `__main__`:
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import pickle
 import sys
@@ -32,6 +34,13 @@ from .errors import ClusterError
 __all__ = ["Pickler", "Unsendable", "dumps", "loads", "register"]
 
 _reducers: dict[type, Callable[[Any], Any]] = {}
+# Standard classes whose objects, those of derived classes too, travel by a module's reduce_standard
+# (which leaves our own, for some are derived from them, to their classes). Imported when needed.
+_FAMILIES: tuple[tuple[type, str], ...] = (
+    (_std.Connection, "connection"),
+    (_std.Queue, "_stdqueues"),
+    (_std.SimpleQueue, "_stdqueues"),
+)
 
 
 def register(kind: type, reduce: Callable[[Any], Any]) -> None:
@@ -88,6 +97,9 @@ class Pickler(cloudpickle.Pickler):
         self._verdicts = verdicts
 
     def reducer_override(self, obj: Any) -> Any:
+        for kind, module in _FAMILIES:
+            if isinstance(obj, kind):
+                return importlib.import_module(f"dsmproc.{module}").reduce_standard(obj)
         result = super().reducer_override(obj)
         if result is NotImplemented or not isinstance(obj, type) or len(result) != 6:
             return result
@@ -169,6 +181,25 @@ def _fill_class(cls: type, state: Any) -> None:
     if _made.get(cls) is False:
         inner._class_setstate(cls, state)
         _made[cls] = True
+
+
+def main_definitions() -> list[bytes]:
+    """The functions and classes of this `__main__`, for a process that is being started and will
+    be sent some of them by name, by the standard library's pickler."""
+    if _std.spawning_popen() is None:
+        return []
+    found = []
+    for name, value in list(sys.modules["__main__"].__dict__.items()):
+        if isinstance(value, (types.FunctionType, type)) and _bound_name(value) == name:
+            with contextlib.suppress(Exception):  # who cannot travel is missed when it is used
+                found.append(dumps(value))
+    return found
+
+
+def adopt_definitions(definitions: list[bytes]) -> None:
+    """In the started process: they come to be in `__main__` (rule 3)."""
+    for one in definitions:
+        loads(one)
 
 
 class Unsendable:

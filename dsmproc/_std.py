@@ -8,18 +8,24 @@ tests/unit/test_std.py runs it on every supported version of Python.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.connection
 import multiprocessing.pool
+import multiprocessing.queues
 import sys
 from collections.abc import Iterator
-from multiprocessing import context, process, spawn, util
+from multiprocessing import context, process, spawn, synchronize, util
 from multiprocessing.context import BaseContext, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
+from queue import Empty
 from typing import Any
 
 __all__ = [
     "BaseContext",
     "BaseProcess",
+    "Connection",
+    "Queue",
+    "SimpleQueue",
     "bootstrap",
     "children",
     "default_context",
@@ -34,6 +40,7 @@ __all__ = [
     "preparation_data",
     "register_concrete_context",
     "spawning",
+    "spawning_popen",
 ]
 
 # Its task helpers and exceptions; the annotations of typeshed leave most of them out.
@@ -41,6 +48,9 @@ pool: Any = multiprocessing.pool
 
 default_context: Any = context._default_context  # type: ignore[attr-defined]
 StdProcess: Any = context.Process
+Connection: Any = multiprocessing.connection.Connection
+Queue: Any = multiprocessing.queues.Queue
+SimpleQueue: Any = multiprocessing.queues.SimpleQueue
 
 
 def register_concrete_context(name: str, ctx: BaseContext) -> None:
@@ -62,6 +72,11 @@ def spawning(popen: Any) -> Iterator[None]:
         yield
     finally:
         set_spawning_popen(None)
+
+
+def spawning_popen() -> Any:
+    """The handle of the process that this thread is pickling now, if it is."""
+    return context.get_spawning_popen()
 
 
 def extra_reducers() -> dict[type, Any]:
@@ -130,3 +145,35 @@ def main_module_fields() -> dict[str, Any]:
     main = sys.modules["__main__"]
     names = ("__file__", "__package__", "__doc__")
     return {name: getattr(main, name) for name in names if hasattr(main, name)}
+
+
+# -- queues -------------------------------------------------------------------------------------
+
+
+def has_standard_locks(queue: Any) -> bool:
+    """Whether a standard queue is bound to its host; one made with our context has our locks."""
+    lock = getattr(queue, "_rlock", None)
+    return type(lock).__module__ == synchronize.__name__
+
+
+def queue_get(queue: Any, seconds: float) -> Any:
+    """An object of a standard queue of any kind, or queue.Empty after the time."""
+    if isinstance(queue, Queue):
+        return queue.get(seconds > 0, seconds)
+    if not queue._rlock.acquire(True, seconds):
+        raise Empty
+    try:
+        if not queue._reader.poll():
+            raise Empty
+        data = queue._reader.recv_bytes()
+    finally:
+        queue._rlock.release()
+    return ForkingPickler.loads(data)
+
+
+def queue_joined(queue: Any, seconds: float) -> bool:
+    """Whether all tasks of a JoinableQueue are done, or are in this time."""
+    with queue._cond:
+        if not queue._unfinished_tasks._semlock._is_zero():
+            queue._cond.wait(seconds)
+        return bool(queue._unfinished_tasks._semlock._is_zero())

@@ -11,6 +11,7 @@ stamp: the sender publishes, and the receiver observes all that was published an
 from __future__ import annotations
 
 import io
+import socket
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing import connection as standard
@@ -77,11 +78,7 @@ class Connection(StdConnection):  # type: ignore[misc]
     def _send_carrying(self, data: bytes, places: list[frames.Place]) -> None:
         """Handles are in it: their brokers must know who has them before we go on."""
         assert self._writer is not None
-        body = b"".join(place.pack() for place in places) + data
-        stamp = self._writer.stamp()
-        reply = self._writer.request(frames.PUT, body, stamp=stamp, tickets=len(places))
-        if reply.kind == frames.BROKEN:
-            raise BrokenPipeError("no process can read from this pipe")
+        self._writer.put(b"".join(place.pack() for place in places) + data, len(places))
 
     def _send_bytes(self, buf: Any) -> None:
         assert self._writer is not None
@@ -179,10 +176,7 @@ class ForeignConnection(StdConnection):  # type: ignore[misc]
 
     def _recv_bytes(self, maxsize: int | None = None) -> Any:
         buffer = super()._recv_bytes(maxsize)
-        if cluster.active():
-            from . import _memory
-
-            _memory.client().observe_newest()
+        _edges.observe_newest()
         return buffer
 
 
@@ -205,12 +199,37 @@ class Listener(standard.Listener):
         return _foreign(super().accept())
 
 
-def _refuse(connection: Any) -> Any:
-    raise RuntimeError(
-        "a Connection of the standard multiprocessing cannot be sent to another process of the "
-        "cluster: make it with dsmproc.Pipe() after dsmproc.init()"
-    )
+# -- standard connections, as they travel ---------------------------------------------------------
 
 
-_pickle.register(standard.Connection, _refuse)
-_pickle.register(ForeignConnection, _refuse)
+def reduce_standard(connection: Any) -> Any:
+    """To a process of the cluster, a standard Connection goes as one of ours: the agent of this
+    host gets its descriptor and serves it (_cluster/wires.py)."""
+    if isinstance(connection, Connection):
+        return NotImplemented
+    connection._check_closed()
+    readable, writable = connection.readable, connection.writable
+    kind = frames.READER * readable | frames.WRITER * writable
+    if isinstance(connection, ForeignConnection):
+        kind |= frames.FOREIGN
+    with cluster.client().connect_agent("wire") as wired:
+        socket.send_fds(wired.sock, [bytes([kind])], [connection.fileno()])
+        places = wired.recv()
+        ends = [
+            place and Link(None, place[0], role, ticket=place[1])
+            for place, role in zip(places, (frames.READER, frames.WRITER), strict=True)
+        ]
+    try:
+        handles = [end and _channel.handle(end) for end in ends]
+    finally:
+        for end in ends:
+            if end is not None:
+                end.close(quietly=True)
+    return _rebuild_standard, (*handles, _pickle.main_definitions())
+
+
+def _rebuild_standard(
+    reader: Handle | None, writer: Handle | None, definitions: list[bytes]
+) -> Connection:
+    _pickle.adopt_definitions(definitions)
+    return _rebuild(reader, writer)

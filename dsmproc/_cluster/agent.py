@@ -8,6 +8,7 @@
     engine-fast  an agent that joined later    its descriptor goes to the engine
     engine-bulk  the same
     channel      anybody                       an end of a pipe or queue (frames.py)
+    wire         a client of this host         a descriptor, to be used from others (wires.py)
     engine-client  a thread of a client of this host: its descriptor goes to the engine
 
 The clients of a host speak to their agent through a unix socket, everybody else over TCP.
@@ -85,7 +86,7 @@ class Agent:
         self.engine: Engine | None = None
         self.memory: Client | None = None
         self._engine_ready = asyncio.Event()
-        self.broker = Broker(self.listener, self.publish, self._connect_broker)
+        self.broker = Broker(self.listener, self.publish, self.observe, self._connect_broker)
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),

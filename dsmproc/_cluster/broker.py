@@ -23,6 +23,7 @@ from .frames import Place
 from .link import Link
 from .listener import Listener, Peer
 from .tickets import TicketOffice
+from .wires import Wires
 
 log = logging.getLogger("dsmproc")
 
@@ -31,12 +32,14 @@ NO_CHANNEL = "the pipe or queue does not exist any more"
 
 
 class Broker:
-    """`publish` and `connect` are the agent's: the memory's verb, and a way to another agent."""
+    """`publish`, `observe` and `connect` are the agent's: the memory's verbs, and a way to another
+    agent."""
 
     def __init__(
         self,
         listener: Listener,
         publish: Callable[[], Awaitable[int | None]],
+        observe: Callable[[int | None], Awaitable[None]],
         connect: Callable[[int], Awaitable[Peer]],
     ) -> None:
         self.listener = listener
@@ -45,6 +48,7 @@ class Broker:
         self.channels: dict[int, Channel] = {}
         self.links: dict[int, Link] = {}
         self.tickets = TicketOffice(self, connect)
+        self.wires = Wires(self, observe)
         self._publish = publish
         self._next = random.getrandbits(48)
         self._publishing: asyncio.Task[int] | None = None
@@ -118,7 +122,9 @@ class Broker:
         attached = frames.Attached(
             link.channel.number if link.channel is not None else 0, link.number, self.host, port
         )
-        link.reply(frames.OK, number, attached.pack(name))
+        wire = None if link.channel is None else link.channel.wire
+        flags = 0 if wire is None else frames.WIRE | frames.FOREIGN * wire.foreign
+        link.reply(frames.OK, number, attached.pack(name), flags=flags)
         if wish.after in self.links:
             self.links[wish.after].succeeded_by(link)
         if link.channel is not None:
@@ -127,7 +133,10 @@ class Broker:
     def _channel(self, wish: frames.Attach) -> Channel | None:
         if wish.channel:
             return self.channels.get(wish.channel)
-        channel = Channel(self.new_number(), wish.options, wish.messages, wish.size)
+        return self.new_channel(wish.options, wish.messages, wish.size)
+
+    def new_channel(self, options: int = 0, count: int = 0, size: int = 0) -> Channel:
+        channel = Channel(self.new_number(), options, count, size)
         self.channels[channel.number] = channel
         return channel
 
@@ -191,6 +200,8 @@ class Broker:
         def answer() -> None:
             channel = link.the_channel
             there = channel.messages or channel.ended
+            if not there and channel.wire is not None:
+                there = channel.wire.readable()
             self.answer(link, frames.YES if there else frames.NO)
 
         if link.the_channel.messages:
@@ -287,6 +298,8 @@ class Broker:
         if channel.abandoned:
             channel.discard_all()
             del self.channels[channel.number]
+            if channel.wire is not None:
+                channel.wire.let_go(channel)
         else:
             self.serve(channel)
 
@@ -296,6 +309,8 @@ class Broker:
         """Do all that can be done now."""
         if channel.broken:
             self._break(channel)
+        if channel.wire is not None:
+            channel.wire.serve(channel)
         while True:
             while channel.putters and not channel.full:
                 putter, message = channel.putters.popleft()
@@ -329,9 +344,9 @@ class Broker:
         """Make an idle reader's descriptor readable, if there is something to read."""
         channel = link.channel
         idle = link.tokens and not link.told and not link.active
-        if idle and channel is not None and (channel.messages or channel.ended):
+        if idle and channel is not None and channel.readable:
             link.told = True
-            if channel.sole_reader and (link.local or not channel.owes):
+            if channel.wire is None and channel.sole_reader and (link.local or not channel.owes):
                 ready = frames.frame(frames.READY, flags=frames.SURE, stamp=channel.stamp)
             else:
                 ready = frames.frame(frames.READY)

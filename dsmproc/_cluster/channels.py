@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Protocol
 from .frames import READER, WRITER
 
 if TYPE_CHECKING:
-    from .broker import Link
+    from .link import Link
+    from .wires import Wire
 
 
 class Closing(Protocol):
@@ -62,6 +63,7 @@ class Channel:
         self.stamp = 0
         self.released = 0
         self.published = 0
+        self.wire: Wire | None = None
         self._holders = {READER: 0, WRITER: 0}
         self._ever = 0
         self._total = 0
@@ -80,6 +82,12 @@ class Channel:
         for one in (READER, WRITER):
             if role & one:
                 self._holders[one] -= 1
+
+    def far_side(self, role: int, there: bool) -> None:
+        """The other end of the wire of this channel: it ends or breaks the channel like a holder,
+        but keeps nothing alive."""
+        self._ever |= role
+        self._holders[role] = int(there)
 
     @property
     def abandoned(self) -> bool:
@@ -103,7 +111,15 @@ class Channel:
     # -- messages -----------------------------------------------------------------------------
 
     @property
+    def readable(self) -> bool:
+        """Whether a reader is to be told that something waits."""
+        wired = self.wire is not None and self is self.wire.input and self.wire.maybe_readable()
+        return bool(self.messages) or self.ended or wired
+
+    @property
     def full(self) -> bool:
+        if self.wire is not None:
+            return True  # it takes messages only when the wire can
         return 0 < self.count_limit <= len(self.messages)
 
     @property

@@ -41,6 +41,8 @@ OK, FULL, BROKEN, MESSAGE, END, EMPTY, YES, NO, CANCELLED, ERROR, READY = range(
 NOWAIT = 1  # flag of GET and PUT: answer at once
 CARRIES = 2  # flag of MESSAGE: handles are in it, that hold until the ACK
 SURE = 4  # flag of READY: nobody else reads here, and the stamp is the message's
+WIRE = 8  # flag of the OK to ATTACH: a descriptor is behind the channel; send by PUT (wires.py)
+FOREIGN = 16  # flag of the same: the descriptor's other end may be on any machine
 
 READER, WRITER = 1, 2  # roles of a link or ticket; a queue's are both, an anchor's none
 TASKS = 1  # option of a channel: count unfinished tasks

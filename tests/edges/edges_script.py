@@ -8,6 +8,7 @@
 The reader says when it holds its stale copy; nothing but the edge orders the write before the read.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -254,6 +255,46 @@ def poll_key(shared):
     until(lambda: shared.get("done"))
 
 
+def standard_writer(name, stale):
+    """The writer writes into a standard pipe of its own host; the reader has its proxy."""
+    return [on_host(WRITER, write_here, Side(name, stale[0]), stale[1])]
+
+
+def write_here(side, other):
+    side.open()
+    reader, writer = multiprocessing.Pipe(False)
+    child = on_host(READER, read_side, Side(side.name, other), reader, lambda t: t.recv())
+    side.wait_for_reader()
+    side.write()
+    writer.send(None)
+    child.join()
+    assert child.exitcode == 0
+
+
+def standard_reader(name, stale):
+    return [on_host(READER, read_here, Side(name, stale[1]), stale[0])]
+
+
+def read_here(side, other):
+    side.open()
+    reader, writer = multiprocessing.Pipe(False)
+    child = on_host(WRITER, write_there, Side(side.name, other), writer)
+    side.hold_stale_copy()
+    reader.recv()
+    side.read()
+    child.join()
+    assert child.exitcode == 0
+
+
+def write_there(side, writer):
+    side.open()
+    side.wait_for_reader()
+    side.write()
+    writer.send(None)
+
+
+standard = multiprocessing.get_context("fork")
+
 EDGES = {
     "lock": both(mp.Lock, lambda t: t.release(), lambda t: t.acquire(), lambda t: t.acquire()),
     "rlock": both(mp.RLock, lambda t: t.release(), lambda t: t.acquire(), lambda t: t.acquire()),
@@ -279,6 +320,15 @@ EDGES = {
     "pipe_bytes": both(
         lambda: mp.Pipe(False), lambda t: t[1].send_bytes(b"x"), lambda t: t[0].recv_bytes()
     ),
+    "standard_pipe": both(
+        lambda: standard.Pipe(False), lambda t: t[1].send(None), lambda t: t[0].recv()
+    ),
+    "standard_poll": both(
+        lambda: standard.Pipe(False), lambda t: t[1].send(None), lambda t: t[0].poll(None)
+    ),
+    "standard_writer": standard_writer,
+    "standard_reader": standard_reader,
+    "standard_queue": both(standard.Queue, lambda t: t.put(None), lambda t: t.get()),
     "start": child_of_writer,
     "exit": join_writer(lambda: None, lambda child: child.join()),
     "_exit": join_writer(lambda: os._exit(3), lambda child: child.join()),

@@ -358,14 +358,6 @@ def in_a_forked_child(ctx: Any) -> None:
     expect(EOFError, ours.recv)
 
 
-def standard_connection_refused(ctx: Any) -> None:
-    ours, _theirs = ctx.Pipe()
-    plain, other = standard.Pipe()
-    assert "dsmproc.Pipe()" in expect(RuntimeError, ours.send, plain)
-    plain.close()
-    other.close()
-
-
 @pytest.mark.parametrize(
     "scenario",
     [
@@ -378,7 +370,6 @@ def standard_connection_refused(ctx: Any) -> None:
         never_read,
         home_elsewhere,
         in_a_forked_child,
-        standard_connection_refused,
     ],
 )
 @pytest.mark.parametrize("place", ["driver", "worker"])

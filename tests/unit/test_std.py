@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from multiprocessing import context, process, util
+from queue import Empty
 
 import pytest
 
@@ -80,3 +81,29 @@ def test_flags_and_streams_and_reducers() -> None:
     _std.flush_std_streams()
     assert isinstance(_std.extra_reducers(), dict)
     assert os.path.exists(sys.executable)
+
+
+@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "SimpleQueue"])
+def test_queue_get(kind: str) -> None:
+    queue = getattr(multiprocessing.get_context("fork"), kind)()
+    assert _std.has_standard_locks(queue)
+    with pytest.raises(Empty):
+        _std.queue_get(queue, 0.0)
+    with pytest.raises(Empty):
+        _std.queue_get(queue, 0.01)
+    queue.put("value")
+    assert queue._reader.poll(30)
+    assert _std.queue_get(queue, 30) == "value"
+    queue.close()
+
+
+def test_queue_joined() -> None:
+    queue = multiprocessing.get_context("fork").JoinableQueue()
+    assert _std.queue_joined(queue, 0.0)
+    queue.put("task")
+    assert not _std.queue_joined(queue, 0.0) and not _std.queue_joined(queue, 0.01)
+    assert queue.get(timeout=30) == "task"
+    queue.task_done()
+    assert _std.queue_joined(queue, 30)
+    queue.close()
+    queue.join_thread()
