@@ -118,7 +118,8 @@ class Master:
         host.engine = True
         self.engine.host_joined(number)
         await peer.send("ok")
-        self.engine.add_peer(peer.detach(), number, "master")
+        if self.hosts.get(number) is host:  # else it was lost meanwhile
+            self.engine.add_peer(peer.detach(), number, "master")
 
     def _engine_notices(self) -> None:
         for notice in self.engine.notices():
@@ -250,7 +251,8 @@ class Master:
             return
         del self.hosts[host.id]
         self._next_host = max(self._next_host, host.id + 1)  # ids are not used twice
-        self.engine.host_lost(host.id)
+        if host.engine:  # else ours has never heard of it
+            self.engine.host_lost(host.id)
         if host.leaving:
             self._broadcast(("host-left", host.id))
             return

@@ -17,6 +17,7 @@ import threading
 import uuid
 from typing import Any
 
+from ..errors import ClusterError
 from . import console, procs, wire
 from .listener import Peer
 
@@ -25,7 +26,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SI_USER = 0  # si_code of a signal that a process sent; the terminal's come from the kernel
 
 
-class StartError(Exception):
+class StartError(ClusterError):
     """The cluster did not come up."""
 
 

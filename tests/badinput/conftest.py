@@ -11,6 +11,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from program import Program  # noqa: E402
 
+from dsmproc._cluster import wire  # noqa: E402
+
 
 @pytest.fixture
 def program(by_hand: ByHand, run_script: RunScript) -> Iterator[Program]:
@@ -20,3 +22,13 @@ def program(by_hand: ByHand, run_script: RunScript) -> Iterator[Program]:
     running = Program(by_hand, run_script)
     yield running
     running.close()
+
+
+@pytest.fixture
+def key_file(nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A key for commands that get no further than their arguments."""
+    path = os.path.join(os.environ["TMPDIR"], "key")
+    wire.write_key(path)
+    monkeypatch.setenv("DSMPROC_AUTHKEY_FILE", path)
+    yield path
+    os.unlink(path)

@@ -1,0 +1,248 @@
+"""Who has the key and speaks nonsense: his connection ends, or his host; the others go on."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers import ByHand, eventually
+from program import Program
+
+from dsmproc._cluster import frames, wire
+
+LENGTH = struct.Struct("<Q")
+MANY = 1 << 40
+
+
+def pickled(value: Any) -> bytes:
+    body = pickle.dumps(value)
+    return LENGTH.pack(len(body)) + body
+
+
+NONSENSE = {
+    "no pickle": LENGTH.pack(100) + b"\xff" * 100,
+    "a pickle of something else": pickled(3) + pickled(["x"]) + pickled(None),
+    "a pickle of a missing class": LENGTH.pack(25) + b"cno_such_module\nnothing\n.",
+    "words that nobody knows": pickled(("frobnicate", 1, 2)) * 2,
+    "the right word, the wrong rest": pickled(("join", {"slots": 1})) * 2,
+    "a truncated frame": pickled(("ready",))[:-3],
+    "a terabyte": LENGTH.pack(MANY) + b"x" * 100_000,
+    "more than a terabyte": LENGTH.pack(MANY + 1),
+    "the greatest length": b"\xff" * 8,
+    "an empty frame": LENGTH.pack(0) * 3,
+    "the handshake again": LENGTH.pack(100) + wire.hello("query") + bytes(100),
+}
+AT_MASTER = ["control", "output", "console", "query", "engine-master"]
+AT_AGENT = ["spawn", "client", "session", "modules", "channel", "engine-fast", "engine-bulk"]
+
+Connect = Callable[[str], wire.Wire]
+
+
+def connections(cluster: ByHand) -> list[tuple[str, Connect]]:
+    """Every purpose of every listener, and how to speak there."""
+    key = wire.read_key(cluster.key_file)
+    master = wire.parse_address(cluster.address)
+    found: list[tuple[str, Connect]] = [
+        (purpose, lambda purpose: wire.connect_tcp(master, purpose, key)) for purpose in AT_MASTER
+    ]
+    for host in cluster.status()["hosts"]:
+        address, path = tuple(host["address"]), host["socket"]
+        for purpose in AT_AGENT:
+            found.append((purpose, lambda purpose, to=address: wire.connect_tcp(to, purpose, key)))
+            found.append((purpose, lambda purpose, to=path: wire.connect_unix(to, purpose)))
+        found.append(("engine-client", lambda purpose, to=path: wire.connect_unix(to, purpose)))
+    return found
+
+
+def say(wired: wire.Wire, data: bytes) -> None:
+    """And wait until it is heard and the other side has hung up."""
+    with wired:
+        wired.sock.settimeout(20)
+        try:
+            wired.sock.sendall(data)
+            wired.sock.shutdown(socket.SHUT_WR)
+            while wired.sock.recv(1 << 16):
+                pass
+        except TimeoutError:
+            raise
+        except OSError:  # it hung up with bytes of ours unread
+            pass
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_on_every_connection(by_hand: ByHand, program: Program, what: str) -> None:
+    for purpose, connect in connections(by_hand):
+        say(connect(purpose), NONSENSE[what])
+    program.end()
+    assert [host["id"] for host in by_hand.status()["hosts"]] == [0, 1]
+
+
+def test_shuffled_frames_of_a_channel(by_hand: ByHand, program: Program) -> None:
+    """Every word of the broker's language in any order, with any numbers."""
+    rng = random.Random(5)
+    attach = frames.frame(frames.ATTACH, 1, frames.Attach(0, 3, 3, 4, 9, 0, 0).pack())
+    agents = [(p, c) for p, c in connections(by_hand) if p == "channel"]
+    for round in range(30):
+        purpose, connect = agents[round % len(agents)]
+        words = [attach] if round % 3 else []
+        for _ in range(rng.randrange(1, 12)):
+            kind = rng.randrange(0, 45)
+            body = rng.randbytes(rng.choice([0, 3, 8, 9, 12, 24, 42, 50, 40_000]))
+            number = rng.choice([0, 1, 2, 1 << 31])
+            words.append(
+                frames.frame(
+                    kind, number, body, flags=rng.randrange(4), tickets=rng.choice([0, 1, 9999])
+                )
+            )
+        words.append(frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, MANY))
+        say(connect(purpose), b"".join(words))
+    program.end()
+
+
+class FalseHost:
+    """It joins as an agent does, and then says what it likes."""
+
+    def __init__(self, cluster: ByHand) -> None:
+        self._cluster = cluster
+        self.key = wire.read_key(cluster.key_file)
+        self.master = wire.parse_address(cluster.address)
+        self.control = wire.connect_tcp(self.master, "control", self.key)
+        self.control.sock.settimeout(20)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        offer = {
+            "address": self.listening.getsockname(),
+            "slots": 1,
+            "pid": 1,
+            "machine": "elsewhere",
+            "memory": 1 << 30,
+            "socket": "/nowhere",
+            "wish": None,
+        }
+        word, self.host, self.others = self.control.request(("join", offer))
+        assert word == "welcome"
+
+    def engine(self, channel: str, address: tuple[str, int]) -> socket.socket:
+        """A connection that the other side's engine has."""
+        wired = wire.connect_tcp(address, f"engine-{channel}", self.key)
+        assert wired.request(self.host) == "ok"
+        return wired.sock
+
+    def expelled(self) -> str:
+        """Why, in the master's words; the host is no member then."""
+        while (message := self.control.recv())[0] != "expelled":
+            pass
+        hosts = self._cluster.status()["hosts"]
+        assert self.host not in [host["id"] for host in hosts]
+        return str(message[1])
+
+    def close(self) -> None:
+        self.control.close()
+        self.listening.close()
+
+
+@pytest.fixture
+def false_host(by_hand: ByHand, program: Program) -> Any:
+    host = FalseHost(by_hand)
+    yield host
+    host.close()
+
+
+def core_frame(body: bytes) -> bytes:
+    return struct.pack("<IBBH", len(body), 1, 1, 0) + body
+
+
+TO_ENGINES = {
+    "another version": struct.pack("<IBBH", 4, 9, 1, 0) + bytes(4),
+    "another kind": struct.pack("<IBBH", 4, 1, 9, 0) + bytes(4),
+    "an oversized frame": struct.pack("<IBBH", (96 << 20) + 1, 1, 1, 0),
+    "an empty message": core_frame(b""),
+    "an unknown message": core_frame(b"\xc8" + bytes(30)),
+    "a GET without its end": core_frame(b"\x01" + bytes(9)),
+    "a message with a tail": core_frame(b"\x12" + bytes(4)),
+    "random bytes": random.Random(1).randbytes(5000),
+}
+
+
+@pytest.mark.parametrize("what", TO_ENGINES)
+def test_nonsense_to_the_masters_engine(
+    by_hand: ByHand, program: Program, false_host: FalseHost, what: str
+) -> None:
+    with false_host.engine("master", false_host.master) as sock:
+        sock.sendall(TO_ENGINES[what])
+        assert "is no message of the protocol" in false_host.expelled()
+    program.end()
+
+
+@pytest.mark.parametrize("what", TO_ENGINES)
+def test_nonsense_to_an_agents_engine(
+    by_hand: ByHand, program: Program, false_host: FalseHost, what: str
+) -> None:
+    with false_host.engine("master", false_host.master):
+        for address in [tuple(other["address"]) for other in false_host.others]:
+            fast, bulk = (false_host.engine(channel, address) for channel in ("fast", "bulk"))
+            with fast, bulk:
+                bulk.sendall(TO_ENGINES[what])
+                bulk.settimeout(20)
+                assert bulk.recv(1) == b""
+        assert "is no message of the protocol" in false_host.expelled()
+    program.end()
+
+
+def test_sound_messages_that_nobody_asked_for(
+    by_hand: ByHand, program: Program, false_host: FalseHost
+) -> None:
+    """A page, an acknowledgement, a grant: ignored, or the end of the false host alone."""
+    page = struct.pack("<BIQHI", 2, 7, 1 << 32, 1, 0) + b"\xee" * 4096
+    acknowledged = struct.pack("<BHQ", 4, 1, 1 << 32)
+    diff = struct.pack("<BHQII", 3, 1, 1 << 32, 0, 6) + b"\0\0\0\1\0\xee"
+    granted = struct.pack("<BQ", 38, 1)
+    with false_host.engine("master", false_host.master):
+        for other in false_host.others:
+            with false_host.engine("fast", tuple(other["address"])) as sock:
+                for message in (page, acknowledged, granted, diff):
+                    sock.sendall(core_frame(message) * 3)
+                    program.goes_on()
+    program.end()
+
+
+def test_a_host_that_leaves_half_a_frame(
+    by_hand: ByHand, program: Program, false_host: FalseHost
+) -> None:
+    """The rest never comes: nobody waits for it, and its end is a host's end."""
+    with false_host.engine("master", false_host.master) as sock:
+        sock.sendall(core_frame(bytes(100))[:50])
+        program.goes_on()
+    assert "the master's ended" in false_host.expelled()
+    program.end()
+
+
+@pytest.mark.parametrize(
+    "message", [("frobnicate",), ("call", 1, "hosts"), 5, ("gone",), ("join", {})]
+)
+def test_a_control_connection_that_says_nonsense(
+    by_hand: ByHand, program: Program, false_host: FalseHost, message: Any
+) -> None:
+    false_host.control.send(message)
+    eventually(lambda: len(by_hand.status()["hosts"]) == 2, what="its end")
+    program.end()
+
+
+def test_hosts_that_do_not_exist_have_no_engine(by_hand: ByHand, program: Program) -> None:
+    key = wire.read_key(by_hand.key_file)
+    agent = tuple(by_hand.status()["hosts"][1]["address"])
+    for number in (-1, 256, 1 << 70, "x", None, 1.5):
+        for purpose, address in (
+            ("engine-master", wire.parse_address(by_hand.address)),
+            ("engine-fast", agent),
+        ):
+            with wire.connect_tcp(address, purpose, key) as wired, pytest.raises(EOFError):
+                wired.request(number)
+    master = wire.parse_address(by_hand.address)
+    with wire.connect_tcp(master, "engine-master", key) as wired, pytest.raises(EOFError):
+        wired.request(0)  # it has one
+    program.end()
