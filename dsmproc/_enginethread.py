@@ -86,6 +86,7 @@ class Engine:
         arena: int = 16 << 30,
         run: int = 16,
         most: int = 64,
+        ahead: int = 256,
         hot: int = 3,
         grants: int = 16,
     ) -> None:
@@ -95,7 +96,8 @@ class Engine:
         options = ffi.new("struct dsmproc_options *")
         options.role = lib.DSMPROC_AGENT if role == "agent" else lib.DSMPROC_MASTER
         options.host = host
-        options.run, options.most, options.hot, options.grants = run, most, hot, grants
+        options.run, options.most, options.ahead = run, most, ahead
+        options.hot, options.grants = hot, grants
         options.tick_ms = round(tick * 1000)
         options.arena = arena
         made = ffi.new("struct dsmproc_engine **")

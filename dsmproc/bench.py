@@ -13,6 +13,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.shared_memory
 import os
+import random
 import socket
 import statistics
 import sys
@@ -112,12 +113,13 @@ def remote_memory(size: int) -> Iterator[Any]:
 def fault(rounds: int) -> Iterator[Sample]:
     """one-page remote read fault, us; floor: raw TCP round trip 64 B -> 4 KiB"""
     pages = 200
+    order = random.Random(1).sample(range(rounds * pages), rounds * pages)  # no row of faults
     with remote_memory(rounds * pages * 16 * PAGE) as shm, tcp_pair(PAGE) as sock:
         for turn in range(rounds):
             floor = round_trips(sock, PAGE, pages)
             started = time.perf_counter()
-            for page in range(pages):  # the first page of a run brings the other 15
-                shm.buf[(turn * pages + page) * 16 * PAGE]
+            for page in order[turn * pages : (turn + 1) * pages]:
+                shm.buf[page * 16 * PAGE]  # it brings the other 15 of its window
             yield (time.perf_counter() - started) / pages * 1e6, floor * 1e6
 
 

@@ -55,3 +55,29 @@ def test_a_page_opened_in_vain_is_written_later(tmp_path: Path) -> None:
         assert hosts[1].run(reader, region, second).result() == b"\1\1\1\0"
         assert hosts.stat("write_faults") == 3
         hosts.healthy()
+
+
+def test_reads_in_a_row_ask_ahead(tmp_path: Path) -> None:
+    pages = 2048
+
+    def writer(client: Client, region: int) -> int:
+        memory = client.attach(region)
+        for page in range(pages):
+            memory[page * PAGE : page * PAGE + 2] = page.to_bytes(2, "little")
+        return client.publish()
+
+    def reader(client: Client, region: int, stamp: int) -> bool:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return all(
+            int.from_bytes(memory[page * PAGE : page * PAGE + 2], "little") == page
+            for page in range(pages)
+        )
+
+    with Hosts(2, tmp_path, tick=0) as hosts:
+        region = hosts.region(pages)
+        stamp = hosts[0].run(writer, region).result()
+        assert hosts[1].run(reader, region, stamp).result()
+        assert hosts.stat("pages_fetched") == pages  # each one once
+        assert hosts.stat("read_faults") < 2 * pages / 64 + 10
+        hosts.healthy()

@@ -14,6 +14,7 @@ class Params:
     page_size: int = 16
     run: int = 1
     most: int = 1
+    ahead: int = 0
     hot: int = 0
     grants: int = 1
     regions: list[int] = field(default_factory=lambda: [1])  # pages of each
@@ -79,6 +80,7 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     p.page_size = rng.choice([16, 16, 16, 32, 64])
     p.run = rng.choice([1, 1, 2, 4])
     p.most = rng.choice([1, 2, 4, 16])
+    p.ahead = rng.choice([0, 0, 2, 16])
     p.hot = rng.choice([0, 1, 2])
     p.grants = rng.choice([0, 1, 3])
     p.regions = [rng.choice([1, 1, 2, 3, 6]) for _ in range(rng.choice([1, 1, 2, 3]))]

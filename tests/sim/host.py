@@ -47,6 +47,7 @@ class SimHost:
             page_size=p.page_size,
             run=p.run,
             most=p.most,
+            ahead=p.ahead,
             hot=p.hot,
             grants=p.grants,
             rules_off=off,

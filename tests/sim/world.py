@@ -137,11 +137,11 @@ class World:
         if not queue:
             self.active.remove(key)
         self.deliveries += 1
-        source, to, _ = key
+        source, to, channel = key
         if to == MASTER:
             self.feed_master(C.DSM_EV_MESSAGE, host=source, data=message)
         else:
-            self.hosts[to].feed(C.DSM_EV_MESSAGE, host=source, data=message)
+            self.hosts[to].feed(C.DSM_EV_MESSAGE, host=source, client=channel, data=message)
 
     def feed_master(self, kind: int, **event: Any) -> None:
         self.steps += 1

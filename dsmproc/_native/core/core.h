@@ -34,7 +34,8 @@ enum { DSM_FAST = 0, DSM_BULK = 1 };
 
 /* ---- events of a host -------------------------------------------------------------------- */
 enum {
-    DSM_EV_MESSAGE = 1,    /* host, bytes/len: one whole message from a peer or the master */
+    /* host, client = channel, bytes/len: one whole message from a peer or the master */
+    DSM_EV_MESSAGE = 1,
     DSM_EV_READ_FAULT = 2, /* client, id = page */
     DSM_EV_WRITE_FAULT = 3,
     DSM_EV_DIFFED = 4,  /* id = page, arg = bytes of the encoded diff (0: no byte differs) */
@@ -209,6 +210,7 @@ struct dsm_config {
     uint32_t page_size; /* 16 .. 32768, a power of two */
     uint32_t run;       /* most pages one read fault brings (1 .. 64), a power of two */
     uint32_t most;      /* most pages a fault brings when faults come in a row (1 .. 64) */
+    uint32_t ahead;     /* pages asked for ahead by rows that bring that many */
     uint32_t hot;       /* publishes with changes after which a page stays writable (0: never) */
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */

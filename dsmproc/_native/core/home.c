@@ -46,7 +46,7 @@ int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cur
         dsm_page_settle_in(host, page);
         if (DSM_RULE_ON(host, DSM_RULE_FETCHED)) protect_home(host, page); /* 8 */
     }
-    uint32_t message = dsm_send(host->out, from, DSM_FAST, DSM_MSG_PAGE);
+    uint32_t message = dsm_send(host->out, from, host->event->client, DSM_MSG_PAGE);
     dsm_put32(host->out, number);
     dsm_put64(host->out, id);
     dsm_put16(host->out, count);

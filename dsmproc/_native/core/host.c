@@ -162,6 +162,7 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
     uint32_t type = dsm_get8(&cursor);
     if (event->host == DSM_MASTER) return from_master(host, type, &cursor);
     if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
+    if (event->client > DSM_BULK) return DSM_E_EVENT;
     return from_peer(host, event->host, type, &cursor);
 }
 
@@ -229,6 +230,7 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     if (!dsm_arena_room(&host->arena, 0)) return DSM_E_MEMORY;
     host->out = out;
     host->event = event;
+    host->row = NULL;
     int status = serve(host, event);
     if (status == DSM_OK) {
         dsm_gate_try(host);
@@ -236,6 +238,7 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     }
     host->out = NULL;
     host->event = NULL;
+    host->row = NULL;
     return status;
 }
 

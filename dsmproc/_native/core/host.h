@@ -52,6 +52,8 @@ enum dsm_page_flag {
 enum dsm_run_flag {
     DSM_OPENED = 1, /* dirty since a neighbour's write fault, not known to be written itself */
     DSM_VAIN = 2,   /* was opened and not written: not opened by a run again */
+    DSM_AHEAD = 4,  /* asked for ahead, and mapped nowhere yet */
+    DSM_SHY = 8,    /* was asked for ahead and thrown away unused: not again */
 };
 
 struct dsm_page {
@@ -159,6 +161,7 @@ struct dsm_compared {
 /* Faults that followed each other (run.c). */
 struct dsm_row {
     uint64_t last; /* the last one's page */
+    uint64_t next; /* the first page behind what they brought */
     uint64_t used; /* when that was, in faults of this host */
     uint32_t length;
     uint32_t write;
@@ -207,7 +210,8 @@ struct dsm_host {
     struct dsm_compared compare[2 * DSM_BATCH];
     uint64_t faults;
     struct dsm_row rows[DSM_ROWS];
-    uint64_t word_lock; /* the lock whose TAKE result comes next (0: none) */
+    struct dsm_row *row; /* of the fault that this step serves; NULL: it serves none */
+    uint64_t word_lock;  /* the lock whose TAKE result comes next (0: none) */
     uint32_t word_why;
     struct dsm_job word_job; /* an unlock that waits for the word's answer */
     uint32_t nclaim;         /* pages of the CLAIM being made */
@@ -257,6 +261,8 @@ bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint3
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* Ask the home of absent pages for them. */
+void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel);
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
 /* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
 void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
@@ -277,6 +283,13 @@ void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 /* run.c */
 /* A fault came: how many pages, from this one on, it may bring. */
 uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write);
+/* It brought (or asked for) all up to this page. */
+void dsm_run_brought(struct dsm_host *host, uint64_t end);
+/* At the end of a fault: ask for what its row will want next. */
+void dsm_run_ahead(struct dsm_host *host, const struct dsm_region *region);
+/* Pages are mapped, a page is thrown away: were they asked for ahead? */
+void dsm_run_used(struct dsm_page *first, uint32_t count);
+void dsm_run_unused(struct dsm_page *page);
 /* How many of `length` pages from this one on lie in its chunk. */
 uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, uint32_t length);
 /* First write of a page: make it dirty, and as many of its likes behind it as `length` lets; the

@@ -111,18 +111,23 @@ static void forget_waiters(struct dsm_host *host, struct dsm_page *page) {
     }
 }
 
-/* The pages around `page`, at most config.run in an aligned window, that `joins` accepts. */
+/* The pages around `page` that `joins` accepts: at most config.run in an aligned window, and
+ * `length` from it on where that is more. */
 struct run {
     uint32_t first, end;
 };
 
-static struct run run_around(struct dsm_host *host, const struct dsm_page *page,
+static struct run run_around(struct dsm_host *host, const struct dsm_page *page, uint32_t length,
                              bool (*joins)(const struct dsm_host *, const struct dsm_page *,
                                            const struct dsm_page *)) {
     const struct dsm_region *region = dsm_at(host, page->region);
     uint32_t low = page->index & ~(host->config.run - 1), high = low + host->config.run;
     struct run run = {page->index, page->index + 1};
     if (high > region->pages) high = region->pages;
+    if (length > host->config.run) {
+        uint32_t end = page->index + dsm_run_room(host, page, length);
+        if (end > high) high = end;
+    }
     /* A window lies within one chunk, so its records stand side by side. */
     while (run.first > low && joins(host, page, page - (page->index - run.first) - 1))
         run.first--;
@@ -154,13 +159,16 @@ static bool maps_alike(const struct dsm_host *host, const struct dsm_page *a,
 }
 
 /* The page is here and may be used as it is: map it, and its likes around it. */
-static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
-    struct run run = run_around(host, page, maps_alike);
-    const struct dsm_page *first = page - (page->index - run.first);
+static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client,
+                    uint32_t length) {
+    struct run run = run_around(host, page, length, maps_alike);
+    struct dsm_page *first = page - (page->index - run.first);
     if (page->state == DSM_ZERO)
         for (uint32_t i = 0; i < run.end - run.first; i++)
             dsm_page_act(host, DSM_ACT_ZERO, first + i);
     act_map(host, first, run.end - run.first, client, map_class(page) == 3);
+    dsm_run_used(first, run.end - run.first);
+    dsm_run_brought(host, dsm_page_id(host, first) + run.end - run.first);
 }
 
 static void poison(struct dsm_host *host, struct dsm_page *page) {
@@ -173,30 +181,36 @@ static void poison(struct dsm_host *host, struct dsm_page *page) {
 static bool fetches_with(const struct dsm_host *host, const struct dsm_page *a,
                          const struct dsm_page *b) {
     (void)host;
-    return b->state == DSM_ABSENT && b->home == a->home && !(b->flags & DSM_UNACKED);
+    return b->state == DSM_ABSENT && b->home == a->home && !(b->flags & DSM_UNACKED) &&
+           !(b->run & DSM_SHY);
+}
+
+void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
+    if (++host->gets == 0) host->gets = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        first[i].state = DSM_FETCHING;
+        first[i].get = host->gets;
+    }
+    uint32_t message = dsm_send(host->out, first->home, channel, DSM_MSG_GET);
+    dsm_put32(host->out, host->gets);
+    dsm_put64(host->out, dsm_page_id(host, first));
+    dsm_put16(host->out, count);
+    dsm_sent(host->out, message, 0);
 }
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
-static void fetch(struct dsm_host *host, struct dsm_page *page) {
+static void fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length) {
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
     if (dsm_is_lost(host, page->home)) {
         poison(host, page);
         return;
     }
-    struct run run = run_around(host, page, fetches_with);
-    uint32_t count = run.end - run.first;
+    struct run run = run_around(host, page, length, fetches_with);
     struct dsm_page *first = page - (page->index - run.first);
-    if (++host->gets == 0) host->gets = 1;
-    for (uint32_t i = 0; i < count; i++) {
-        first[i].state = DSM_FETCHING;
-        first[i].get = host->gets;
-    }
-    uint32_t message = dsm_send(host->out, page->home, DSM_FAST, DSM_MSG_GET);
-    dsm_put32(host->out, host->gets);
-    dsm_put64(host->out, dsm_page_id(host, first));
-    dsm_put16(host->out, count);
-    dsm_sent(host->out, message, 0);
+    page->run &= (uint8_t)~DSM_SHY;
+    dsm_page_get(host, first, run.end - run.first, DSM_FAST);
+    dsm_run_brought(host, dsm_page_id(host, first) + run.end - run.first);
 }
 
 static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client,
@@ -213,7 +227,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     switch (page->state) {
     case DSM_ABSENT:
         wait_for(host, page, event->client, write, length);
-        fetch(host, page);
+        fetch(host, page, length);
         break;
     case DSM_FETCHING:
         wait_for(host, page, event->client, write, length);
@@ -227,12 +241,13 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
         if (write)
             first_write(host, page, event->client, length);
         else
-            map_run(host, page, event->client);
+            map_run(host, page, event->client, length);
         break;
     default:
-        map_run(host, page, event->client);
+        map_run(host, page, event->client, length);
         break;
     }
+    if (host->config.ahead) dsm_run_ahead(host, dsm_at(host, page->region));
     return DSM_OK;
 }
 
@@ -248,7 +263,9 @@ static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_
     for (uint32_t i = 0; i < count; i++)
         for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
             const struct dsm_waiter *waiter = dsm_at(host, at);
-            if (!waiter->write) act_map(host, first, count, waiter->client, false);
+            if (waiter->write) continue;
+            act_map(host, first, count, waiter->client, false);
+            dsm_run_used(first, count);
         }
     for (uint32_t i = 0; i < count; i++) {
         for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
@@ -399,6 +416,7 @@ static void drop_copy(struct dsm_host *host, struct dsm_page *page) {
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
     dsm_count(host, DSM_COUNT_INVALIDATIONS, 1);
     if (page->home == host->config.host) return; /* the diff came before the notice */
+    dsm_run_unused(page);
     switch (page->state) {
     case DSM_ZERO:
     case DSM_CLEAN:
@@ -408,7 +426,7 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         if (!DSM_RULE_ON(host, DSM_RULE_CROSSED)) break;
         page->get = 0; /* 11: the reply on its way is too old */
         page->state = DSM_ABSENT;
-        if (page->waiters) fetch(host, page);
+        if (page->waiters) fetch(host, page, 1);
         break;
     case DSM_DIRTY:
         if (!DSM_RULE_ON(host, DSM_RULE_FLUSH)) {
@@ -434,7 +452,7 @@ void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
         host->invalid_later--;
         dsm_page_invalidate(host, page);
     }
-    if (page->state == DSM_ABSENT && page->waiters) fetch(host, page);
+    if (page->state == DSM_ABSENT && page->waiters) fetch(host, page, 1);
 }
 
 int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {

@@ -5,6 +5,11 @@
  * the records of a run stand side by side). Reads bring copies and mappings, writes *open* pages:
  * they are dirty and writable without having been written.
  *
+ * A row at its full length also asks *ahead*, for config.ahead pages behind what its fault brought.
+ * Such copies come on the bulk connection and are mapped by a fault of their own, so that it is
+ * known which were used: one that is thrown away unused is not asked for again by anything but a
+ * fault of its own (trap k).
+ *
  * An opened page is looked at before a publish says anything about it:
  *
  *   opened ──look: differs──► as any written page (claimed, announced)
@@ -22,23 +27,68 @@
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
-uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write) {
+static struct dsm_row *find_row(struct dsm_host *host, uint64_t id, bool write) {
     struct dsm_row *oldest = &host->rows[0];
-    if (host->config.most == 1) return 1;
-    host->faults++;
     for (uint32_t i = 0; i < DSM_ROWS; i++) {
         struct dsm_row *row = &host->rows[i];
-        uint64_t step = id - row->last;
+        if (row->length && row->write == write && row->last <= id && id <= row->next) return row;
         if (row->used < oldest->used) oldest = row;
-        if (!row->length || row->write != write || step > row->length) continue;
-        if (step == row->length) row->length *= 2;
-        if (row->length > host->config.most) row->length = host->config.most;
-        row->last = id;
-        row->used = host->faults;
-        return row->length;
     }
-    *oldest = (struct dsm_row){.last = id, .used = host->faults, .length = 1, .write = write};
-    return 1;
+    *oldest = (struct dsm_row){.write = write};
+    return oldest;
+}
+
+uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write) {
+    if (host->config.most == 1) return 1;
+    struct dsm_row *row = find_row(host, id, write);
+    uint32_t first = write ? 1 : host->config.run;
+    if (!row->length)
+        row->length = first < host->config.most ? first : host->config.most;
+    else if (id == row->next)
+        row->length = 2 * row->length < host->config.most ? 2 * row->length : host->config.most;
+    if (row->next <= id) row->next = id + 1;
+    row->last = id;
+    row->used = ++host->faults;
+    host->row = row;
+    return row->length;
+}
+
+void dsm_run_brought(struct dsm_host *host, uint64_t end) {
+    if (host->row && end > host->row->next) host->row->next = end;
+}
+
+/* ---- reading ahead ----------------------------------------------------------------------- */
+
+static bool is_wanted(const struct dsm_host *host, const struct dsm_page *page) {
+    return page && page->state == DSM_ABSENT && !(page->flags & DSM_UNACKED) &&
+           !(page->run & DSM_SHY) && !dsm_is_lost(host, page->home);
+}
+
+void dsm_run_ahead(struct dsm_host *host, const struct dsm_region *region) {
+    if (!host->row || host->row->length < host->config.most) return;
+    uint64_t index = (uint32_t)host->row->next, end = index + host->config.ahead;
+    if (end > region->pages) end = region->pages;
+    for (uint32_t count; index < end; index += count) {
+        struct dsm_page *page = dsm_page_known(host, region, (uint32_t)index);
+        count = page ? 1 : DSM_CHUNK - (uint32_t)index % DSM_CHUNK; /* the chunk is all zero */
+        if (!is_wanted(host, page)) continue;
+        uint32_t room = dsm_run_room(host, page, (uint32_t)(end - index));
+        while (count < room && is_wanted(host, &page[count]) && page[count].home == page->home)
+            count++;
+        for (uint32_t i = 0; i < count; i++)
+            page[i].run |= DSM_AHEAD;
+        dsm_page_get(host, page, count, DSM_BULK);
+    }
+}
+
+void dsm_run_used(struct dsm_page *first, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        first[i].run &= (uint8_t)~DSM_AHEAD;
+}
+
+void dsm_run_unused(struct dsm_page *page) {
+    if (page->run & DSM_AHEAD) page->run |= DSM_SHY;
+    page->run &= (uint8_t)~DSM_AHEAD;
 }
 
 uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, uint32_t length) {
@@ -67,9 +117,10 @@ uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t len
         if (before == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, &page[i]);
         if (before == DSM_CLEAN || (home && i > 0)) dsm_page_act(host, DSM_ACT_TWIN, &page[i]);
     }
+    dsm_run_brought(host, dsm_page_id(host, page) + count);
     for (uint32_t i = 0; i < count; i++) {
         page[i].state = home ? DSM_HOME_DIRTY : DSM_DIRTY;
-        page[i].run &= (uint8_t)~DSM_VAIN;
+        page[i].run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD);
         if (i > 0) page[i].run |= DSM_OPENED;
         dsm_page_dirtied(host, &page[i]);
     }

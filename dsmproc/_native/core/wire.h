@@ -3,8 +3,8 @@
  * All integers are little endian and unaligned; a message is its type byte, then its fields:
  *
  *   host to host
- *   GET    seq u32, page u64, count u16                                       fast
- *   PAGE   seq u32, page u64, count u16, epoch u32, then count pages          fast
+ *   GET    seq u32, page u64, count u16                              fast; ahead: bulk
+ *   PAGE   seq u32, page u64, count u16, epoch u32, then count pages          as the GET
  *   DIFF   n u16, n x (page u64, epoch u32, length u32), then the n diffs     bulk
  *   DACK   n u16, n x page u64                                                bulk
  *   host to master

@@ -25,6 +25,7 @@ int dsm_agent_open(struct dsmproc_engine *engine) {
         .page_size = page_size,
         .run = engine->options.run,
         .most = engine->options.most,
+        .ahead = engine->options.ahead,
         .hot = engine->options.hot,
         .grants = engine->options.grants,
     };

@@ -65,8 +65,11 @@ static void feed(struct dsmproc_engine *engine, const struct dsm_event *event) {
 
 void dsm_engine_message(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *bytes,
                         uint32_t len) {
-    struct dsm_event event = {
-        .kind = DSM_EV_MESSAGE, .host = peer->host, .bytes = bytes, .len = len};
+    struct dsm_event event = {.kind = DSM_EV_MESSAGE,
+                              .host = peer->host,
+                              .client = peer->channel,
+                              .bytes = bytes,
+                              .len = len};
     feed(engine, &event);
 }
 

@@ -98,7 +98,9 @@ static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *ev
                      dsm_memory_ensure(&pages.area->memory, pages.offset, pages.bytes));
     } else if (action->kind == DSM_ACT_FILL) {
         if (in_message(engine, event, action->off, pages.bytes))
-            memcpy(pages.base, event->bytes + action->off, pages.bytes);
+            check_system(engine, "no memory for pages",
+                         dsm_memory_fill(&pages.area->memory, pages.offset,
+                                         event->bytes + action->off, pages.bytes));
     } else if (in_message(engine, event, action->off, action->len)) {
         const uint8_t *diff = event->bytes + action->off;
         if (dsm_diff_apply(pages.base, engine->agent.store.page_size, diff, action->len) != DSM_OK)

@@ -19,6 +19,7 @@ struct dsmproc_options {
     uint32_t host;    /* an agent's own number */
     uint32_t run;     /* see struct dsm_config */
     uint32_t most;    /* see struct dsm_config */
+    uint32_t ahead;   /* see struct dsm_config */
     uint32_t hot;     /* see struct dsm_config */
     uint32_t grants;  /* see struct dsm_config */
     uint32_t tick_ms; /* 0: no tick */

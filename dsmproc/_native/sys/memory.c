@@ -54,6 +54,19 @@ int dsm_memory_ensure(const struct dsm_memory *memory, uint64_t offset, uint64_t
     return allocate(memory, FALLOC_FL_KEEP_SIZE, offset, bytes);
 }
 
+int dsm_memory_fill(const struct dsm_memory *memory, uint64_t offset, const uint8_t *from,
+                    uint64_t bytes) {
+    while (bytes) {
+        ssize_t done = pwrite(memory->fd, from, bytes, (off_t)offset);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return done ? -errno : -EIO;
+        offset += (uint64_t)done;
+        from += done;
+        bytes -= (uint64_t)done;
+    }
+    return 0;
+}
+
 void *dsm_memory_reserve(uint64_t *bytes, uint64_t least) {
     for (uint64_t size = *bytes; size >= least; size /= 2) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE,

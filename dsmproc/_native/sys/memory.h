@@ -20,6 +20,11 @@ int dsm_memory_punch(const struct dsm_memory *memory, uint64_t offset, uint64_t 
 /* Into the page cache: what was not there is zero, what was stays. */
 int dsm_memory_ensure(const struct dsm_memory *memory, uint64_t offset, uint64_t bytes);
 
+/* Into the page cache with this content: whole pages, of which none is there. By a system call, so
+ * that each page is neither zeroed first nor costs a fault of our own mapping. */
+int dsm_memory_fill(const struct dsm_memory *memory, uint64_t offset, const uint8_t *from,
+                    uint64_t bytes);
+
 /* Private zeroed address space without reserve: `*bytes`, or less (halved until the system agrees,
  * not under `least`). NULL if refused. */
 void *dsm_memory_reserve(uint64_t *bytes, uint64_t least);
