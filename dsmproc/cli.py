@@ -106,7 +106,9 @@ def _head(arguments: Arguments) -> int:
 def _agent_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--join", required=True, metavar="H:P", help="the head's address")
     command.add_argument("--slots", type=_count, metavar="K", help="processes (default: cores)")
-    command.add_argument("--bind", default="127.0.0.1", metavar="H", help="address to listen at")
+    command.add_argument(
+        "--bind", metavar="H", help="address to listen at (default: that from which it joins)"
+    )
     command.add_argument("--host", type=int, metavar="ID", help=argparse.SUPPRESS)
 
 

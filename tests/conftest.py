@@ -2,7 +2,9 @@
 
 After each test no process that carries the test's mark in its environment (agents, masters, drivers
 and workers all inherit it), no file of ours in the temporary folder or /dev/shm, no network
-namespace, and no new descriptor in the test process may exist.
+namespace, no network device and no new descriptor in the test process may exist.
+
+DSMPROC_REQUIRE=uffd,netns,sshd makes a skip whose reason begins with one of these words a failure.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ def our_files() -> set[str]:
     return {path for pattern in patterns for path in glob.glob(pattern)}
 
 
+def links() -> set[str]:
+    """Network devices here. Those of a namespace go with its last process, which bears the mark."""
+    return {f"link {name}" for name in os.listdir("/sys/class/net")}
+
+
 def descriptors() -> dict[str, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
@@ -67,7 +74,7 @@ def nothing_left(
     os.mkdir(temporary, 0o700)
     monkeypatch.setenv(MARK, mark)
     monkeypatch.setenv("TMPDIR", temporary)
-    shm_before = {path for path in our_files() if not path.startswith("/tmp")}
+    shm_before = {path for path in our_files() if not path.startswith("/tmp")} | links()
     before = descriptors()
     yield
     gc.collect()  # what only a cycle holds is not leaked
@@ -98,9 +105,10 @@ def _what_is_left(
     if files:
         left["files"] = files
     if "PYTEST_XDIST_WORKER" not in os.environ:  # others may be using theirs just now
-        news = {path for path in our_files() if not path.startswith("/tmp")} - files_before
+        now = {path for path in our_files() if not path.startswith("/tmp")} | links()
+        news = now - files_before
         if news:
-            left["files elsewhere"] = sorted(news)
+            left["files and links elsewhere"] = sorted(news)
     new = {  # but the arenas of the standard library's heap, which live as long as the process
         fd: what
         for fd, what in descriptors().items()
@@ -117,6 +125,20 @@ def stacks_on_timeout() -> Iterator[None]:
     faulthandler.dump_traceback_later(100, exit=False)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A skip for a reason that must not be: DSMPROC_REQUIRE."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    word = reason.partition(":")[0]
+    if word in os.environ.get("DSMPROC_REQUIRE", "").split(","):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but DSMPROC_REQUIRE names {word}: {reason}"
 
 
 @pytest.fixture

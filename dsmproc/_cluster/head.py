@@ -40,6 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
         listening = socket.socket(fileno=arguments.listen_fd)
     else:
         host, port = wire.parse_address(arguments.bind)
+        if host in ("0.0.0.0", "::", ""):
+            raise ValueError(f"--bind {arguments.bind}: name the address that other hosts call")
         listening = listening_socket(host, port)
     agent = None
     if not arguments.no_agent:
@@ -47,14 +49,16 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"dsmproc head at {address}", flush=True)
         agent = _start_agent(address, arguments.slots)
     try:
-        return asyncio.run(_serve(key, listening, arguments.lifeline))
+        # Host 0 is the head's own agent, also if another one is quicker.
+        master = Master(key, reserved=0 if agent is None else 1)
+        return asyncio.run(_serve(master, listening, arguments.lifeline))
     finally:
         if agent is not None:
             _end_agent(agent)
 
 
-async def _serve(key: bytes, listening: socket.socket, lifeline: int | None) -> int:
-    code = await Master(key).run(listening, lifeline)
+async def _serve(master: Master, listening: socket.socket, lifeline: int | None) -> int:
+    code = await master.run(listening, lifeline)
     shared = os.environ.get("DSMPROC_DIR")
     if lifeline is not None and shared is not None:
         # The supervisor does this too, unless it was killed.
@@ -64,7 +68,6 @@ async def _serve(key: bytes, listening: socket.socket, lifeline: int | None) -> 
 
 def _start_agent(address: str, slots: int | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dsmproc", "agent", "--join", address, "--host", "0"]
-    command += ["--bind", wire.parse_address(address)[0]]
     if slots is not None:
         command += ["--slots", str(slots)]
     settings = {"DSMPROC_AUTHKEY_FILE": key_file(create=False)}
@@ -97,7 +100,7 @@ def agent_main(arguments: argparse.Namespace) -> int:
         key=key,
         master=master,
         directory=directory,
-        bind=arguments.bind,
+        bind=arguments.bind or own_address(master),
         slots=arguments.slots or len(os.sched_getaffinity(0)),
         wish=arguments.host,
         shared=shared,
@@ -106,6 +109,14 @@ def agent_main(arguments: argparse.Namespace) -> int:
         return asyncio.run(_run_agent(options))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def own_address(other: tuple[str, int]) -> str:
+    """Our end of the route to another machine: the address by which that one knows us."""
+    info = socket.getaddrinfo(*other, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(info[0], info[1]) as probe:
+        probe.connect(info[4])  # sends nothing
+        return str(probe.getsockname()[0])
 
 
 async def _run_agent(options: Options) -> int:

@@ -78,14 +78,16 @@ class Host:
 
 
 class Master:
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, reserved: int = 0) -> None:
+        """The first `reserved` host ids are for agents that wish for them."""
         self.key = key
         self.listener = Listener(key)
         self.hosts: dict[int, Host] = {}
         self.consoles: list[tuple[Peer, str]] = []  # and the sessions of each, by prefix
         self.sessions: dict[str, int] = {}  # session -> host of its driver
         self.ending = asyncio.Event()
-        self._next_host = 0
+        self._next_host = reserved
+        self._used: set[int] = set()
         self.address: tuple[str, int] = ("", 0)
         # What agents (and, through them, clients) may ask. Others add theirs: a function of the
         # asking Host and the arguments; what it raises is raised at the asker.
@@ -209,15 +211,16 @@ class Master:
 
     def _admit(self, peer: Peer, offer: dict[str, Any]) -> Host:
         wish = offer.pop("wish", None)
-        number = wish if wish is not None and wish >= self._next_host else self._next_host
-        while number in self.hosts:
+        number = self._next_host if wish is None else wish
+        while number in self._used:  # ids are not used twice
             number += 1
-        if wish is None:
-            self._next_host = number + 1
         if number >= MAX_HOSTS:
             raise ClusterError(
                 f"the cluster is full: it numbers at most {MAX_HOSTS} hosts in its life"
             )
+        self._used.add(number)
+        if wish is None:
+            self._next_host = number + 1
         host = Host(id=number, control=peer, **offer)
         self.hosts[number] = host
         log.info("host %d joined: %s", number, format_address(host.address))
@@ -250,7 +253,6 @@ class Master:
         if self.hosts.get(host.id) is not host:
             return
         del self.hosts[host.id]
-        self._next_host = max(self._next_host, host.id + 1)  # ids are not used twice
         if host.engine:  # else ours has never heard of it
             self.engine.host_lost(host.id)
         if host.leaving:

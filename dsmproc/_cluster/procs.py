@@ -50,9 +50,13 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def machine_id() -> str:
-    """The same for all processes that can share memory and reach each other's unix sockets."""
+    """The same for all processes that can share memory and reach each other's unix sockets: those
+    of one user, on one kernel, that see the same files, pids and network (containers do not)."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip() + f"-{os.geteuid()}"
+        parts = [file.read().strip(), str(os.geteuid())]
+    for kind in ("mnt", "pid", "net"):
+        parts.append(str(os.stat(f"/proc/self/ns/{kind}").st_ino))
+    return "-".join(parts)
 
 
 def machine_memory() -> int:

@@ -143,7 +143,7 @@ def can_unshare() -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.skipif(not can_unshare(), reason="needs a mount namespace")
+@pytest.mark.skipif(not can_unshare(), reason="netns: needs a mount namespace")
 def test_modules_come_to_hosts_that_have_never_seen_them(
     by_hand: ByHand, run_script: RunScript
 ) -> None:

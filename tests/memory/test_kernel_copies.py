@@ -19,7 +19,7 @@ from dsmproc._binding import probe_faults
 SIZE = 5 * 4096 + 100
 
 pytestmark = pytest.mark.skipif(
-    probe_faults(os.environ.get("DSMPROC_FAULTS")) != "uffd", reason="needs full userfaultfd"
+    probe_faults(os.environ.get("DSMPROC_FAULTS")) != "uffd", reason="uffd: needs full userfaultfd"
 )
 
 

@@ -47,7 +47,7 @@ def alone() -> list[str]:
     """A command in a network of its own."""
     command = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "-r"]
     if subprocess.run([*command, "ip", "link", "set", "lo", "up"], check=False).returncode:
-        pytest.skip("no network namespaces here")
+        pytest.skip("netns: no network namespaces here")
     return [*command, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
