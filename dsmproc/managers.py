@@ -7,10 +7,11 @@ published before and observed after (connection.ForeignConnection), so a call or
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from multiprocessing import connection as std_connection
 from multiprocessing import managers as standard
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from multiprocessing.managers import (
     BaseProxy,
     DictProxy,
@@ -24,6 +25,7 @@ from typing import Any
 from . import _pickle, cluster
 from .connection import ForeignConnection, Pipe
 from .errors import ProcessError
+from .sharedmem import ShareableList, SharedMemory
 
 __all__ = [
     "AcquirerProxy",
@@ -108,7 +110,7 @@ class BaseManager(standard.BaseManager):
             if serializer == "pickle":
                 serializer = SERIALIZER
             ctx = ctx or cluster_context
-        super().__init__(address, authkey, serializer, ctx, **options)
+        standard.BaseManager.__init__(self, address, authkey, serializer, ctx, **options)
 
     def start(
         self, initializer: Callable[..., Any] | None = None, initargs: Iterable[Any] = ()
@@ -162,13 +164,59 @@ class SyncManager(BaseManager, standard.SyncManager):
     """What Manager() starts."""
 
 
-class SharedMemoryManager(standard.SharedMemoryManager):
-    """The standard one: its blocks would be local, so there is none on a cluster yet."""
+class _Segments(_std._SharedMemoryTracker):  # type: ignore[misc]
+    """The blocks that a server is to unlink; on a cluster they are distributed ones."""
+
+    def __init__(self, name: str, segment_names: Iterable[str] = ()) -> None:
+        super().__init__(name, list(segment_names))
+
+    def destroy_segment(self, segment_name: str) -> None:
+        self.segment_names.remove(segment_name)
+        with contextlib.suppress(FileNotFoundError):  # its user was faster
+            segment = SharedMemory(segment_name)
+            segment.close()
+            segment.unlink()
+
+
+class _SharedMemoryServer(_std.SharedMemoryServer):  # type: ignore[misc]
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        made: Any = self
+        made.shared_memory_context = _Segments(
+            made.shared_memory_context.shared_memory_context_name
+        )
+
+
+class SharedMemoryManager(BaseManager, standard.SharedMemoryManager):
+    """A manager whose SharedMemory and ShareableList every host can use; its end unlinks them."""
+
+    _Server = _SharedMemoryServer
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        if cluster.active():
-            raise NotImplementedError("SharedMemoryManager is not distributed over a cluster yet")
+        if not cluster.active():
+            resource_tracker.ensure_running()  # before the server, which is to have the same one
         super().__init__(*arguments, **keywords)
+
+    def SharedMemory(self, size: int) -> Any:
+        """A new block of memory."""
+        block = SharedMemory(None, create=True, size=size)
+        self._track(block)
+        return block
+
+    def ShareableList(self, sequence: Any) -> Any:
+        """A new list in a new block of memory."""
+        made = ShareableList(sequence)
+        self._track(made.shm)
+        return made
+
+    def _track(self, block: Any) -> None:
+        manager: Any = self
+        try:
+            with manager._Client(manager._address, authkey=manager._authkey) as connection:
+                _std.dispatch(connection, None, "track_segment", (block.name,))
+        except BaseException:
+            block.unlink()
+            raise
 
 
 def _pool(*arguments: Any, **keywords: Any) -> Any:

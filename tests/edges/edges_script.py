@@ -15,6 +15,7 @@ import sys
 from multiprocessing import connection
 
 import dsmproc as mp
+from dsmproc.connection import Client, Listener
 
 OLD, NEW = 1, 2
 WRITER, READER, HOME = 1, 2, 3
@@ -293,6 +294,35 @@ def write_there(side, writer):
     writer.send(None)
 
 
+def by_address(name, stale):
+    heard, said = mp.Pipe(False)
+    reader = on_host(READER, listen, Side(name, stale[1]), said)
+    return [reader, on_host(WRITER, connect, Side(name, stale[0]), heard.recv())]
+
+
+def listen(side, said):
+    with Listener(("127.0.0.1", 0)) as listener:
+        said.send(listener.address)
+        with listener.accept() as conn:
+            read_side(side, conn, lambda t: t.recv())
+
+
+def connect(side, address):
+    with Client(address) as conn:
+        heard, prepared = mp.Pipe(False)
+        write_side(side, conn, lambda t: t.send(None), None, prepared)
+        assert heard.recv() == "prepared"
+
+
+def accepted(name, stale):
+    """The driver accepts, and passes its end on to the reader."""
+    with Listener(("127.0.0.1", 0)) as listener:
+        writer = on_host(WRITER, connect, Side(name, stale[0]), listener.address)
+        with listener.accept() as conn:
+            reader = on_host(READER, read_side, Side(name, stale[1]), conn, lambda t: t.recv())
+    return [writer, reader]
+
+
 standard = multiprocessing.get_context("fork")
 
 EDGES = {
@@ -329,6 +359,8 @@ EDGES = {
     "standard_writer": standard_writer,
     "standard_reader": standard_reader,
     "standard_queue": both(standard.Queue, lambda t: t.put(None), lambda t: t.get()),
+    "client": by_address,
+    "accepted": accepted,
     "start": child_of_writer,
     "exit": join_writer(lambda: None, lambda child: child.join()),
     "_exit": join_writer(lambda: os._exit(3), lambda child: child.join()),

@@ -13,6 +13,7 @@ EDGES = [
     "lock", "rlock", "try_lock", "semaphore", "get_value", "condition", "event", "is_set",
     "barrier", "queue", "queue_empty", "simple_queue", "task_done", "pipe", "pipe_bytes",
     "standard_pipe", "standard_poll", "standard_writer", "standard_reader", "standard_queue",
+    "client", "accepted",
     "start", "exit", "_exit", "kill", "exitcode", "sentinel", "pool_task", "pool_result",
     "manager",
 ]  # fmt: skip
