@@ -17,6 +17,13 @@ ffi: Any = _engine.ffi
 MASTER: int = lib.DSM_MASTER
 
 
+def wire_bytes(fd: int) -> tuple[int, int]:
+    """What a TCP connection has sent and received, headers included."""
+    sent, received = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+    lib.dsmproc_traffic(fd, sent, received)
+    return int(sent[0]), int(received[0])
+
+
 class Status(IntEnum):
     """What an operation kept at the master came to."""
 

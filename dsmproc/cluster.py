@@ -50,7 +50,7 @@ class Client:
         """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""
         if host["id"] == self.host:
             return self.connect_agent(purpose)
-        return wire.connect_tcp(tuple(host["address"]), purpose, self.key)
+        return wire.connect_tcp(tuple(host["address"]), purpose, self.key, self.host)
 
     def ask(self, question: str, *arguments: Any) -> Any:
         """One question to the agent of this host."""
@@ -306,12 +306,24 @@ def total_slots() -> int:
 
 
 def stats(reset: bool = False) -> dict[int, dict[str, int]]:
-    """The counters of every host, since the start or since the last call with `reset`."""
+    """The counters of every host, since the start or since the last call with `reset`.
+
+    What the master sends is counted to the host on whose machine it is (-1 if there is none).
+    """
     if not active():
         return {0: {}}
     joined = client()
-    return {
-        host["id"]: joined.ask_host(host, "stats", reset)
-        for host in joined.ask("hosts")
-        if host["ready"]
-    }
+    members = [host for host in joined.ask("hosts") if host["ready"]]
+    counted = {host["id"]: joined.ask_host(host, "stats", reset) for host in members}
+    master = joined.ask("master", "stats", reset)
+    heard = [master.pop("heard"), *(counters.pop("heard") for counters in counted.values())]
+    beside = counted.setdefault(master.pop("host"), {})
+    for name, value in master.items():
+        beside[name] = beside.get(name, 0) + value
+    by_address = {host["address"][0]: host["id"] for host in reversed(members)}
+    for senders in heard:
+        for who, value in senders.items():
+            sender = by_address.get(who, who)  # a host's number stands for itself
+            if sender in counted:  # it may have left, or have been nobody of the cluster
+                counted[sender]["bytes_sent"] += value
+    return counted

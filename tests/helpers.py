@@ -74,13 +74,19 @@ class Running:
             self._out += data
         return self._out.decode()
 
+    def line(self, begin: str) -> str:
+        """The whole line of the output that begins so."""
+        text = self.read_until(begin)
+        while "\n" not in text.split(begin, 1)[1]:
+            data = os.read(self.process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            assert data, f"the script ended within a line: {self.wait()}"
+            self._out += data
+            text = self._out.decode()
+        return begin + text.split(begin, 1)[1].splitlines()[0]
+
     def number(self, name: str) -> int:
         """The N of a line `name=N` in the output."""
-        text = self.read_until(f"{name}=")
-        while "\n" not in text.split(f"{name}=")[1]:
-            self._out += os.read(self.process.stdout.fileno(), 1)  # type: ignore[union-attr]
-            text = self._out.decode()
-        return int(text.split(f"{name}=")[1].split()[0])
+        return int(self.line(f"{name}=").partition("=")[2].split()[0])
 
     def wait(self, timeout: float = TIMEOUT) -> Result:
         """Its end; a script that does not end is killed and fails the test."""

@@ -111,9 +111,13 @@ class Agent:
         assert self.engine is not None
         self.engine.add_client(peer.detach(), peer.pid)
 
-    async def _stats(self, reset: bool) -> dict[str, int]:
+    async def _stats(self, reset: bool) -> dict[str, Any]:
+        """Our engine's counters; `heard` is what we know of the bytes that others sent."""
         assert self.engine is not None
-        return self.engine.stats(reset)
+        sent, heard = self.listener.traffic.totals(reset)
+        counted = self.engine.stats(reset)
+        counted["bytes_sent"] += sent
+        return {**counted, "heard": heard}
 
     async def _connect_engine(self, host: int, address: tuple[str, int], channel: str) -> None:
         wired = await self._connect(address, f"engine-{channel}")
@@ -202,8 +206,9 @@ class Agent:
     async def _connect(self, address: tuple[str, int], purpose: str) -> Peer:
         """A connection of our own to a listener of the cluster."""
         loop = asyncio.get_running_loop()
+        host = None if self.host < 0 else self.host
         connected = await loop.run_in_executor(
-            None, wire.connect_tcp, address, purpose, self.options.key
+            None, wire.connect_tcp, address, purpose, self.options.key, host
         )
         return Peer(connected.sock, purpose)
 

@@ -79,8 +79,9 @@ class Broker:
         local = peer.local
         sock = socket.socket(fileno=peer.detach())
         sock.setblocking(False)
+        self.listener.traffic.began(sock, peer)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Link(self, local), sock)
+        await loop.connect_accepted_socket(lambda: Link(self, local, sock), sock)
 
     def new_number(self) -> int:
         self._next += 1
@@ -278,6 +279,10 @@ class Broker:
         link.finish()
 
     # -- ends ---------------------------------------------------------------------------------
+
+    def disconnected(self, link: Link) -> None:
+        self.listener.traffic.ended(link.sock)
+        self.detached(link)
 
     def detached(self, link: Link) -> None:
         """A link was closed, or its process is gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 from . import frames
@@ -20,7 +21,8 @@ JOIN_BELOW = 1 << 16  # header and body in one write
 
 
 class Link(asyncio.BufferedProtocol):
-    def __init__(self, broker: Broker, local: bool) -> None:
+    def __init__(self, broker: Broker, local: bool, sock: socket.socket) -> None:
+        self.sock = sock
         self.local = local  # its process is on this host
         self.number = 0
         self.channel: Channel | None = None
@@ -156,7 +158,7 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        self._broker.detached(self)
+        self._broker.disconnected(self)
         successor = self._successor
         if successor is not None:
             successor._waiting_for = self._successor = None

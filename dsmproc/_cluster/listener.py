@@ -18,7 +18,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import wire
+from . import traffic, wire
 
 log = logging.getLogger("dsmproc")
 
@@ -36,10 +36,18 @@ class Peer:
             with contextlib.suppress(OSError):  # it is gone already
                 self.remote = sock.getpeername()[:2]
         self.purpose = purpose
+        self.host: int | None = None  # that the other end belongs to, once it is known
         self.pid = pid  # of a peer on this host (unix socket), else 0
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Lock()
         self._posting: set[asyncio.Task[None]] = set()
+
+    @property
+    def whose(self) -> int | str:
+        """The other end's host, or at least its address."""
+        if self.host is None:
+            return self.remote[0] if self.remote else ""
+        return self.host
 
     @property
     def local(self) -> bool:
@@ -122,6 +130,7 @@ class Listener:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.traffic = traffic.Traffic()
         self._handlers: dict[str, Handler] = {}
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -180,6 +189,7 @@ class Listener:
     async def _serve(self, sock: socket.socket) -> None:
         peer = Peer(sock)
         self._peers.add(peer)
+        self.traffic.began(sock, peer)
         try:
             try:
                 await asyncio.wait_for(self._authenticate(peer), wire.HANDSHAKE_SECONDS)
@@ -197,6 +207,7 @@ class Listener:
             log.debug("where it failed", exc_info=True)
         finally:
             self._peers.discard(peer)
+            self.traffic.ended(sock)
             peer.close()
 
     async def _authenticate(self, peer: Peer) -> None:
@@ -221,7 +232,9 @@ class Listener:
                 frame = await peer.recv_handshake()
                 await peer.send_bytes(steps.send(bytes(frame)))
         except StopIteration as done:
-            peer.purpose, last = done.value
+            purpose, last = done.value
+            peer.purpose, _, host = purpose.partition(wire.HOST_MARK)
+            peer.host = int(host) if host.isdecimal() else None
             await peer.send_bytes(last)
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 from dsmproc._enginethread import MAX_HOSTS, Engine
 from dsmproc.errors import ClusterError, ProtocolError
 
+from . import procs
 from .listener import Listener, Peer
 from .names import Names
 from .wire import format_address
@@ -95,6 +96,7 @@ class Master:
             "place": self._place,
             "claim": self._claim,
             "hosts": lambda _: self._public_hosts(),
+            "stats": lambda _, reset: self._stats(reset),
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
@@ -189,6 +191,7 @@ class Master:
         except ClusterError as error:
             await peer.send(("refused", str(error)))
             return
+        peer.host = host.id
         others = [other.public() for other in self.hosts.values() if other is not host]
         await peer.send(("welcome", host.id, others))
         reason = "the connection to its agent closed without a goodbye"
@@ -321,6 +324,19 @@ class Master:
 
     def _on_gone(self, host: Host, pid: int) -> None:
         host.pids.discard(pid)
+
+    def _stats(self, reset: bool) -> dict[str, Any]:
+        """Our own share of what is sent, and the host on whose machine we are (-1: none)."""
+        mine = procs.machine_id()
+        beside = [host.id for host in self.hosts.values() if host.machine == mine]
+        counted = self.engine.stats(reset)
+        sent, heard = self.listener.traffic.totals(reset)
+        return {
+            "host": min(beside, default=-1),
+            "messages_sent": counted["messages_sent"],
+            "bytes_sent": counted["bytes_sent"] + sent,
+            "heard": heard,
+        }
 
     # -- sessions: a driver, and what it started anywhere ---------------------------------------
 

@@ -103,10 +103,11 @@ def script_roots() -> list[str]:
 class Finder(importlib.abc.MetaPathFinder):
     """Asks the driver's host for a module that nobody here knows."""
 
-    def __init__(self, home: tuple[str, int], key: bytes, session: str) -> None:
+    def __init__(self, home: tuple[str, int], key: bytes, session: str, host: int) -> None:
         self._home = home
         self._key = key
         self._session = session
+        self._host = host  # where we are
         self._lock = threading.Lock()
         self._wire: wire.Wire | None = None
         os.register_at_fork(after_in_child=self._forked)
@@ -120,7 +121,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def _ask(self, name: str) -> dict[str, Any] | None:
         with self._lock:
             if self._wire is None:
-                self._wire = wire.connect_tcp(self._home, "modules", self._key)
+                self._wire = wire.connect_tcp(self._home, "modules", self._key, self._host)
             try:
                 answer = self._wire.request((self._session, name))
             except BaseException:  # an answer to this question must not answer the next one

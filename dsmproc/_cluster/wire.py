@@ -42,6 +42,7 @@ HANDSHAKE_SECONDS = 10.0
 FIRST_ROOM = 1 << 20
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
+HOST_MARK = "@"  # between a purpose and the number of the host that connects
 KEY_FILE_LIMIT = 4096
 
 _LENGTH = struct.Struct("<Q")
@@ -142,13 +143,14 @@ def server_side(key: bytes | None, purposes: Container[str]) -> ServerSteps:
     """Yields b"" first (it only listens); its value is the purpose and the last frame to send."""
     theirs = yield b""
     purpose = read_hello(theirs, "connecting")
+    name = purpose.partition(HOST_MARK)[0]
     last = mine = hello("")
     if key is not None:
         answer = yield mine
         _check_proof(answer, _proof(key, b"client", theirs, mine))
         last = _proof(key, b"server", theirs, mine)
-    if purpose not in purposes:
-        raise ProtocolError(f"the listening side serves no connections for {purpose!r}")
+    if name not in purposes:
+        raise ProtocolError(f"the listening side serves no connections for {name!r}")
     return purpose, last
 
 
@@ -269,8 +271,13 @@ class UnreachableError(ClusterError, ConnectionError):
         return str(self.args[0])
 
 
-def connect_tcp(address: tuple[str, int], purpose: str, key: bytes) -> Wire:
-    """An authenticated connection to the listener at `address`, for `purpose`."""
+def connect_tcp(
+    address: tuple[str, int], purpose: str, key: bytes, host: int | None = None
+) -> Wire:
+    """An authenticated connection to the listener at `address`, for `purpose`, from a process of
+    the host `host`, if it belongs to one."""
+    if host is not None:
+        purpose += f"{HOST_MARK}{host}"
     where = format_address(address)
     try:
         sock = socket.create_connection(address, HANDSHAKE_SECONDS)

@@ -86,6 +86,7 @@ def _install_finder(membership: dict[str, Any]) -> None:
     if membership["home"] is not None:
         from . import modules
 
-        finder = modules.Finder(membership["home"], membership["key"], membership["session"])
+        at, host = membership["home"], membership["host"]
+        finder = modules.Finder(at, membership["key"], membership["session"], host)
         sys.meta_path.append(finder)
         importlib.machinery.PathFinder.invalidate_caches()

@@ -1,6 +1,7 @@
 /* The engine's thread, its loop, and its two doors to Python: commands in, notices out. */
 #include "engine/engine.h"
 #include "sys/net.h"
+#include "sys/traffic.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -335,4 +336,9 @@ void dsmproc_engine_stats(struct dsmproc_engine *engine, uint64_t *stats) {
     uint32_t locks = atomic_load(&engine->nlocks);
     for (uint32_t i = 0; i < locks; i++)
         stats[DSMPROC_STAT_LOCK_LOCAL] += atomic_load(&engine->agent.control->words[i].local);
+    stats[DSMPROC_STAT_BYTES_SENT] += dsm_peers_traffic(engine); /* closed ones are counted */
+}
+
+void dsmproc_traffic(int fd, uint64_t *sent, uint64_t *received) {
+    dsm_traffic(fd, sent, received);
 }

@@ -161,6 +161,8 @@ void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channe
 void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags);
 /* Write out what this turn has queued: one write for each peer and channel. */
 void dsm_peers_flush(struct dsmproc_engine *engine);
+/* What the connections that are open now have sent (any thread). */
+uint64_t dsm_peers_traffic(struct dsmproc_engine *engine);
 
 /* agent.c and master.c: steps of the core */
 int dsm_agent_open(struct dsmproc_engine *engine);

@@ -1,6 +1,7 @@
 /* Connections to other hosts and to the master: frames in, joined writes out. */
 #include "engine/engine.h"
 #include "sys/net.h"
+#include "sys/traffic.h"
 #include <errno.h>
 #include <unistd.h>
 
@@ -27,8 +28,13 @@ void dsm_peers_init(struct dsmproc_engine *engine) {
 static void close_one(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     if (peer->source.fd >= 0) {
         dsm_loop_unwatch(engine->loop, &peer->source);
+        uint64_t sent, received;
+        pthread_mutex_lock(&engine->mutex); /* another thread may be in dsm_peers_traffic */
+        dsm_traffic(peer->source.fd, &sent, &received);
+        dsm_engine_count(engine, DSMPROC_STAT_BYTES_SENT, sent);
         close(peer->source.fd);
         peer->source.fd = -1;
+        pthread_mutex_unlock(&engine->mutex);
     }
     dsm_buffer_free(&peer->in);
     dsm_buffer_free(&peer->out);
@@ -54,11 +60,27 @@ int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel,
     if (peer->source.fd >= 0) return -EEXIST;
     int error = dsm_net_prepare(fd);
     if (error) return error;
+    pthread_mutex_lock(&engine->mutex);
     peer->source.fd = fd;
     peer->lost = false;
     error = dsm_loop_watch(engine->loop, &peer->source);
     if (error) peer->source.fd = -1;
+    pthread_mutex_unlock(&engine->mutex);
     return error;
+}
+
+uint64_t dsm_peers_traffic(struct dsmproc_engine *engine) {
+    uint64_t total = 0;
+    pthread_mutex_lock(&engine->mutex);
+    for (uint32_t i = 0; i < PEERS; i++)
+        for (uint32_t channel = 0; channel < 2; channel++) {
+            uint64_t sent = 0, received;
+            if (engine->peers[i][channel].source.fd >= 0)
+                dsm_traffic(engine->peers[i][channel].source.fd, &sent, &received);
+            total += sent;
+        }
+    pthread_mutex_unlock(&engine->mutex);
+    return total;
 }
 
 static void write_out(struct dsmproc_engine *engine, struct dsm_peer *peer) {
@@ -68,7 +90,6 @@ static void write_out(struct dsmproc_engine *engine, struct dsm_peer *peer) {
         ssize_t sent = dsm_net_send(peer->source.fd, &peer->out);
         if (sent == -EAGAIN) break;
         if (sent < 0) return dsm_peer_drop(engine, peer->host, peer->channel, (int)-sent);
-        dsm_engine_count(engine, DSMPROC_STAT_BYTES_SENT, (uint64_t)sent);
     }
     if (dsm_buffer_len(&peer->out) > MAX_QUEUED)
         return dsm_peer_drop(engine, peer->host, peer->channel, ENOBUFS);

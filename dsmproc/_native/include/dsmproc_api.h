@@ -77,7 +77,7 @@ struct dsmproc_notice {
 enum {
     DSMPROC_STAT_LOCK_LOCAL = 16,
     DSMPROC_STAT_MESSAGES_SENT = 17, /* writes that joined everything for a peer in one turn */
-    DSMPROC_STAT_BYTES_SENT = 18,
+    DSMPROC_STAT_BYTES_SENT = 18,    /* as dsmproc_traffic has it */
     DSMPROC_STAT_FRAMES_SENT = 19,
     DSMPROC_STAT_TICK_FRAMES = 20, /* of those, made by the polling tick itself */
     DSMPROC_STAT_CLIENTS = 21,     /* processes attached now */
@@ -98,6 +98,8 @@ int dsmproc_engine_fd(struct dsmproc_engine *engine);
 /* 1: took one notice; 0: there is none. */
 int dsmproc_engine_notice(struct dsmproc_engine *engine, struct dsmproc_notice *notice);
 void dsmproc_engine_stats(struct dsmproc_engine *engine, uint64_t *stats);
+/* What a TCP connection has cost the network in each direction, headers included. */
+void dsmproc_traffic(int fd, uint64_t *sent, uint64_t *received);
 
 /* ---- client: memory ------------------------------------------------------------------------ */
 /* The mechanism that works here (1 full, 2 user-mode-only), or negative and `why` in one sentence. */
