@@ -208,7 +208,7 @@ struct dsm_summary {
 struct dsm_config {
     uint32_t host;
     uint32_t page_size; /* 16 .. 32768, a power of two */
-    uint32_t run;       /* most pages one read fault brings (1 .. 64), a power of two */
+    uint32_t run;       /* pages that are here, mapped by one fault (1 .. 64), a power of two */
     uint32_t most;      /* most pages a fault brings when faults come in a row (1 .. 64) */
     uint32_t ahead;     /* pages asked for ahead by rows that bring that many */
     uint32_t hot;       /* publishes with changes after which a page stays writable (0: never) */

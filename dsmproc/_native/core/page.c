@@ -111,23 +111,22 @@ static void forget_waiters(struct dsm_host *host, struct dsm_page *page) {
     }
 }
 
-/* The pages around `page` that `joins` accepts: at most config.run in an aligned window, and
+/* The pages around `page` that `joins` accepts: those of its aligned window of `window` pages, and
  * `length` from it on where that is more. */
 struct run {
     uint32_t first, end;
 };
 
-static struct run run_around(struct dsm_host *host, const struct dsm_page *page, uint32_t length,
+static struct run run_around(struct dsm_host *host, const struct dsm_page *page, uint32_t window,
+                             uint32_t length,
                              bool (*joins)(const struct dsm_host *, const struct dsm_page *,
                                            const struct dsm_page *)) {
     const struct dsm_region *region = dsm_at(host, page->region);
-    uint32_t low = page->index & ~(host->config.run - 1), high = low + host->config.run;
+    uint32_t low = page->index & ~(window - 1), high = low + window;
     struct run run = {page->index, page->index + 1};
     if (high > region->pages) high = region->pages;
-    if (length > host->config.run) {
-        uint32_t end = page->index + dsm_run_room(host, page, length);
-        if (end > high) high = end;
-    }
+    uint32_t end = page->index + dsm_run_room(host, page, length);
+    if (end > high) high = end;
     /* A window lies within one chunk, so its records stand side by side. */
     while (run.first > low && joins(host, page, page - (page->index - run.first) - 1))
         run.first--;
@@ -158,10 +157,12 @@ static bool maps_alike(const struct dsm_host *host, const struct dsm_page *a,
     return map_class(a) == map_class(b);
 }
 
-/* The page is here and may be used as it is: map it, and its likes around it. */
+/* The page is here and may be used as it is: map it, and its likes around it. Mapping costs little;
+ * making fresh pages costs memory, so that they come by rows only. */
 static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client,
                     uint32_t length) {
-    struct run run = run_around(host, page, length, maps_alike);
+    uint32_t window = page->state == DSM_ZERO ? 1 : host->config.run;
+    struct run run = run_around(host, page, window, length, maps_alike);
     struct dsm_page *first = page - (page->index - run.first);
     if (page->state == DSM_ZERO)
         for (uint32_t i = 0; i < run.end - run.first; i++)
@@ -206,7 +207,7 @@ static void fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length)
         poison(host, page);
         return;
     }
-    struct run run = run_around(host, page, length, fetches_with);
+    struct run run = run_around(host, page, 1, length, fetches_with);
     struct dsm_page *first = page - (page->index - run.first);
     page->run &= (uint8_t)~DSM_SHY;
     dsm_page_get(host, first, run.end - run.first, DSM_FAST);

@@ -1,9 +1,9 @@
 /* Runs: what one fault brings for the pages behind it.
  *
- * Faults that follow each other make a *row*; each fault at the end of what the last one brought
- * doubles what the next one may bring, up to config.most pages (and the end of a chunk, so that
- * the records of a run stand side by side). Reads bring copies and mappings, writes *open* pages:
- * they are dirty and writable without having been written.
+ * Faults that follow each other make a *row*; each fault at the end of what the last one brought may
+ * bring four times as much (1, 4, 16, 64 pages), up to config.most pages (and the end of a chunk, so
+ * that the records of a run stand side by side). Reads bring copies and mappings, writes *open*
+ * pages: they are dirty and writable without having been written.
  *
  * A row at its full length also asks *ahead*, for config.ahead pages behind what its fault brought.
  * Such copies come on the bulk connection and are mapped by a fault of their own, so that it is
@@ -25,6 +25,8 @@
 
 #include "core/host.h"
 
+enum { GROWTH = 4 };
+
 /* ---- rows -------------------------------------------------------------------------------- */
 
 static struct dsm_row *find_row(struct dsm_host *host, uint64_t id, bool write) {
@@ -41,11 +43,9 @@ static struct dsm_row *find_row(struct dsm_host *host, uint64_t id, bool write) 
 uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write) {
     if (host->config.most == 1) return 1;
     struct dsm_row *row = find_row(host, id, write);
-    uint32_t first = write ? 1 : host->config.run;
-    if (!row->length)
-        row->length = first < host->config.most ? first : host->config.most;
-    else if (id == row->next)
-        row->length = 2 * row->length < host->config.most ? 2 * row->length : host->config.most;
+    if (id == row->next) row->length *= GROWTH;
+    if (!row->length) row->length = 1;
+    if (row->length > host->config.most) row->length = host->config.most;
     if (row->next <= id) row->next = id + 1;
     row->last = id;
     row->used = ++host->faults;
