@@ -1,4 +1,5 @@
 /* The client's half: called by any thread of a process that uses regions and locks. */
+#include "engine/spin.h"
 #include "include/dsmproc_api.h"
 #include "sys/control.h"
 #include "sys/net.h"
@@ -53,7 +54,14 @@ int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass
 
 int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply) {
     struct pollfd waiting = {.fd = fd, .events = POLLIN};
-    int ready = poll(&waiting, 1, timeout_ms);
+    struct dsm_spinning now;
+    int ready;
+    dsm_spin_begin(&reply->spin, &now);
+    do {
+        ready = poll(&waiting, 1, 0);
+    } while (!ready && dsm_spin_again(&reply->spin, &now));
+    dsm_spin_end(&reply->spin, &now, ready != 0);
+    if (!ready) ready = poll(&waiting, 1, timeout_ms);
     if (ready < 0) return -errno;
     if (!ready) return -EAGAIN;
     struct dsm_buffer in = {0};

@@ -1,5 +1,6 @@
 /* The engine's thread, its loop, and its two doors to Python: commands in, notices out. */
 #include "engine/engine.h"
+#include "engine/spin.h"
 #include "sys/net.h"
 #include "sys/traffic.h"
 #include <errno.h>
@@ -157,18 +158,41 @@ static int rank(const struct dsm_source *source) {
     return CONTAINER(const struct dsm_peer, source, source)->channel == DSM_FAST ? 1 : 2;
 }
 
-/* One turn: what is urgent, the rest, one slice of bulk work; then everything queued is written. */
+/* Spins only after a turn in which a client or another host wanted something. */
+static int wait_for_work(struct dsmproc_engine *engine, struct dsm_source **ready,
+                         uint32_t *flags) {
+    if (engine->agent.more && !engine->failed)
+        return dsm_loop_wait(engine->loop, ready, flags, READY, 0);
+    if (engine->active) {
+        struct dsm_spinning now;
+        int count;
+        dsm_spin_begin(&engine->spin, &now);
+        do {
+            count = dsm_loop_wait(engine->loop, ready, flags, READY, 0);
+        } while (!count && dsm_spin_again(&engine->spin, &now));
+        dsm_spin_end(&engine->spin, &now, count != 0);
+        if (count) return count;
+    }
+    return dsm_loop_wait(engine->loop, ready, flags, READY, -1);
+}
+
+/* One turn: what is urgent, the rest, one slice of bulk work; what each of them queued is written
+ * before the next begins. */
 static void turn(struct dsmproc_engine *engine) {
     struct dsm_source *ready[READY];
     uint32_t flags[READY];
-    int timeout = engine->agent.more && !engine->failed ? 0 : -1;
-    int count = dsm_loop_wait(engine->loop, ready, flags, READY, timeout);
+    int count = wait_for_work(engine, ready, flags);
     if (count < 0) return dsm_engine_fail(engine, "epoll: %s", strerror(-count));
-    for (int pass = 0; pass < 3; pass++)
-        for (int i = 0; i < count; i++)
-            if (rank(ready[i]) == pass && !ready[i]->dead) serve(engine, ready[i], flags[i]);
-    if (engine->agent.more && !engine->failed) {
+    engine->active = false;
+    for (int pass = 0; pass < 3; pass++) {
+        for (int i = 0; i < count; i++) {
+            if (rank(ready[i]) != pass || ready[i]->dead) continue;
+            engine->active |= ready[i]->kind >= DSM_SOURCE_PEER;
+            serve(engine, ready[i], flags[i]);
+        }
         dsm_peers_flush(engine);
+    }
+    if (engine->agent.more && !engine->failed) {
         engine->agent.more = false;
         struct dsm_event event = {.kind = DSM_EV_MORE};
         dsm_agent_feed(engine, &event);

@@ -35,8 +35,9 @@ enum { DSM_REQ_INDEX_BITS = 16, DSM_REQ_NO_CONN = (1 << DSM_REQ_INDEX_BITS) - 1 
 struct dsm_peer {
     struct dsm_source source; /* fd < 0: not connected (yet, or any more) */
     uint32_t host, channel;
-    bool lost;  /* what is sent is thrown away until it is added again */
-    bool fresh; /* frames were added since the last write */
+    bool lost;   /* what is sent is thrown away until it is added again */
+    bool fresh;  /* frames were added since the last write */
+    bool queued; /* in engine->queued */
     struct dsm_buffer in, out;
 };
 
@@ -133,7 +134,11 @@ struct dsmproc_engine {
     bool failed, garbage, ticking;
     bool refused;   /* the core refused the event just fed: the client's request makes no sense */
     bool malformed; /* the message being executed holds a diff that is none: drop its sender */
-    struct dsm_peer peers[DSM_MAX_HOSTS + 1][2]; /* the master is the last */
+    struct dsm_peer peers[DSM_MAX_HOSTS + 1][2];      /* the master is the last */
+    struct dsm_peer *queued[2 * (DSM_MAX_HOSTS + 1)]; /* those with something to write */
+    uint32_t nqueued;
+    struct dsmproc_spin spin;
+    bool active; /* this turn did something that more may follow soon */
     struct dsm_out out;
     void *arena;
     uint64_t arena_bytes;
@@ -159,7 +164,9 @@ int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel,
 /* Close all connections to a host; a notice says why unless error is 0. */
 void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int error);
 void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags);
-/* Write out what this turn has queued: one write for each peer and channel. */
+/* Something was appended to its `out`. */
+void dsm_peer_queue(struct dsmproc_engine *engine, struct dsm_peer *peer);
+/* Write out what is queued: one write for each peer and channel. */
 void dsm_peers_flush(struct dsmproc_engine *engine);
 /* What the connections that are open now have sent (any thread). */
 uint64_t dsm_peers_traffic(struct dsmproc_engine *engine);

@@ -191,6 +191,7 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
         dsm_buffer_consume(out, dsm_buffer_len(out));
     } else {
         peer->fresh = true;
+        dsm_peer_queue(engine, peer);
         dsm_engine_count(engine, DSMPROC_STAT_FRAMES_SENT, 1);
         if (engine->ticking) dsm_engine_count(engine, DSMPROC_STAT_TICK_FRAMES, 1);
     }

@@ -66,6 +66,7 @@ int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel,
     error = dsm_loop_watch(engine->loop, &peer->source);
     if (error) peer->source.fd = -1;
     pthread_mutex_unlock(&engine->mutex);
+    if (dsm_buffer_len(&peer->out)) dsm_peer_queue(engine, peer);
     return error;
 }
 
@@ -96,14 +97,20 @@ static void write_out(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     (void)dsm_loop_writing(engine->loop, &peer->source, dsm_buffer_len(&peer->out) > 0);
 }
 
+void dsm_peer_queue(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    if (peer->queued) return;
+    peer->queued = true;
+    engine->queued[engine->nqueued++] = peer;
+}
+
 void dsm_peers_flush(struct dsmproc_engine *engine) {
-    for (uint32_t i = 0; i < PEERS; i++)
-        for (uint32_t channel = 0; channel < 2; channel++) {
-            struct dsm_peer *peer = &engine->peers[i][channel];
-            if (peer->source.fd < 0 || peer->source.writing || !dsm_buffer_len(&peer->out))
-                continue;
-            write_out(engine, peer);
-        }
+    for (uint32_t i = 0; i < engine->nqueued; i++) {
+        struct dsm_peer *peer = engine->queued[i];
+        peer->queued = false;
+        if (peer->source.fd < 0 || peer->source.writing || !dsm_buffer_len(&peer->out)) continue;
+        write_out(engine, peer);
+    }
+    engine->nqueued = 0;
 }
 
 static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {

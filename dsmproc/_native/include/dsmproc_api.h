@@ -143,10 +143,20 @@ struct dsmproc_request {
     uint64_t a, b, c;
 };
 
+/* How long a thread spins before it sleeps (ns); zeroed at first. */
+struct dsmproc_spin {
+    uint64_t limit;
+    uint64_t rest, rest_until; /* not before then: it was in the way */
+    uint64_t checked;          /* when it was last seen how busy the machine is */
+};
+
+enum { DSMPROC_SPIN_NEVER = 1 };
+
 struct dsmproc_reply {
     uint32_t status;
     int32_t fd; /* -1, or a descriptor that came along and is the caller's now */
     uint64_t value;
+    struct dsmproc_spin spin; /* kept from one request of a connection to the next */
 };
 
 /* What a reply's status says before there is one; the caller sets IDLE, sending sets WAITING, so that
