@@ -146,10 +146,10 @@ class Handler(threading.Thread):
             closing, terminating = self._closing, self._terminating
         if terminating or self._error is not None:
             return False
+        self._give_out()  # which finds out that a job has no more tasks
         if closing and not self._cache and not self._flows:
             return False
         self._repopulate()
-        self._give_out()
         self._listen()
         return True
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import connection
 
 import dsmproc as mp
 
@@ -241,6 +242,29 @@ def case_close_and_join():
         raise AssertionError
     pool.join()
     assert result.get(0) == [x * x for x in range(20)]
+
+
+def case_close_before_the_last_answers():
+    """The pool is closed, and then all workers answer at the same moment."""
+    go = mp.Event()
+    pool = mp.Pool(2, set_global, (go,))
+    result = pool.map_async(wait_for_setting, range(2), chunksize=1)
+    handler = pool._handler
+    while sum(member.given is not None for member in handler._members) < 2:
+        assert pool._state == "RUN"
+    with handler._lock:
+        handler.poke()  # it waits for the lock
+        go.set()
+        for member in handler._members:
+            assert connection.wait([member.channel], 30)
+        handler._closing = True
+        pool._state = "CLOSE"
+    pool.join()
+    assert result.get(0) == [True, True]
+
+
+def wait_for_setting(_):
+    return setting.wait(30)
 
 
 def case_terminate():

@@ -16,7 +16,7 @@ EVERYWHERE = [
 # Where the original hangs, leaves its children or has no word for it.
 BETTER = [
     "imap_is_lazy", "errors", "exception_that_cannot_be_rebuilt", "initializer_raises",
-    "terminate", "nested",
+    "terminate", "nested", "close_before_the_last_answers",
 ]  # fmt: skip
 SEVERAL_HOSTS = ["places", "worker_killed", "worker_killed_in_map"]
 
