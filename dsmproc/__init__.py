@@ -108,17 +108,24 @@ __all__ = [
     "stats",
 ]
 
-# Modules of multiprocessing that programs name: ours where there is one, else the standard one.
-_MODULES = {"shared_memory": "dsmproc.sharedmem", "synchronize": "dsmproc.lock"}
+# Submodules, imported when they are asked for.
 _SUBMODULES = frozenset(
     {
         "connection",
+        "context",
         "dummy",
+        "forkserver",
         "heap",
         "managers",
         "pool",
+        "popen_fork",
+        "popen_forkserver",
+        "popen_spawn_posix",
+        "process",
         "queues",
         "reduction",
+        "resource_sharer",
+        "resource_tracker",
         "shared_memory",
         "sharedctypes",
         "spawn",
@@ -131,10 +138,4 @@ _SUBMODULES = frozenset(
 def __getattr__(name: str) -> Any:
     if name not in _SUBMODULES:
         raise AttributeError(f"module 'dsmproc' has no attribute {name!r}")
-    ours = _MODULES.get(name, f"dsmproc.{name}")
-    try:
-        return importlib.import_module(ours)
-    except ModuleNotFoundError as error:
-        if error.name != ours:
-            raise
-        return importlib.import_module(f"multiprocessing.{name}")
+    return importlib.import_module(f"dsmproc.{name}")

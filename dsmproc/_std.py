@@ -8,10 +8,12 @@ tests/unit/test_std.py runs it on every supported version of Python.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing.connection
 import multiprocessing.pool
 import multiprocessing.queues
 import sys
+import types
 from collections.abc import Iterator
 from multiprocessing import context, process, spawn, synchronize, util
 from multiprocessing.context import BaseContext, set_spawning_popen
@@ -28,6 +30,7 @@ __all__ = [
     "SimpleQueue",
     "bootstrap",
     "children",
+    "DefaultContext",
     "default_context",
     "extra_reducers",
     "flush_std_streams",
@@ -35,12 +38,15 @@ __all__ = [
     "in_actual_context",
     "inheriting",
     "interpreter_flags",
+    "keep_standard_contexts",
     "pool",
     "prepare",
     "preparation_data",
     "register_concrete_context",
+    "replace_default_context",
     "spawning",
     "spawning_popen",
+    "standard_sharedctypes",
 ]
 
 # Its task helpers and exceptions; the annotations of typeshed leave most of them out.
@@ -48,6 +54,7 @@ pool: Any = multiprocessing.pool
 
 default_context: Any = context._default_context  # type: ignore[attr-defined]
 StdProcess: Any = context.Process
+DefaultContext: Any = context.DefaultContext
 Connection: Any = multiprocessing.connection.Connection
 Queue: Any = multiprocessing.queues.Queue
 SimpleQueue: Any = multiprocessing.queues.SimpleQueue
@@ -62,6 +69,53 @@ def in_actual_context() -> str | None:
     """The start method that somebody has chosen already, without choosing one."""
     chosen = default_context._actual_context
     return None if chosen is None else str(chosen._name)
+
+
+def replace_default_context(ctx: Any) -> None:
+    """`ctx` becomes multiprocessing's default context: what module-level names are bound to."""
+    was = context._default_context  # type: ignore[attr-defined]
+    if was is ctx:
+        return
+    context._default_context = ctx  # type: ignore[attr-defined]
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != "multiprocessing" or not hasattr(module, "__dict__"):
+            continue
+        for key, value in list(vars(module).items()):
+            if getattr(value, "__self__", None) is was:
+                setattr(module, key, getattr(ctx, value.__name__))
+    multiprocessing.reducer = ctx.reducer
+
+
+@functools.cache
+def standard_sharedctypes() -> dict[str, Any]:
+    """The functions of the standard sharedctypes, as copies that see each other here: they stay
+    what they are when the module's own names are replaced."""
+    from multiprocessing import sharedctypes
+
+    kept = dict(vars(sharedctypes))
+    for name in ("_new_value", "RawValue", "RawArray", "Value", "Array", "copy", "synchronized"):
+        function = kept[name]
+        kept[name] = types.FunctionType(
+            function.__code__, kept, name, function.__defaults__, function.__closure__
+        )
+        kept[name].__kwdefaults__ = function.__kwdefaults__
+    return kept
+
+
+def keep_standard_contexts() -> None:
+    """Their RawValue and RawArray take none of the names that are replaced."""
+    kept = standard_sharedctypes()
+
+    def RawValue(self: Any, typecode_or_type: Any, *args: Any) -> Any:
+        """Returns a shared object"""
+        return kept["RawValue"](typecode_or_type, *args)
+
+    def RawArray(self: Any, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """Returns a shared array"""
+        return kept["RawArray"](typecode_or_type, size_or_initializer)
+
+    BaseContext.RawValue = RawValue  # type: ignore[assignment]
+    BaseContext.RawArray = RawArray  # type: ignore[assignment]
 
 
 @contextlib.contextmanager

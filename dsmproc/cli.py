@@ -49,6 +49,11 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     where.add_argument("--local", type=_hosts, metavar="N", help="N hosts on this machine")
     where.add_argument("--address", metavar="tcp://H:P", help="a cluster that runs already")
     command.add_argument("--slots", type=_count, metavar="K", help="processes per host")
+    command.add_argument(
+        "--patch",
+        action="store_true",
+        help="`import multiprocessing` means dsmproc, in libraries too",
+    )
     command.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module")
     command.add_argument("script", metavar="SCRIPT")
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
@@ -60,6 +65,8 @@ def _run(arguments: Arguments) -> int:
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS") or ""
     if arguments.local is None and not address:
         raise ValueError("say where: --local N or --address tcp://H:P")
+    if arguments.patch:
+        os.environ["DSMPROC_PATCH"] = "1"
     from ._cluster import launch, program
 
     if arguments.local is None:

@@ -32,7 +32,9 @@ __all__ = [
     "wait",
 ]
 
+# Kept here: with --patch the standard module's names are ours.
 StdConnection: Any = standard.Connection
+_std_client, _std_wait = standard.Client, standard.wait
 PIPE_BYTES = 1 << 20  # a sender waits while more than this waits to be read
 
 
@@ -161,7 +163,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     until = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if until is None else max(0.0, until - time.monotonic())
-        found = standard.wait(objects, left)
+        found = _std_wait(objects, left)
         ready = [one for one in found if not isinstance(one, Connection) or one.poll(0)]
         if ready or not found or left == 0.0:
             return ready
@@ -189,7 +191,7 @@ def _foreign(connection: Any) -> Any:
 
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
     """As multiprocessing.connection.Client."""
-    return _foreign(standard.Client(address, family, authkey))
+    return _foreign(_std_client(address, family, authkey))
 
 
 class Listener(standard.Listener):

@@ -120,7 +120,7 @@ class ClusterContext(BaseContext):
         return self._name
 
 
-class DefaultContext:
+class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     """The choice at each call. Written out name by name, so that readers and tools find them."""
 
     Process = process.Process
@@ -140,6 +140,7 @@ class DefaultContext:
     set_forkserver_preload = staticmethod(multiprocessing.set_forkserver_preload)
 
     def __init__(self) -> None:
+        super().__init__(_std.default_context.get_context("fork"))  # where others look for one
         self._method: str | None = None  # a standard start method, named under a cluster
 
     def get_context(self, method: str | None = None) -> Any:
@@ -147,7 +148,7 @@ class DefaultContext:
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         if not cluster.active():
-            multiprocessing.set_start_method(method, force)  # type: ignore[arg-type]
+            _std.default_context.set_start_method(method, force)
         elif method is None or method == "cluster" or _methods_are_cluster():
             self._method = None
         else:
@@ -157,15 +158,20 @@ class DefaultContext:
     def get_start_method(self, allow_none: bool = False) -> str | None:
         if cluster.active():
             return self._method or "cluster"
-        return multiprocessing.get_start_method(allow_none)
+        method: str | None = _std.default_context.get_start_method(allow_none)
+        return method
 
     def get_all_start_methods(self) -> list[str]:
-        methods = multiprocessing.get_all_start_methods()
+        methods: list[str] = _std.default_context.get_all_start_methods()
         return ["cluster", *methods] if cluster.active() else methods
 
     @property
     def reducer(self) -> Any:
-        return multiprocessing.reducer
+        return _std.default_context.reducer
+
+    @reducer.setter
+    def reducer(self, reduction: Any) -> None:
+        _std.default_context.reducer = reduction
 
     def cpu_count(self) -> int:
         count: int = chosen_context().cpu_count()
@@ -249,7 +255,7 @@ def chosen_context() -> Any:
     if not cluster.active():
         return _std.default_context.get_context()
     if default_context._method is not None:
-        return multiprocessing.get_context(default_context._method)
+        return _std.default_context.get_context(default_context._method)
     return cluster_context
 
 
@@ -266,7 +272,7 @@ def named_context(method: str) -> Any:
             RuntimeWarning,
             stacklevel=_level_outside(),
         )
-    return multiprocessing.get_context(method)
+    return _std.default_context.get_context(method)
 
 
 def _methods_are_cluster() -> bool:

@@ -23,6 +23,7 @@ from multiprocessing.managers import (
 from typing import Any
 
 from . import _pickle, cluster
+from ._choice import on_cluster
 from .connection import ForeignConnection, Pipe
 from .errors import ProcessError
 from .sharedmem import ShareableList, SharedMemory
@@ -88,7 +89,10 @@ SERIALIZER.__dict__["__module__"] = __name__  # where pickle is to look for it
 _std.listener_client[SERIALIZER] = (_Listener, _client)
 
 
-class BaseManager(standard.BaseManager):
+StdBaseManager = standard.BaseManager  # with --patch that name is ours
+
+
+class BaseManager(StdBaseManager):
     """As the standard one; on a cluster its server is a process of the cluster."""
 
     def __init__(
@@ -100,7 +104,7 @@ class BaseManager(standard.BaseManager):
         **options: Any,
     ) -> None:
         self._dsmproc_host: int | None = None
-        if cluster.active():
+        if on_cluster(ctx):
             from .context import cluster_context
 
             client = cluster.client()
@@ -110,7 +114,7 @@ class BaseManager(standard.BaseManager):
             if serializer == "pickle":
                 serializer = SERIALIZER
             ctx = ctx or cluster_context
-        standard.BaseManager.__init__(self, address, authkey, serializer, ctx, **options)
+        StdBaseManager.__init__(self, address, authkey, serializer, ctx, **options)
 
     def start(
         self, initializer: Callable[..., Any] | None = None, initargs: Iterable[Any] = ()

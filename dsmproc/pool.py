@@ -19,8 +19,10 @@ from multiprocessing import util
 from typing import Any
 
 from . import _std
+from ._choice import Choosing
 from ._poolhandler import Handler, Member
 from ._poolworker import work
+from .context import cluster_context
 
 __all__ = ["Pool"]
 
@@ -49,8 +51,11 @@ class _IMapUnorderedIterator(_Paced, standard.IMapUnorderedIterator):  # type: i
     pass
 
 
-class Pool(standard.Pool):
+class Pool(standard.Pool, metaclass=Choosing):
     """Workers on all hosts. Arguments as the standard Pool's; `processes`: the cluster's slots."""
+
+    _standard = standard.Pool
+    _context_at = 4
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class Pool(standard.Pool):
     ) -> None:
         self._state = RUN  # looked at by __del__, also when this raises
         self._pool: list[Any] = []
-        self._ctx = context
+        context = self._ctx = context or cluster_context
         processes = context.cpu_count() if processes is None else operator.index(processes)
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")

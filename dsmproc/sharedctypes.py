@@ -16,7 +16,8 @@ from multiprocessing.sharedctypes import (
 )
 from typing import Any
 
-from . import heap
+from . import _std, heap
+from ._choice import on_cluster
 
 __all__ = [
     "Array",
@@ -31,6 +32,7 @@ __all__ = [
     "synchronized",
 ]
 
+_standard = _std.standard_sharedctypes()
 typecode_to_type = sharedctypes.typecode_to_type  # type: ignore[attr-defined]
 
 
@@ -60,16 +62,22 @@ def _raw_array(typecode_or_type: Any, size_or_initializer: Any, paged: bool) -> 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
     """A ctypes object in shared memory."""
+    if not on_cluster():
+        return _standard["RawValue"](typecode_or_type, *args)
     return _raw_value(typecode_or_type, args, paged=False)
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
     """A ctypes array in shared memory."""
+    if not on_cluster():
+        return _standard["RawArray"](typecode_or_type, size_or_initializer)
     return _raw_array(typecode_or_type, size_or_initializer, paged=False)
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
     """A ctypes object in shared memory and, unless lock=False, a lock around its use."""
+    if not on_cluster(ctx):
+        return _standard["Value"](typecode_or_type, *args, lock=lock, ctx=ctx)
     raw = _raw_value(typecode_or_type, args, paged=lock is not False)
     return raw if lock is False else synchronized(raw, _lock(lock, ctx), ctx)
 
@@ -78,6 +86,8 @@ def Array(
     typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None
 ) -> Any:
     """A ctypes array in shared memory and, unless lock=False, a lock around its use."""
+    if not on_cluster(ctx):
+        return _standard["Array"](typecode_or_type, size_or_initializer, lock=lock, ctx=ctx)
     raw = _raw_array(typecode_or_type, size_or_initializer, paged=lock is not False)
     return raw if lock is False else synchronized(raw, _lock(lock, ctx), ctx)
 
@@ -100,6 +110,8 @@ def _context(ctx: Any) -> Any:
 
 def copy(obj: Any) -> Any:
     """A copy of a ctypes object, in shared memory of its own."""
+    if not on_cluster():
+        return _standard["copy"](obj)
     made = _new(type(obj), paged=False, zero=False)
     ctypes.pointer(made)[0] = obj
     return made
@@ -108,4 +120,4 @@ def copy(obj: Any) -> Any:
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     """A lock around the use of a ctypes object."""
     context = _context(ctx)
-    return sharedctypes.synchronized(obj, lock or context.RLock(), context)
+    return _standard["synchronized"](obj, lock or context.RLock(), context)

@@ -14,34 +14,21 @@ import os
 import sys
 import types
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any
 
-from . import _regions, cluster
+from . import _regions
+from ._choice import Choosing
 
 __all__ = ["ShareableList", "SharedMemory"]
 
 NAME_LIMIT = 255
 
 
-class _Choosing(type):
-    """The choice between cluster and standard library is made at each call, as for all names.
-
-    The classes below have `_standard`: what makes the standard library's object instead.
-    """
-
-    def __call__(cls, *args: Any, **keywords: Any) -> Any:
-        make = cls.__dict__.get("_standard")
-        if make is not None and not cluster.active():
-            return make(*args, **keywords)
-        return super().__call__(*args, **keywords)
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        if "_standard" in cls.__dict__:
-            return isinstance(instance, cls.__bases__[0])
-        return super().__instancecheck__(instance)
+# Kept here: with --patch the standard module's names are ours.
+StdSharedMemory = shared_memory.SharedMemory
+StdShareableList = shared_memory.ShareableList
 
 
-class _Untracked(shared_memory.SharedMemory):
+class _Untracked(StdSharedMemory):
     """The standard one with track=False, before Python 3.13."""
 
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0) -> None:
@@ -59,17 +46,18 @@ class _Untracked(shared_memory.SharedMemory):
 
 def standard(
     name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
-) -> shared_memory.SharedMemory:
+) -> StdSharedMemory:
     """The standard library's SharedMemory, which knows `track` from Python 3.13 on."""
     if sys.version_info >= (3, 13):
-        return shared_memory.SharedMemory(name, create, size, track=track)
-    return (shared_memory.SharedMemory if track else _Untracked)(name, create, size)
+        return StdSharedMemory(name, create, size, track=track)
+    return (StdSharedMemory if track else _Untracked)(name, create, size)
 
 
-class SharedMemory(shared_memory.SharedMemory, metaclass=_Choosing):
+class SharedMemory(StdSharedMemory, metaclass=Choosing):
     """A named block of memory that all hosts of the cluster share."""
 
-    _standard = staticmethod(standard)
+    _standard = StdSharedMemory
+    _make_standard = staticmethod(standard)
     _mapping: _regions.Mapping | None = None
 
     def __init__(
@@ -140,15 +128,15 @@ def _check_name(name: str) -> None:
         raise ValueError("embedded null character")
 
 
-class ShareableList(shared_memory.ShareableList, metaclass=_Choosing):  # type: ignore[type-arg]
+class ShareableList(StdShareableList, metaclass=Choosing):  # type: ignore[type-arg]
     """The standard library's, on a SharedMemory of ours."""
 
-    _standard = shared_memory.ShareableList
+    _standard = StdShareableList
     # Its methods use self.shm; only __init__ knows which class that is, by a global name.
     __init__ = types.FunctionType(  # type: ignore[assignment]
-        shared_memory.ShareableList.__init__.__code__,
+        StdShareableList.__init__.__code__,
         {**vars(shared_memory), "SharedMemory": SharedMemory},
         "__init__",
-        shared_memory.ShareableList.__init__.__defaults__,
+        StdShareableList.__init__.__defaults__,
     )
-    __init__.__kwdefaults__ = shared_memory.ShareableList.__init__.__kwdefaults__
+    __init__.__kwdefaults__ = StdShareableList.__init__.__kwdefaults__

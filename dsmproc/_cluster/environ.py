@@ -43,6 +43,7 @@ def _is_count(text: str) -> bool:
 def command_environment(settings: dict[str, str]) -> dict[str, str]:
     """Our environment, in which `python -m dsmproc` finds this very package."""
     environ = {**os.environ, **settings}
+    environ.pop("DSMPROC_PATCH", None)  # that is for programs
     path = environ.get("PYTHONPATH")
     environ["PYTHONPATH"] = PACKAGE_ROOT + (os.pathsep + path if path else "")
     return environ

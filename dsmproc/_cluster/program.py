@@ -17,6 +17,7 @@ import threading
 import uuid
 from typing import Any
 
+from .. import _patch
 from ..errors import ClusterError
 from . import console, procs, wire
 from .listener import Peer
@@ -108,6 +109,7 @@ class Program:
             "DSMPROC_ADDRESS": wire.format_address(self.address),
             "DSMPROC_AUTHKEY_FILE": self.key_file,
             "DSMPROC_SESSION": self.session,
+            **(_patch.environment() if _patch.wanted() else {}),
         }
         procs.libc()  # not in the forked child
         self.driver = driver = subprocess.Popen(

@@ -31,11 +31,13 @@ def main(fd: int, agent: int) -> None:
 
 
 def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
-    from .. import _pickle, _std, cluster
+    from .. import _patch, _pickle, _std, cluster
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     cluster.adopt(membership)
+    if _patch.wanted():
+        _patch.install()
     _adopt_directory(membership)
     prepared, sizes = _split(payload)
     _new_main(prepared)
