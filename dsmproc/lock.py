@@ -26,7 +26,8 @@ from threading import BrokenBarrierError, get_ident
 from typing import Any
 
 from . import _memory
-from ._binding import Call, Status
+from ._binding import Call, Client, Status, quick_give, quick_take
+from ._binding import Lock as _Word
 from .errors import ClusterError
 
 __all__ = [
@@ -70,11 +71,8 @@ class _SemLock:
         """Find this process's way to the object; again after a fork."""
         raise NotImplementedError
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        raise NotImplementedError
-
-    def release(self) -> None:
-        raise NotImplementedError
+    acquire: Callable[..., bool]  # (block=True, timeout=None)
+    release: Callable[[], None]
 
     def _get_value(self) -> int:
         raise NotImplementedError
@@ -102,63 +100,100 @@ class _SemLock:
 class _Token(_SemLock):
     """A lock. The engine is asked only when it is held or its token is at another host."""
 
-    __slots__ = ("_client", "_word", "_take", "_give")
+    __slots__ = ("_client", "_word", "_quick", "acquire", "release")
 
     def _connect(self) -> None:
         self._client = _memory.client()
         self._word = self._client.lock_open(self.handle)
-        self._take, self._give = self._client.lock_quick(self._word)
+        self._quick = self._client.lock_quick(self._word)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Functions without attributes to look up; they know no more of us than what they need."""
+        self.acquire, self.release = _ways(self._client, self._word, self._quick)
 
     def _after_fork(self) -> None:
         self._held = 0
-        self._take, self._give = self._client.lock_quick(self._word)
+        self._quick.pid, self._quick.owner = os.getpid(), 0
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        if not self._take() and not self._wait(block, timeout):
-            return False
-        self._held += 1  # nobody else does that now: the lock is ours
-        self._owner = get_ident()
-        return True
+    def _count(self) -> int:
+        return int(self._quick.owner != 0)
 
-    def _wait(self, block: bool, timeout: float | None) -> bool:
-        if timeout is not None and timeout <= 0:
-            block, timeout = False, None
-        return self._client.lock_acquire(self._word, bool(block), timeout)
-
-    def release(self) -> None:
-        self._held -= 1  # before another thread can have it
-        if not self._give():
-            return
-        try:
-            self._client.lock_release(self._word)
-        except BaseException:
-            self._held += 1
-            raise
+    def _is_mine(self) -> bool:
+        return bool(self._quick.owner == get_ident())
 
     def _get_value(self) -> int:
         """0 or 1. An acquire, like every look at a lock: it takes the lock for a moment."""
-        if self._held > 0 or not self._client.lock_acquire(self._word, False):
+        if self._quick.owner or not self._client.lock_acquire(self._word, False):
             return 0
         self._client.lock_release(self._word)
         return 1
 
 
+def _ways(
+    client: Client, word: _Word, quick: Any
+) -> tuple[Callable[..., bool], Callable[[], None]]:
+    """To take and to give a lock: one call of C each, if the engine need not be asked."""
+    take, give = quick_take, quick_give
+
+    def wait(block: bool, timeout: float | None) -> bool:
+        if timeout is not None and timeout <= 0:
+            block, timeout = False, None
+        if not client.lock_acquire(word, bool(block), timeout):
+            return False
+        quick.owner = get_ident()
+        return True
+
+    def acquire(block: bool = True, timeout: float | None = None) -> bool:
+        return True if take(quick) else wait(block, timeout)
+
+    def ask() -> None:
+        owner, quick.owner = quick.owner, 0  # before another thread can have it
+        try:
+            client.lock_release(word)
+        except BaseException:
+            quick.owner = owner
+            raise
+
+    def release() -> None:
+        if give(quick):
+            ask()
+
+    return acquire, release
+
+
 class _RecursiveToken(_Token):
-    __slots__ = ()
+    __slots__ = ("_depth",)
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        if self._held > 0 and self._owner == get_ident():
-            self._held += 1
+    def _arm(self) -> None:
+        quick, (take, give) = self._quick, _ways(self._client, self._word, self._quick)
+        depth = 0  # of the owner
+
+        def acquire(block: bool = True, timeout: float | None = None) -> bool:
+            nonlocal depth
+            if quick.owner != get_ident():
+                if not take(block, timeout):
+                    return False
+                depth = 0
+            depth += 1
             return True
-        return _Token.acquire(self, block, timeout)
 
-    def release(self) -> None:
-        if self._held <= 0 or self._owner != get_ident():
-            raise AssertionError(NOT_OWNED)
-        if self._held > 1:
-            self._held -= 1
-        else:
-            _Token.release(self)
+        def release() -> None:
+            nonlocal depth
+            if quick.owner != get_ident():
+                raise AssertionError(NOT_OWNED)
+            if depth > 1:
+                depth -= 1
+            else:
+                give()
+
+        def count() -> int:
+            return depth if quick.owner else 0
+
+        self.acquire, self.release, self._depth = acquire, release, count
+
+    def _count(self) -> int:
+        return self._depth()
 
 
 class _Permits(_SemLock):
@@ -224,6 +259,12 @@ class _Shared(synchronize.SemLock):
     """The standard SemLock's face, with a _semlock of ours behind it."""
 
     _is_fork_ctx = False  # asked by the standard library where it must not be inherited
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def _adopt(self, semlock: _SemLock) -> None:
         self._semlock: Any = semlock

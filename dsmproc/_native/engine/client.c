@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -127,6 +128,21 @@ int dsmproc_lock_try(struct dsm_control *control, uint32_t slot, uint32_t pid) {
 
 int dsmproc_lock_give(struct dsm_control *control, uint32_t slot) {
     return slot < DSM_CONTROL_LOCKS ? (int)dsm_word_give(&control->words[slot]) : -EINVAL;
+}
+
+int dsmproc_quick_take(struct dsmproc_quick *quick) {
+    if (!dsm_word_try(&quick->control->words[quick->slot], quick->pid)) return 0;
+    quick->owner = (uint64_t)pthread_self();
+    return 1;
+}
+
+/* Its owner is gone before another thread can have it. */
+int dsmproc_quick_give(struct dsmproc_quick *quick) {
+    uint64_t owner = quick->owner;
+    quick->owner = 0;
+    enum dsm_give given = dsm_word_give(&quick->control->words[quick->slot]);
+    if (given != DSM_GIVE_DONE) quick->owner = owner;
+    return (int)given;
 }
 
 uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot) {

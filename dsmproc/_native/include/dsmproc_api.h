@@ -188,6 +188,15 @@ int dsmproc_control_idle(struct dsm_control *control, uint64_t *stamp);
 int dsmproc_lock_try(struct dsm_control *control, uint32_t slot, uint32_t pid);
 /* 0: given. 1: the engine must be asked. 2: nobody held it. */
 int dsmproc_lock_give(struct dsm_control *control, uint32_t slot);
+/* The same for a thread that knows its lock: `owner` is pthread_self() while it is held by a thread
+ * of this process, else 0. */
+struct dsmproc_quick {
+    struct dsm_control *control;
+    uint32_t slot, pid;
+    uint64_t owner;
+};
+int dsmproc_quick_take(struct dsmproc_quick *quick);
+int dsmproc_quick_give(struct dsmproc_quick *quick);
 /* The word as it is now (see core.h): pid << 2 | state. */
 uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot);
 
