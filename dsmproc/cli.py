@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ._cluster import wire
 from ._cluster.environ import check_settings
+from ._cluster.local import Plan
 from .cluster import default_key_file
 from .errors import ProcessError
 
@@ -47,8 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_options(command: argparse.ArgumentParser) -> None:
     where = command.add_mutually_exclusive_group()
     where.add_argument("--local", type=_hosts, metavar="N", help="N hosts on this machine")
+    where.add_argument(
+        "--hosts", type=_names, metavar="a,b,c", help="this machine and these, by ssh"
+    )
     where.add_argument("--address", metavar="tcp://H:P", help="a cluster that runs already")
     command.add_argument("--slots", type=_count, metavar="K", help="processes per host")
+    command.add_argument("--python", metavar="PATH", help="the interpreter on --hosts")
     command.add_argument(
         "--patch",
         action="store_true",
@@ -63,25 +68,38 @@ def _run(arguments: Arguments) -> int:
     script = ["-m", arguments.script] if arguments.module else [arguments.script]
     command = [sys.executable, *script, *arguments.arguments]
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS") or ""
-    if arguments.local is None and not address:
-        raise ValueError("say where: --local N or --address tcp://H:P")
+    plan = _plan(arguments)
+    if plan is None and not address:
+        raise ValueError("say where: --local N, --hosts a,b,c or --address tcp://H:P")
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
     from ._cluster import launch, program
 
-    if arguments.local is None:
+    if plan is None:
         key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or default_key_file()
         joining = wire.parse_address(address), wire.read_key(key_file), key_file, command
         return program.pass_on(asyncio.run(program.attached(*joining)))
-    code = asyncio.run(launch.supervise(arguments.local, arguments.slots, command))
+    code = asyncio.run(launch.supervise(plan, command))
     return program.pass_on(code)
+
+
+def _plan(arguments: Arguments) -> Plan | None:
+    """The cluster that is to be started, if one is."""
+    if arguments.hosts is not None:
+        return Plan(1, arguments.slots, arguments.hosts, arguments.python or sys.executable)
+    if arguments.python is not None:
+        raise ValueError("--python says what runs on --hosts, and none are named")
+    return None if arguments.local is None else Plan(arguments.local, arguments.slots)
 
 
 # -- serve: a local cluster without a driver ----------------------------------------------------
 
 
 def _serve_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--local", type=_hosts, required=True, metavar="N")
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("--local", type=_hosts, metavar="N")
+    where.add_argument("--hosts", type=_names, metavar="a,b,c")
+    command.add_argument("--python", metavar="PATH")
     command.add_argument("--slots", type=_count, metavar="K")
     command.add_argument("--lifeline", type=int, required=True, metavar="FD")
 
@@ -90,7 +108,9 @@ def _serve(arguments: Arguments) -> int:
     from ._cluster import launch
 
     with socket.socket(fileno=arguments.lifeline) as lifeline:
-        return asyncio.run(launch.serve(arguments.local, arguments.slots, lifeline))
+        plan = _plan(arguments)
+        assert plan is not None
+        return asyncio.run(launch.serve(plan, lifeline))
 
 
 # -- head and agent -----------------------------------------------------------------------------
@@ -117,6 +137,7 @@ def _agent_options(command: argparse.ArgumentParser) -> None:
         "--bind", metavar="H", help="address to listen at (default: that from which it joins)"
     )
     command.add_argument("--host", type=int, metavar="ID", help=argparse.SUPPRESS)
+    command.add_argument("--over-ssh", action="store_true", help=argparse.SUPPRESS)
 
 
 def _agent(arguments: Arguments) -> int:
@@ -164,6 +185,13 @@ def _doctor(_: Arguments) -> int:
     for name, value in doctor.findings():
         print(f"{name:24} {value}")
     return 0
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(names) >= MAX_HOSTS:
+        raise argparse.ArgumentTypeError(f"names of at most {MAX_HOSTS - 1} hosts, a,b,c")
+    return names
 
 
 def _count(text: str) -> int:

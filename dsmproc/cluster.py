@@ -220,11 +220,13 @@ def init(
     *,
     local: int | None = None,
     hosts: list[str] | None = None,
+    python: str | None = None,
     slots: int | None = None,
     consistency: str | None = None,
     home: str | None = None,
 ) -> _Membership:
-    """Join the cluster at `address`, or start one of `local` hosts on this machine.
+    """Join the cluster at `address`, or start one: `local` hosts on this machine, or this machine
+    and `hosts`, where ssh starts agents with the interpreter `python` (DSMPROC_SSH: which ssh).
 
     Under `dsmproc run` the cluster is there already: init() without an address joins that one,
     whatever `local` says, so a script may contain it and be run either way.
@@ -234,31 +236,41 @@ def init(
             if address is not None and wire.parse_address(address) != _state.client.master:
                 raise ClusterError(f"this process is in a cluster already: {_Membership()!r}")
             return _Membership()
-        if hosts is not None:
-            raise NotImplementedError("starting agents on other machines: start them by hand")
         _state.left = False
         address = address or os.environ.get("DSMPROC_ADDRESS") or None
         if address is not None:
             _attach(address, os.environ.get("DSMPROC_AUTHKEY_FILE"))
-        elif local is not None:
-            _start_local(local, slots, consistency, home)
+        elif local is not None or hosts is not None:
+            _start(_plan(local, hosts, python, slots), consistency, home)
         else:
-            raise ClusterError("which cluster? give init() an address, or local=N")
+            raise ClusterError("which cluster? give init() an address, local=N or hosts=[...]")
         # The standard library joins a program's processes at its end; only then may we leave.
         util.Finalize(None, shutdown, exitpriority=-100)
         return _Membership()
 
 
-def _start_local(count: int, slots: int | None, consistency: str | None, home: str | None) -> None:
+def _plan(local: int | None, hosts: list[str] | None, python: str | None, slots: int | None) -> Any:
+    from ._cluster.local import Plan
+
+    for what, number in (("local", local), ("slots", slots)):
+        if number is not None and (type(number) is not int or number < 1):
+            raise ValueError(f"init({what}={number!r}): a number of at least 1 is needed")
+    if hosts is None:
+        return Plan(local or 1, slots)
+    if local is not None:
+        raise ValueError("init(): local and hosts exclude each other")
+    if not hosts or not all(isinstance(name, str) and name and "," not in name for name in hosts):
+        raise ValueError(f"init(hosts={hosts!r}): a list of host names is needed")
+    return Plan(1, slots, list(hosts), python or sys.executable)
+
+
+def _start(plan: Any, consistency: str | None, home: str | None) -> None:
     from ._cluster import local
 
     wanted = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
     settings = {name: value for name, value in wanted.items() if value is not None}
     check_settings({**os.environ, **settings})
-    for what, number in (("local", count), ("slots", slots)):
-        if number is not None and (type(number) is not int or number < 1):
-            raise ValueError(f"init({what}={number!r}): a number of at least 1 is needed")
-    handle = local.start(count, slots, settings)
+    handle = local.start(plan, settings)
     try:
         _attach(handle.address, handle.key_file)
     except BaseException:

@@ -153,7 +153,11 @@ class ClusterPopen:
                 return
             if self._end is None:
                 try:
-                    _, *self._end = self._wire.recv()
+                    kind, *said = self._wire.recv()
+                    if kind == "given-up":  # its agent ended it, and says why
+                        self._lost = f"process {self.pid} was given up: {said[0]}"
+                        said = [-int(signal.SIGKILL), said[1]]
+                    self._end = said
                 except (EOFError, OSError):
                     self._lost = (
                         f"process {self.pid} was lost with its host: "

@@ -45,6 +45,14 @@ log = logging.getLogger("dsmproc")
 END_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for workers that outlive their driver
 ENGINE_GRACE = 1.0  # seconds; when a host ends, the master says so, and better
 UNIX_SOCKET = "agent"
+# Reasons to end that are not the end of the cluster, and what waiters are told.
+GIVEN_UP = {
+    "a signal": "left the cluster",
+    "lost": "lost the master",
+    "lifeline": "ended: who started its agent is gone",
+    "expelled": "was expelled from the cluster",
+    "engine": "ended: its engine failed",
+}
 
 
 @dataclasses.dataclass
@@ -139,7 +147,7 @@ class Agent:
         for notice in self.engine.notices():
             if notice.kind == "fatal":
                 log.error("host %d: the engine failed: %s", self.host, notice.text)
-                self._end("engine")
+                self.end("engine")
             elif notice.kind == "poisoned":
                 log.error(
                     "host %d: process %d touched region %d, page %d, whose only copy was on host "
@@ -159,7 +167,7 @@ class Agent:
             return
         if host == MASTER:
             log.error("host %d: the engine's connection to the master %s", self.host, why)
-            self._end("lost")
+            self.end("lost")
         else:
             log.warning("host %d: the engine's connection to host %d %s", self.host, host, why)
             self._notice("peer-lost", host, why)
@@ -184,7 +192,7 @@ class Agent:
         """Join, serve, and leave when the master says so, is lost, or a signal comes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, "a signal")
+            loop.add_signal_handler(number, self.end, "a signal")
         self.listener.listen_unix(self.socket_path)
         self.address = self.listener.listen_tcp(self.options.bind, 0)
         try:
@@ -199,9 +207,14 @@ class Agent:
                 self.engine.stop()
             shutil.rmtree(self.options.directory, ignore_errors=True)
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._ending.set()
+
+    def _giving_up(self) -> str:
+        """Why our workers end now, if it is not their own doing or their program's end."""
+        why = GIVEN_UP.get(self._reason)
+        return f"host {self.host} ({format_address(self.address)}) {why}" if why else ""
 
     async def _connect(self, address: tuple[str, int], purpose: str) -> Peer:
         """A connection of our own to a listener of the cluster."""
@@ -220,7 +233,11 @@ class Agent:
         raise LookupError(f"host {host} is not in the cluster")
 
     async def _join(self) -> None:
-        self._control = await self._connect(self.options.master, "control")
+        try:
+            self._control = await self._connect(self.options.master, "control")
+        except OSError as error:
+            at = format_address(self.options.master)
+            raise ClusterError(f"the head at {at} cannot be reached: {error}") from None
         offer = {
             "address": self.address,
             "slots": self.options.slots,
@@ -250,9 +267,10 @@ class Agent:
         log.info("host %d listens at %s", self.host, format_address(self.address))
 
     async def _leave(self) -> int:
-        if self._reason in ("lost", "expelled"):
-            if self._reason == "lost":
-                log.warning("host %d: the master is gone, ending", self.host)
+        if self._reason in ("lost", "lifeline", "expelled"):
+            if self._reason != "expelled":
+                what = "the master" if self._reason == "lost" else "who started this agent"
+                log.warning("host %d: %s is gone, ending", self.host, what)
             await self.workers.end(0)
             if self._reason == "lost" and self.options.shared:
                 shutil.rmtree(self.options.shared, ignore_errors=True)
@@ -278,7 +296,7 @@ class Agent:
             log.error("host %d: the master says what makes no sense (%r)", self.host, error)
             log.debug("where it failed", exc_info=True)
         if not self._ending.is_set():
-            self._end("lost")
+            self.end("lost")
 
     def _on_reply(self, number: int, good: bool, value: Any) -> None:
         future = self._calls.pop(number)
@@ -309,10 +327,10 @@ class Agent:
 
     def _on_expelled(self, reason: str) -> None:
         log.error("host %d has to leave the cluster: %s", self.host, reason)
-        self._end("expelled")
+        self.end("expelled")
 
     def _on_shutdown(self) -> None:
-        self._end("shutdown")
+        self.end("shutdown")
 
     async def call(self, name: str, *arguments: Any) -> Any:
         """Ask the master."""
@@ -416,8 +434,10 @@ class Agent:
         stamp = await self.publish()
         self._notice("gone", worker.pid)
         worker.parent_gone()
+        why = self._giving_up()
+        end = ("given-up", why, stamp) if why else ("exit", code, stamp)
         with contextlib.suppress(OSError):  # nobody may be there to hear it
-            await peer.send(("exit", code, stamp))
+            await peer.send(end)
         commands.cancel()
 
     async def _start(self, request: dict[str, Any], payload: bytearray) -> Worker:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 
-from . import wire
+from . import ssh, wire
 from .agent import Agent, Options
 from .environ import command_environment
 from .listener import listening_socket
@@ -88,7 +88,7 @@ def agent_main(arguments: argparse.Namespace) -> int:
     """`dsmproc agent`"""
     with contextlib.suppress(OSError):
         os.setsid()  # so that what workers leave behind can be told from the rest
-    key = wire.read_key(key_file(create=False))
+    key = ssh.read_header() if arguments.over_ssh else wire.read_key(key_file(create=False))
     master = wire.parse_address(arguments.join)
     shared = os.environ.get("DSMPROC_DIR")
     if shared is not None:
@@ -100,24 +100,19 @@ def agent_main(arguments: argparse.Namespace) -> int:
         key=key,
         master=master,
         directory=directory,
-        bind=arguments.bind or own_address(master),
+        bind=arguments.bind or wire.own_address(master),
         slots=arguments.slots or len(os.sched_getaffinity(0)),
         wish=arguments.host,
         shared=shared,
     )
     try:
-        return asyncio.run(_run_agent(options))
+        return asyncio.run(_run_agent(options, arguments.over_ssh))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def own_address(other: tuple[str, int]) -> str:
-    """Our end of the route to another machine: the address by which that one knows us."""
-    info = socket.getaddrinfo(*other, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(info[0], info[1]) as probe:
-        probe.connect(info[4])  # sends nothing
-        return str(probe.getsockname()[0])
-
-
-async def _run_agent(options: Options) -> int:
-    return await Agent(options).run()
+async def _run_agent(options: Options, over_ssh: bool) -> int:
+    agent = Agent(options)
+    if over_ssh:
+        ssh.watch_lifeline(lambda: agent.end("lifeline"))
+    return await agent.run()

@@ -4,7 +4,8 @@
 in sessions of their own (Ctrl-C is for the driver; the workers are told through the master), waits
 until all have joined, starts the driver in its own terminal, and passes on how it ended. Whatever
 is left in the sessions of the agents afterwards is killed, and the cluster's directory removed.
-`dsmproc serve` is the same without a driver, for `init(local=N)`.
+`dsmproc serve` is the same without a driver, for `init(local=N)`. With `--hosts a,b,c` this machine
+is host 0, and the agents of the others are started over ssh (ssh.py).
 
 The listening socket of the master is made here and inherited by it, so all commands start at once
 and nobody asks for a port.
@@ -22,10 +23,13 @@ import subprocess
 import sys
 import time
 
-from . import procs, wire
+from ..errors import ClusterError
+from . import procs, ssh, wire
 from .environ import command_environment
-from .local import private_directory
+from .listener import listening_socket
+from .local import Plan, private_directory
 from .program import PASSED_ON, Program, StartError, how_it_ended, when_dead
+from .ssh import RemoteAgent
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -34,33 +38,46 @@ END_SECONDS = 10.0
 class Supervisor(Program):
     """A local cluster of our own and, perhaps, its driver."""
 
-    def __init__(self, count: int, slots: int | None) -> None:
-        self.count = count
-        self.slots = slots
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.count = plan.local + len(plan.hosts)
         self.directory = private_directory()
         key_file = os.path.join(self.directory, "key")
         super().__init__(("", 0), wire.write_key(key_file), key_file, session="")
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.remotes: dict[str, RemoteAgent] = {}
         self._lifeline: socket.socket | None = None
 
     # -- starting -----------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Master and agents; returns when every host has joined."""
-        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        plan = self.plan
+        here = ssh.address_towards(plan.hosts[0]) if plan.hosts else "127.0.0.1"
+        listening = listening_socket(here, 0)
         self.address = listening.getsockname()[:2]
+        if plan.hosts:
+            print(f"dsmproc: head at {wire.format_address(self.address)}", file=sys.stderr)
         self._lifeline, theirs = socket.socketpair()
         descriptors = [listening.fileno(), theirs.fileno()]
         with listening, theirs:
             head = ["head", "--no-agent", "--listen-fd", str(descriptors[0])]
             self._command("master", [*head, "--lifeline", str(descriptors[1])], descriptors)
-        for number in range(self.count):
+        for number in range(plan.local):
             agent = ["agent", "--join", wire.format_address(self.address), "--host", str(number)]
-            if self.slots is not None:
-                agent += ["--slots", str(self.slots)]
+            if plan.slots is not None:
+                agent += ["--slots", str(plan.slots)]
             self._command(f"agent of host {number}", agent, [])
+        for number, host in enumerate(plan.hosts, plan.local):
+            self._remote(RemoteAgent(host, number, plan.python))
         await self.open_console()
-        await asyncio.wait_for(self._until_joined(), START_SECONDS)
+        try:
+            await asyncio.wait_for(self._until_joined(), START_SECONDS)
+        except asyncio.TimeoutError:
+            names = [remote.host for remote in self.remotes.values() if remote.quiet]
+            names += [f"host {n}" for n in range(plan.local) if n not in self.joined]
+            late = f"{', '.join(names)} did not join within {START_SECONDS:.0f} s"
+            raise StartError(late) from None
 
     def _command(self, name: str, arguments: list[str], descriptors: list[int]) -> None:
         settings = {"DSMPROC_AUTHKEY_FILE": self.key_file, "DSMPROC_DIR": self.directory}
@@ -74,12 +91,20 @@ class Supervisor(Program):
         )
         when_dead(process, lambda: self._child_died(name))
 
+    def _remote(self, remote: RemoteAgent) -> None:
+        self.remotes[remote.name] = remote
+        self.children[remote.name] = process = remote.start(self.address, self.plan.slots)
+        when_dead(process, lambda: self._child_died(remote.name))
+        remote.introduce(self.key)
+
     async def _until_joined(self) -> None:
         while len(self.joined) < self.count:
             if self.broken:
                 raise StartError(self.broken)
             self.news.clear()
             await self.news.wait()
+            for remote in self.remotes.values():
+                remote.quiet = remote.number not in self.joined
 
     def master_closed(self) -> None:
         """It is our child: `_child_died` knows how it ended."""
@@ -88,9 +113,15 @@ class Supervisor(Program):
 
     def _child_died(self, name: str) -> None:
         process = self.children.pop(name)
+        remote = self.remotes.get(name)
+        if remote is not None:
+            remote.close()
         if self.ending:
             return
-        line = f"the {name} (pid {process.pid}) {how_it_ended(process.returncode)}"
+        if remote is not None:
+            line = remote.why(process.returncode)
+        else:
+            line = f"the {name} (pid {process.pid}) {how_it_ended(process.returncode)}"
         # The master, and the agent of the driver's host, are the cluster of this program. Another
         # host's end reaches whoever waits for something on it as HostLostError.
         if name in ("master", "agent of host 0") or len(self.joined) < self.count:
@@ -104,6 +135,9 @@ class Supervisor(Program):
     async def end(self) -> None:
         """Everything down: politely, then not. Nothing that the cluster made is left."""
         self.ending = True
+        for remote in self.remotes.values():
+            if remote.quiet:  # it may still be on its way; if not, its lifeline ends
+                remote.process.kill()
         sessions = [process.pid for process in self.children.values()]
         if self.console is not None:
             self.console.post(("shutdown",))
@@ -119,20 +153,23 @@ class Supervisor(Program):
             self._lifeline.close()
         for session in sessions:
             procs.kill_session(session)
-        for process in list(self.children.values()):
+        for name, process in self.children.items():
             process.kill()
             process.wait()
+            if name in self.remotes:
+                self.remotes[name].close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-async def supervise(count: int, slots: int | None, command: list[str]) -> int:
+async def supervise(plan: Plan, command: list[str]) -> int:
     """`dsmproc run --local N`: the driver's return code, negative for a signal."""
-    supervisor = Supervisor(count, slots)
+    supervisor = Supervisor(plan)
     try:
         try:
             await supervisor.start()
-        except (StartError, asyncio.TimeoutError) as error:
-            print(f"dsmproc: the cluster did not start: {error}", file=sys.stderr)
+        except (StartError, ClusterError, OSError) as error:
+            if supervisor.broken is None:  # else it was said
+                print(f"dsmproc: the cluster did not start: {error}", file=sys.stderr)
             return 1
         code = await supervisor.run_driver(command)
         if code == -signal.SIGKILL:
@@ -144,14 +181,14 @@ async def supervise(count: int, slots: int | None, command: list[str]) -> int:
         await supervisor.end()
 
 
-async def serve(count: int, slots: int | None, lifeline: socket.socket) -> int:
+async def serve(plan: Plan, lifeline: socket.socket) -> int:
     """`dsmproc serve`: a cluster until the lifeline's other end closes."""
-    supervisor = Supervisor(count, slots)
+    supervisor = Supervisor(plan)
     loop = asyncio.get_running_loop()
     try:
         try:
             await supervisor.start()
-        except (StartError, asyncio.TimeoutError) as error:
+        except (StartError, ClusterError, OSError) as error:
             lifeline.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
             return 1
         signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)

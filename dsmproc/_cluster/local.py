@@ -7,6 +7,7 @@ cluster is; when our end closes, however we ended, it takes everything down.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -17,6 +18,24 @@ from ..errors import ClusterError
 from .environ import command_environment
 
 END_SECONDS = 15.0
+
+
+@dataclasses.dataclass
+class Plan:
+    """The cluster that a supervisor starts: hosts of this machine, and of others."""
+
+    local: int
+    slots: int | None = None
+    hosts: list[str] = dataclasses.field(default_factory=list)  # as ssh knows them
+    python: str = sys.executable  # there
+
+    def options(self) -> list[str]:
+        """For `dsmproc serve`."""
+        if self.hosts:
+            words = ["--hosts", ",".join(self.hosts), "--python", self.python]
+        else:
+            words = ["--local", str(self.local)]
+        return words if self.slots is None else [*words, "--slots", str(self.slots)]
 
 
 class LocalHandle:
@@ -34,7 +53,7 @@ class LocalHandle:
             line = file.readline()
         said = json.loads(line) if line else {"error": "its supervisor ended at the start"}
         if "error" in said:
-            raise ClusterError(f"the local cluster did not start: {said['error']}")
+            raise ClusterError(f"the cluster did not start: {said['error']}")
         self.address, self.key_file = said["address"], said["key_file"]
 
     def close(self) -> None:
@@ -51,12 +70,10 @@ class LocalHandle:
         self._process.returncode = 0  # not ours to wait for
 
 
-def start(count: int, slots: int | None, settings: dict[str, str]) -> LocalHandle:
+def start(plan: Plan, settings: dict[str, str]) -> LocalHandle:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "dsmproc", "serve", "--local", str(count)]
+    command = [sys.executable, "-m", "dsmproc", "serve", *plan.options()]
     command += ["--lifeline", str(theirs.fileno())]
-    if slots is not None:
-        command += ["--slots", str(slots)]
     with theirs:
         process = subprocess.Popen(
             command,

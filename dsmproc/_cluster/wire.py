@@ -378,6 +378,14 @@ def format_address(address: tuple[str, int]) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def own_address(other: tuple[str, int]) -> str:
+    """Our end of the route to another machine: the address by which that one knows us."""
+    info = socket.getaddrinfo(*other, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(info[0], info[1]) as probe:
+        probe.connect(info[4])  # sends nothing
+        return str(probe.getsockname()[0])
+
+
 def read_key(path: str) -> bytes:
     """The cluster's key from a file that only its owner can read."""
     try:

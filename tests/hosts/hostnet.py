@@ -139,6 +139,21 @@ class Host(Namespace):
         finally:
             running.close()
 
+    def processes(self) -> list[tuple[int, str]]:
+        """Pid (as seen from here) and command line of what runs on this host."""
+        found = []
+        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{name}/ns/pid") == namespace:
+                    with open(f"/proc/{name}/cmdline", "rb") as file:
+                        line = file.read().replace(b"\0", b" ").decode(errors="replace")
+                    found.append((int(name), line))
+        return found
+
+    def commands(self) -> list[str]:
+        return [line for _, line in self.processes()]
+
     def sent(self, device: str) -> int:
         """What the kernel counted as sent by a network device of this host, in bytes."""
         with open(f"/proc/{self.pid}/net/dev", encoding="ascii") as file:
