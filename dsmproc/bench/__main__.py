@@ -1,0 +1,68 @@
+"""What one operation costs, as a ratio to a floor or a peer measured in the same run.
+
+    python -m dsmproc.bench [--rounds N] [NAME ...]
+
+Each figure is taken in rounds that alternate between the two sides; medians are printed, with the
+range. Processes are not pinned: the machine's own placement is part of what a user sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import threading
+
+import dsmproc
+
+from . import memory, messages, pools, programs, sync
+from ._floors import Figure
+
+FIGURES: dict[str, Figure] = {
+    **memory.FIGURES,
+    **sync.FIGURES,
+    **messages.FIGURES,
+    **pools.FIGURES,
+    **programs.FIGURES,
+}
+
+
+def measure(name: str, rounds: int) -> str:
+    figure = FIGURES[name]
+    samples = list(figure.samples(min(rounds, figure.rounds or rounds)))
+    ours = [sample[0] for sample in samples]
+    floors = [sample[1] for sample in samples]
+    ratios = sorted(a / b for a, b in samples)
+    judged = {"/": "", "-": " beyond", "": " ours"}[figure.compare] if figure.target else ""
+    return (
+        f"{name:12} {statistics.median(ours):10.1f} {statistics.median(floors):10.1f}"
+        f" {statistics.median(ratios):8.2f}  {f'({ratios[0]:.2f} .. {ratios[-1]:.2f})':18}"
+        f" {figure.target + judged:13} {figure.what}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(FIGURES)
+    if unknown:
+        parser.error(f"no figure called {', '.join(sorted(unknown))}")
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(
+        f"{os.cpu_count()} cores, load {load}, Linux {platform.release()}, {args.rounds} rounds,"
+        " medians; 4 hosts of one slot on this machine, nothing is pinned"
+    )
+    print(f"{'':12} {'ours':>10} {'floor/peer':>10} {'ratio':>8}  {'(range)':18} target")
+    with dsmproc.init(local=4, slots=1):
+        for name in args.names or FIGURES:
+            print(measure(name, args.rounds), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    assert threading.active_count() == 1  # the floors fork
+    sys.exit(main())
