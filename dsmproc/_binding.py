@@ -33,6 +33,7 @@ __all__ = [
     "Home",
     "Lock",
     "Notice",
+    "Pending",
     "Status",
     "probe_faults",
 ]
@@ -117,6 +118,36 @@ class _Connection:
         raise HostLostError("the agent of this host is gone")
 
 
+class Pending:
+    """A request under way, for a loop: when the descriptor is readable it may be `done`."""
+
+    def __init__(self, client: Client, what: str, kind: int, a: int = 0) -> None:
+        self._client = client
+        self._what = what
+        self._connection = client._take_free()
+        self._connection.ready()
+        self._connection.send(kind, a=a)
+
+    def fileno(self) -> int:
+        return self._connection.fd
+
+    def done(self) -> bool:
+        return self._connection.wait(0.0)
+
+    def value(self) -> int:
+        status, value, _ = self._connection.answer()
+        if status:
+            raise_status(status, value, self._what)
+        return value
+
+    def close(self) -> None:
+        """The connection is good for the next request, if this one was answered."""
+        if self._connection.answer()[0] == lib.DSMPROC_ST_WAITING:
+            self._connection.close()
+        else:
+            self._client._free.append(self._connection)
+
+
 class _Region:
     def __init__(self, memory: mmap.mmap, address: int) -> None:
         self.memory = memory
@@ -146,6 +177,7 @@ class Client:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._free: list[_Connection] = []  # of requests that a loop has made
 
     # -- connections --
 
@@ -194,6 +226,12 @@ class Client:
         if connection is not None and connection.fd >= 0:
             self._local.connection = None
             return connection
+        return self._new_connection()
+
+    def _take_free(self) -> _Connection:
+        return self._free.pop() if self._free else self._new_connection()
+
+    def _new_connection(self) -> _Connection:
         self.open()
         connection = _Connection(self._connect())
         connection.send(lib.DSMPROC_OP_HELLO)
@@ -258,6 +296,10 @@ class Client:
         stamp = self.idle_stamp()
         return self._ask("publish", lib.DSMPROC_OP_PUBLISH) if stamp is None else stamp
 
+    def begin_publish(self) -> Pending:
+        """The same, for a loop that does not wait."""
+        return Pending(self, "publish", lib.DSMPROC_OP_PUBLISH)
+
     def idle_stamp(self) -> int | None:
         """What publish would answer, if it has nothing to do; else None. Never waits."""
         self.open()
@@ -269,6 +311,10 @@ class Client:
         self.open()
         if stamp > lib.dsmproc_control_seen(self._control):
             self._ask("observe", lib.DSMPROC_OP_OBSERVE, 0, stamp)
+
+    def begin_observe(self, stamp: int) -> Pending:
+        """The same, for a loop that does not wait."""
+        return Pending(self, "observe", lib.DSMPROC_OP_OBSERVE, stamp)
 
     def observe_newest(self) -> None:
         """See all that was published anywhere before this call."""

@@ -26,6 +26,7 @@ from ._cluster import frames
 from .errors import HostLostError, ProcessError
 
 TOGETHER = 1 << 16  # header and body in one buffer below this
+ACK = frames.frame(frames.ACK)
 CLOSE_SECONDS = 5.0
 CANCEL_SECONDS = 30.0
 
@@ -168,6 +169,14 @@ class Link:
         found = poller.poll(None if seconds is None else seconds * 1000)
         return found[0][1] if found else 0
 
+    def _has_heard(self) -> bool:
+        """Whether something waits to be read, or the end of file."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
+
     def check(self) -> None:
         """Before each use: open, and this process's own."""
         if self.closed:
@@ -211,7 +220,7 @@ class Link:
                 raise
 
     def _send(self, data: Any, stamp: int) -> None:
-        if self.broken or self._ready(select.POLLIN, 0):
+        if self.role == frames.WRITER and (self.broken or self._has_heard()):
             self._raise_broken()
         head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
         if len(data) < TOGETHER:
@@ -347,7 +356,10 @@ class Link:
                     value = convert(reply.body)
                 except Exception as error:
                     value = _Failed(error)
-            self._sock.sendall(frames.frame(frames.ACK))
+            # To another host it goes with what is sent next, or in a moment, or at this process's
+            # end: it matters only if the host is lost, or while handles are in the message.
+            later = self.remote and not reply.flags & frames.CARRIES
+            self._sock.sendall(ACK, socket.MSG_MORE if later else 0)
             return value
 
         value = self.request(frames.GET, flags=flags, stamp=stamp, timeout=timeout, finish=arrived)

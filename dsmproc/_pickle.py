@@ -33,6 +33,7 @@ from .errors import ClusterError
 
 __all__ = ["Pickler", "Unsendable", "dumps", "loads", "register"]
 
+PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))  # no reducer is asked
 _reducers: dict[type, Callable[[Any], Any]] = {}
 # Standard classes whose objects, those of derived classes too, travel by a module's reduce_standard
 # (which leaves our own, for some are derived from them, to their classes). Imported when needed.
@@ -66,6 +67,8 @@ for _kind in (
 
 def dumps(value: Any) -> bytes:
     """Pickle for another process of the cluster."""
+    if type(value) in PLAIN:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     try:
         return _dump(value, None)
     except Exception:
@@ -83,16 +86,17 @@ def _dump(value: Any, verdicts: dict[int, tuple[Any, str | None]] | None) -> byt
     return buffer.getvalue()
 
 
+_table = ChainMap(_reducers, _std.extra_reducers(), inner.Pickler.dispatch_table)
+
+
 class Pickler(cloudpickle.Pickler):
     """With `verdicts`, globals of `__main__` are tried one by one and replaced if they must be."""
+
+    dispatch_table = _table
 
     def __init__(
         self, file: Any, verdicts: dict[int, tuple[Any, str | None]] | None = None
     ) -> None:
-        # The C pickler looks at its table once, when it is made.
-        self.dispatch_table = ChainMap(
-            _reducers, _std.extra_reducers(), inner.Pickler.dispatch_table
-        )
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._verdicts = verdicts
 

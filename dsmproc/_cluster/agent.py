@@ -37,6 +37,7 @@ from .broker import Broker
 from .console import Output
 from .frames import Place
 from .listener import Listener, Peer
+from .verbs import Verbs
 from .wire import format_address
 from .workers import Worker, WorkerTable, membership_frame
 
@@ -92,9 +93,9 @@ class Agent:
         self._ending = asyncio.Event()
         self._reason = ""
         self.engine: Engine | None = None
-        self.memory: Client | None = None
+        self.verbs: Verbs | None = None
         self._engine_ready = asyncio.Event()
-        self.broker = Broker(self.listener, self.publish, self.observe, self._connect_broker)
+        self.broker = Broker(self.listener, self, self._connect_broker)
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
@@ -138,7 +139,7 @@ class Agent:
         """This host's half of the memory: one native thread, and a client of it for this process,
         which publishes and observes what leaves and reaches the host by way of the agent."""
         self.engine = Engine("agent", self.host)
-        self.memory = Client(self.engine.connect, lifeline=False)
+        self.verbs = Verbs(Client(self.engine.connect, lifeline=False))
         asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
         self._engine_ready.set()
 
@@ -172,19 +173,19 @@ class Agent:
             log.warning("host %d: the engine's connection to host %d %s", self.host, host, why)
             self._notice("peer-lost", host, why)
 
-    async def publish(self) -> int | None:
+    def publish_now(self) -> int | None:
+        """As publish, if there is nothing to wait for."""
+        assert self.verbs is not None
+        return self.verbs.publish_now()
+
+    async def publish(self) -> int:
         """A message leaves this host: what its processes changed goes before it."""
-        assert self.memory is not None
-        stamp = self.memory.idle_stamp()
-        if stamp is not None:
-            return stamp
-        return await asyncio.get_running_loop().run_in_executor(None, self.memory.publish)
+        assert self.verbs is not None
+        return await self.verbs.publish()
 
     async def observe(self, stamp: int | None) -> None:
-        assert self.memory is not None
-        if stamp is not None and stamp > self.memory.seen():
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, self.memory.observe, stamp)
+        assert self.verbs is not None
+        await self.verbs.observe(stamp)
 
     # -- life ---------------------------------------------------------------------------------
 

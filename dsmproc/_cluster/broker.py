@@ -15,7 +15,7 @@ import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from . import frames
 from .channels import Channel, Message
@@ -31,15 +31,21 @@ TOO_MANY_DONE = "task_done() called too many times"
 NO_CHANNEL = "the pipe or queue does not exist any more"
 
 
+class Memory(Protocol):
+    """The two verbs, as the agent has them."""
+
+    def publish_now(self) -> int | None: ...
+    async def publish(self) -> int: ...
+    async def observe(self, stamp: int | None) -> None: ...
+
+
 class Broker:
-    """`publish`, `observe` and `connect` are the agent's: the memory's verbs, and a way to another
-    agent."""
+    """`connect` is the agent's way to another agent."""
 
     def __init__(
         self,
         listener: Listener,
-        publish: Callable[[], Awaitable[int | None]],
-        observe: Callable[[int | None], Awaitable[None]],
+        memory: Memory,
         connect: Callable[[int], Awaitable[Peer]],
     ) -> None:
         self.listener = listener
@@ -48,11 +54,9 @@ class Broker:
         self.channels: dict[int, Channel] = {}
         self.links: dict[int, Link] = {}
         self.tickets = TicketOffice(self, connect)
-        self.wires = Wires(self, observe)
-        self._publish = publish
+        self.wires = Wires(self, memory.observe)
+        self._memory = memory
         self._next = random.getrandbits(48)
-        self._publishing: asyncio.Task[int] | None = None
-        self._publish_next: asyncio.Task[int] | None = None
         self._handlers: dict[int, Callable[[Link, int, int, int, Any], None]] = {
             frames.ATTACH: self._on_attach,
             frames.SEND: self._on_send,
@@ -294,7 +298,7 @@ class Broker:
             return
         channel.forget(link)
         self._take_back(link)
-        channel.links.discard(link)
+        channel.leave(link)
         self.let_go(channel, link.role)
 
     def let_go(self, channel: Channel, role: int) -> None:
@@ -327,9 +331,11 @@ class Broker:
         if channel.ended:
             while channel.getters:
                 self.answer(channel.getters.popleft(), frames.END)
-        crowded = channel.crowded
-        for link in channel.links:
-            link.hold_up(crowded)
+        if channel.size_limit:
+            crowded = channel.crowded
+            for link in channel.links:
+                link.hold_up(crowded)
+        for link in channel.listeners:
             self.tell(link)
 
     def _break(self, channel: Channel) -> None:
@@ -351,7 +357,8 @@ class Broker:
         idle = link.tokens and not link.told and not link.active
         if idle and channel is not None and channel.readable:
             link.told = True
-            if channel.wire is None and channel.sole_reader and (link.local or not channel.owes):
+            sole = channel.wire is None and channel.sole_reader
+            if sole and (link.local or self._published(channel)):
                 ready = frames.frame(frames.READY, flags=frames.SURE, stamp=channel.stamp)
             else:
                 ready = frames.frame(frames.READY)
@@ -372,12 +379,22 @@ class Broker:
     def answer(self, link: Link, kind: int, body: Any = b"", flags: int = 0) -> None:
         """The answer to the request under way; it carries what this host's processes released."""
         channel = link.the_channel
-        if link.local or not channel.owes:
+        if link.local or self._published(channel):
             link.reply(kind, link.active, body, flags=flags, stamp=channel.stamp)
             self.tell(link)
         else:
             link.answering = link.active
             self.spawn(self._answer_published(link, link.active, kind, body, flags))
+
+    def _published(self, channel: Channel) -> bool:
+        """Whether nothing is owed any more, perhaps because this host has nothing to publish."""
+        if channel.owes:
+            stamp = self._memory.publish_now()
+            if stamp is None:
+                return False
+            channel.stamp = max(channel.stamp, stamp)
+            channel.published = channel.released
+        return True
 
     async def _answer_published(
         self, link: Link, number: int, kind: int, body: Any, flags: int
@@ -385,7 +402,7 @@ class Broker:
         channel = link.the_channel
         released = channel.released
         try:
-            channel.stamp = max(channel.stamp, await self._publish_soon())
+            channel.stamp = max(channel.stamp, await self._memory.publish())
         except Exception:
             log.exception("a channel's answer could not be published: its link is closed")
             link.abort()
@@ -394,16 +411,3 @@ class Broker:
         if link.active == number and not link.closed:
             link.reply(kind, number, body, flags=flags, stamp=channel.stamp)
             self.tell(link)
-
-    async def _publish_soon(self) -> int:
-        """A publish that begins after this call; one at a time, and one for all that wait."""
-        if self._publish_next is None:
-            before = self._publishing
-            self._publish_next = asyncio.ensure_future(self._publish_after(before))
-        return await asyncio.shield(self._publish_next)
-
-    async def _publish_after(self, before: asyncio.Task[int] | None) -> int:
-        if before is not None:
-            await asyncio.wait([before])
-        self._publishing, self._publish_next = self._publish_next, None
-        return await self._publish() or 0

@@ -54,6 +54,7 @@ class Channel:
         self.count_limit = count
         self.size_limit = size
         self.links: set[Link] = set()
+        self.listeners: set[Link] = set()  # those that want to be told of messages
         self.messages: collections.deque[Message] = collections.deque()
         self.size = 0
         self.unfinished = 0
@@ -67,6 +68,16 @@ class Channel:
         self._holders = {READER: 0, WRITER: 0}
         self._ever = 0
         self._total = 0
+
+    def join(self, link: Link) -> None:
+        self.links.add(link)
+        if link.tokens:
+            self.listeners.add(link)
+        self.hold(link.role)
+
+    def leave(self, link: Link) -> None:
+        self.links.discard(link)
+        self.listeners.discard(link)
 
     # -- holders ------------------------------------------------------------------------------
 

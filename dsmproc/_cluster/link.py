@@ -54,8 +54,7 @@ class Link(asyncio.BufferedProtocol):
 
     def join(self, channel: Channel, role: int, tokens: bool) -> None:
         self.channel, self.role, self.tokens = channel, role, tokens
-        channel.links.add(self)
-        channel.hold(role)
+        channel.join(self)
 
     # -- sending ------------------------------------------------------------------------------
 
