@@ -90,6 +90,7 @@ def agent_main(arguments: argparse.Namespace) -> int:
         os.setsid()  # so that what workers leave behind can be told from the rest
     key = ssh.read_header() if arguments.over_ssh else wire.read_key(key_file(create=False))
     master = wire.parse_address(arguments.join)
+    bind = arguments.bind or _address_towards(master)
     shared = os.environ.get("DSMPROC_DIR")
     if shared is not None:
         directory = os.path.join(shared, f"host-{arguments.host}-{os.getpid()}")
@@ -100,7 +101,7 @@ def agent_main(arguments: argparse.Namespace) -> int:
         key=key,
         master=master,
         directory=directory,
-        bind=arguments.bind or wire.own_address(master),
+        bind=bind,
         slots=arguments.slots or len(os.sched_getaffinity(0)),
         wish=arguments.host,
         shared=shared,
@@ -109,6 +110,16 @@ def agent_main(arguments: argparse.Namespace) -> int:
         return asyncio.run(_run_agent(options, arguments.over_ssh))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _address_towards(master: tuple[str, int]) -> str:
+    try:
+        return wire.own_address(master)
+    except OSError as error:
+        where = wire.format_address(master)
+        raise wire.UnreachableError(
+            f"nobody can be reached at {where}: {error.strerror or error}"
+        ) from None
 
 
 async def _run_agent(options: Options, over_ssh: bool) -> int:
