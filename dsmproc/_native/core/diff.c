@@ -14,7 +14,9 @@
 
 #include "core/host.h"
 
-enum { RUNS = 0, BITS = 1, RUN_HEAD = 4 };
+enum { RUNS = 0, BITS = 1, RUN_HEAD = 4, DSM_PAGE_MAX = 32768 };
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a word's first byte is its lowest");
 
 #ifdef DSM_MUTATE
 /* Mutation build: ship whole words of 8, as JIAJIA shipped words of 4. */
@@ -37,29 +39,60 @@ static uint64_t word_at(const uint8_t *bytes, uint32_t at) {
     return word;
 }
 
-static bool differs(const uint8_t *page, const uint8_t *twin, uint32_t at) {
-    if (whole_words) return word_at(page, at & ~7u) != (twin ? word_at(twin, at & ~7u) : 0);
-    return page[at] != (twin ? twin[at] : 0);
+/* A bit per byte of `x`, lowest first: is it not 0? */
+static uint32_t changed_bytes(uint64_t x) {
+    const uint64_t low = 0x7f7f7f7f7f7f7f7f;
+    uint64_t tops = (((x & low) + low) | x) & ~low;
+    uint32_t mask = (uint32_t)((tops >> 7) * 0x0102040810204080 >> 56);
+    return whole_words && mask ? 0xff : mask;
 }
 
-/* Read the page once, word by word; say whether any byte differs from the twin. */
-static bool take(const uint8_t *page, const uint8_t *twin, uint8_t *snapshot, uint32_t size) {
-    uint64_t any = 0;
+static uint32_t bits_of(uint32_t mask) {
+    uint32_t count = 0;
+    for (; mask; mask &= mask - 1)
+        count++;
+    return count;
+}
+
+struct changes {
+    uint8_t mask[DSM_PAGE_MAX / 8]; /* a bit per byte of the page: it differs */
+    uint32_t bytes, runs;
+};
+
+/* Read the page once, word by word, and see where it differs from the twin. */
+static void take(const uint8_t *page, const uint8_t *twin, uint8_t *snapshot, uint32_t size,
+                 struct changes *changes) {
+    uint32_t before = 0; /* the last byte's bit */
+    changes->bytes = changes->runs = 0;
     for (uint32_t at = 0; at < size; at += 8) {
         uint64_t word =
             __atomic_load_n((const uint64_t *)(const void *)(page + at), __ATOMIC_RELAXED);
-        any |= word ^ (twin ? word_at(twin, at) : 0);
+        uint64_t x = word ^ (twin ? word_at(twin, at) : 0);
         memcpy(snapshot + at, &word, sizeof word);
+        uint32_t mask = x ? changed_bytes(x) : 0;
+        changes->mask[at / 8] = (uint8_t)mask;
+        if (mask == 0xff) {
+            changes->bytes += 8;
+            changes->runs += !before;
+        } else if (mask) {
+            changes->bytes += bits_of(mask);
+            changes->runs += bits_of(mask & ~(mask << 1 | before));
+        }
+        before = mask >> 7;
     }
-    return any != 0;
 }
 
-/* The next byte at or after `at` that differs, or `size`. Equal words are skipped whole. */
-static uint32_t next_change(const uint8_t *page, const uint8_t *twin, uint32_t at, uint32_t size) {
+static bool is_changed(const struct changes *changes, uint32_t at) {
+    return changes->mask[at / 8] >> (at % 8) & 1;
+}
+
+/* The first byte at or after `at` that is changed, or is not, or `size`. */
+static uint32_t next(const struct changes *changes, uint32_t at, uint32_t size, bool changed) {
+    const uint8_t none = changed ? 0 : 0xff;
     while (at < size) {
-        if (at % 8 == 0 && word_at(page, at) == (twin ? word_at(twin, at) : 0))
+        if (at % 8 == 0 && changes->mask[at / 8] == none)
             at += 8;
-        else if (differs(page, twin, at))
+        else if (is_changed(changes, at) == changed)
             return at;
         else
             at++;
@@ -67,51 +100,44 @@ static uint32_t next_change(const uint8_t *page, const uint8_t *twin, uint32_t a
     return size;
 }
 
-static uint32_t put_run(uint8_t *diff, uint32_t used, const uint8_t *page, uint32_t at,
-                        uint32_t len) {
-    diff[used] = (uint8_t)at;
-    diff[used + 1] = (uint8_t)(at >> 8);
-    diff[used + 2] = (uint8_t)len;
-    diff[used + 3] = (uint8_t)(len >> 8);
-    memcpy(diff + used + RUN_HEAD, page + at, len);
-    return used + RUN_HEAD + len;
-}
-
-/* 0: it would be longer than `max`. */
-static uint32_t encode_runs(const uint8_t *page, const uint8_t *twin, uint32_t size, uint8_t *diff,
-                            uint32_t max) {
+static uint32_t encode_runs(const uint8_t *page, uint32_t size, const struct changes *changes,
+                            uint8_t *diff) {
     uint32_t used = 1;
     diff[0] = RUNS;
-    for (uint32_t at = next_change(page, twin, 0, size); at < size;) {
-        uint32_t end = at + 1;
-        while (end < size && differs(page, twin, end))
-            end++;
-        if (used + RUN_HEAD + (end - at) > max) return 0;
-        used = put_run(diff, used, page, at, end - at);
-        at = next_change(page, twin, end, size);
+    for (uint32_t at = next(changes, 0, size, true); at < size;) {
+        uint32_t end = next(changes, at, size, false), len = end - at;
+        diff[used] = (uint8_t)at;
+        diff[used + 1] = (uint8_t)(at >> 8);
+        diff[used + 2] = (uint8_t)len;
+        diff[used + 3] = (uint8_t)(len >> 8);
+        memcpy(diff + used + RUN_HEAD, page + at, len);
+        used += RUN_HEAD + len;
+        at = next(changes, end, size, true);
     }
     return used;
 }
 
-static uint32_t encode_bits(const uint8_t *page, const uint8_t *twin, uint32_t size,
+static uint32_t encode_bits(const uint8_t *page, uint32_t size, const struct changes *changes,
                             uint8_t *diff) {
-    uint8_t *bits = diff + 1;
     uint32_t used = 1 + size / 8;
     diff[0] = BITS;
-    memset(bits, 0, size / 8);
-    for (uint32_t at = next_change(page, twin, 0, size); at < size;
-         at = next_change(page, twin, at + 1, size)) {
-        bits[at / 8] |= (uint8_t)(1u << (at % 8));
-        diff[used++] = page[at];
+    memcpy(diff + 1, changes->mask, size / 8);
+    for (uint32_t word = 0; word < size / 8; word++) {
+        uint32_t mask = changes->mask[word];
+        for (uint32_t at = word * 8; mask; mask >>= 1, at++)
+            if (mask & 1) diff[used++] = page[at];
     }
     return used;
 }
 
 uint32_t dsm_diff_encode(const uint8_t *page, const uint8_t *twin, uint8_t *snapshot,
                          uint32_t page_size, uint8_t *diff) {
-    if (!take(page, twin, snapshot, page_size)) return 0;
-    uint32_t used = encode_runs(snapshot, twin, page_size, diff, dsm_diff_max(page_size));
-    return used ? used : encode_bits(snapshot, twin, page_size, diff);
+    struct changes changes;
+    take(page, twin, snapshot, page_size, &changes);
+    if (!changes.bytes) return 0;
+    if (changes.runs * RUN_HEAD <= page_size / 8)
+        return encode_runs(snapshot, page_size, &changes, diff);
+    return encode_bits(snapshot, page_size, &changes, diff);
 }
 
 static uint32_t u16_at(const uint8_t *bytes) {
