@@ -95,9 +95,12 @@ class Pickler(cloudpickle.Pickler):
     dispatch_table = _table
 
     def __init__(
-        self, file: Any, verdicts: dict[int, tuple[Any, str | None]] | None = None
+        self,
+        file: Any,
+        verdicts: dict[int, tuple[Any, str | None]] | None = None,
+        buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
     ) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        super().__init__(file, pickle.HIGHEST_PROTOCOL, buffer_callback)
         self._verdicts = verdicts
 
     def reducer_override(self, obj: Any) -> Any:

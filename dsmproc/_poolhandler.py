@@ -1,15 +1,19 @@
-"""The driver's side of a pool: one thread that gives batches to workers and takes their answers.
+"""The driver's side of a pool: one thread that gives tasks to workers and takes their answers.
 
 Rules.
- 1. A batch is either not taken from its iterable yet, or with one worker: `Member.given`.
- 2. A worker is given a batch when it has none. Sending the next one ahead would save a round trip,
-    and would hang programs whose tasks wait for each other: a task must never queue up behind one
-    that waits while another worker is idle.
- 3. When a worker dies, its batch is taken as started: it fails with WorkerLostError and is never
-    run twice.
+ 1. A task (a chunk of a map, or one call) is not taken from its iterable yet, or in `_returned`, or
+    with one worker: `Member.given`.
+ 2. Several tasks go to a worker at once only when tasks of their function have shown to be short,
+    and only as many as keep it busy for some milliseconds. A worker that is silent for STALL has
+    what it did not start taken back, by its agent (_cluster/desks.py), and the function counts as
+    slow: a task does not wait behind one that waits for it.
+ 3. What comes back from a worker, alive or dead, was not started. What does not come back from a
+    dead one was, or may have been: it fails with WorkerLostError and is never run twice.
  4. Answers that a worker sent before it died count.
- 5. The tasks of a job are taken from their iterable one at a time, when a worker wants one; imap
-    also waits for its reader (`Flow.limit`).
+ 5. The tasks of a job are taken from their iterable when a worker wants them; imap also waits for
+    its reader (`Flow.room`).
+ 6. A function's bytes go to a host once. Another worker there is given tasks of it only when the
+    agent has said that it has them.
 """
 
 from __future__ import annotations
@@ -19,78 +23,66 @@ import dataclasses
 import hashlib
 import logging
 import os
+import selectors
 import threading
+import time
 from collections.abc import Callable, Iterator
-from multiprocessing import connection
 from multiprocessing.pool import IMapIterator
 from typing import Any
 
-from . import _pickle
-from ._poolworker import READY, Answer, Batch, describe_end, split
+from . import _edges
+from ._poolframes import FINISH, FORGET, READY, REFUSED, Packer, unpack_parcel
+from ._poolmember import FRAME_BYTES, Function, Member, Record, Returned, Stored, Task, new_number
+from ._poolworker import describe_end, split
 from .errors import HostLostError, WorkerLostError
 
 log = logging.getLogger("dsmproc")
 
-FUNCTIONS = 64  # pickled functions kept
+FUNCTIONS = 64  # kept between jobs,
+LARGE = 1 << 20  # if they have not more bytes than this
 FAILED_STARTS = 3  # workers in a row that died before they were ready: the pool gives up
+STALL = 0.005  # seconds of silence of a worker that has tasks it may not have started
+STALL_ALONE = 0.1  # of one that has a single task, which it started, if it can
 
-Task = tuple[int, int, Any, tuple[Any, ...], dict[str, Any]]
-
-
-@dataclasses.dataclass
-class Member:
-    """A worker of the pool."""
-
-    process: Any
-    channel: Any
-    left: int | None  # batches that it may still be given (maxtasksperchild)
-    ready: bool = False
-    dismissed: bool = False
-    given: Batch | None = None
-    functions: set[bytes] = dataclasses.field(default_factory=set)
-
-    @property
-    def host(self) -> int:
-        return getattr(self.process._popen, "host", 0)
-
-    def where(self) -> str:
-        return f"host {self.host}, pid {self.process.pid}"
-
-    def wants(self) -> bool:
-        return self.ready and not self.dismissed and self.given is None and self.left != 0
+Raw = tuple[int, int, Any, tuple[Any, ...], dict[str, Any]]
 
 
 @dataclasses.dataclass
 class Flow:
     """A job whose tasks are still being taken from their iterable."""
 
-    tasks: Iterator[Task]
+    tasks: Iterator[Raw]
     set_length: Callable[[int], None] | None
     result: Any = None  # of an imap: its reader sets the pace
     last: int = -1
+    total: int = 1  # tasks, once one was taken
 
-    def may_go_on(self, limit: int) -> bool:
+    def room(self, workers: int) -> int:
+        """How many tasks may be taken now, as far as is known."""
         result = self.result
-        if not isinstance(result, IMapIterator):
-            return True
-        read = result._index - len(result._items)  # type: ignore[attr-defined]
-        return self.last + 1 - read < limit
+        if isinstance(result, IMapIterator):
+            limit = getattr(result, "_limit", None) or 4 * workers
+            read = result._index - len(result._items)  # type: ignore[attr-defined]
+            return int(limit - (self.last + 1 - read))
+        return max(1, self.total - 1 - self.last)  # 1: its end is to be seen
 
 
 class Handler(threading.Thread):
     """Serves one pool until it is closed and empty, terminated, or broken."""
 
-    def __init__(self, pool: Any, start: Callable[[], Member]) -> None:
+    def __init__(self, pool: Any, start: Callable[[int], Member]) -> None:
         super().__init__(name="dsmproc-pool", daemon=True)
         self._cache: dict[int, Any] = pool._cache
         self._processes: int = pool._processes
         self._list: list[Any] = pool._pool  # the processes, for those who look at pool._pool
+        self._number = new_number()
         self._start_member = start
         self._members: list[Member] = []
         self._flows: collections.deque[Flow] = collections.deque()
-        self._functions: collections.OrderedDict[int, tuple[Any, bytes, bytes]] = (
-            collections.OrderedDict()
-        )
+        self._returned: collections.deque[Task] = collections.deque()
+        self._by_id: dict[int, Function] = {}
+        self._functions: dict[bytes, Function] = {}  # by the digest of their pickles
+        self._packer = Packer()
         self._failed_starts = 0
         self._lock = threading.Lock()
         self._new: list[Flow] = []  # under the lock, like the next two
@@ -99,16 +91,21 @@ class Handler(threading.Thread):
         self._error: BaseException | None = None  # why the pool is of no use any more
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_w, False)
+        os.set_blocking(self._wake_r, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_r, selectors.EVENT_READ)
 
     # -- called by the pool's users -----------------------------------------------------------
 
-    def put(self, item: tuple[Iterator[Task], Callable[[int], None] | None]) -> None:
+    def put(self, item: tuple[Iterator[Raw], Callable[[int], None] | None]) -> None:
         """A new job: what the standard Pool puts into its task queue."""
         tasks, set_length = item
         result = getattr(set_length, "__self__", None)
         with self._lock:
             self._new.append(Flow(iter(tasks), set_length, result))
-        self.poke()
+            first = len(self._new) == 1
+        if first:
+            self.poke()
 
     def poke(self) -> None:
         """Look again: something changed."""
@@ -150,140 +147,260 @@ class Handler(threading.Thread):
         if closing and not self._cache and not self._flows:
             return False
         self._repopulate()
+        if not self._flows and not any(m.given for m in self._members):
+            self._forget_functions()
         self._listen()
         return True
 
     def _repopulate(self) -> None:
         while len(self._members) < self._processes:
-            self.add(self._start_member())
+            self.add(self._start_member(self._number))
+
+    def start_all(self) -> None:
+        """The first workers, before this thread is one."""
+        for _ in range(self._processes):
+            self.add(self._start_member(self._number))
 
     def add(self, member: Member) -> None:
         self._members.append(member)
         self._list.append(member.process)
+        self._selector.register(member, selectors.EVENT_READ, member)
+        self._selector.register(member.process.sentinel, selectors.EVENT_READ, member)
 
     def _listen(self) -> None:
-        channels = {m.channel: m for m in self._members}
-        sentinels = {m.process.sentinel: m for m in self._members}
-        for thing in connection.wait([self._wake_r, *channels, *sentinels]):
-            if thing == self._wake_r:
+        for one in self._members:
+            self._watch(one)
+        for key, events in self._selector.select(self._recall_silent()):
+            member: Member | None = key.data
+            if member is None:
                 os.read(self._wake_r, 4096)
-            elif thing in channels:
-                self._hear(channels[thing])
+            elif key.fileobj is not member:
+                self._exited(member)
             else:
-                self._bury(sentinels[thing])  # type: ignore[index]
+                if events & selectors.EVENT_WRITE:
+                    member.flush()
+                if events & selectors.EVENT_READ:
+                    self._hear(member)
+        for member in [m for m in self._members if m.exited and m.ended]:
+            self._bury(member)
+
+    def _watch(self, member: Member) -> None:
+        """Also for room in its socket, if something waits for that."""
+        if member.ended or member.blocked == member.watched:
+            return
+        member.watched = member.blocked
+        wish = selectors.EVENT_READ | (selectors.EVENT_WRITE if member.watched else 0)
+        self._selector.modify(member, wish, member)
+
+    def _recall_silent(self) -> float | None:
+        """Rule 2; seconds until somebody is silent for too long."""
+        now, soonest = time.monotonic(), None
+        for member in self._members:
+            if not member.given or member.asked or member.ended or member.exited:
+                continue
+            patience = STALL if len(member.given) > 1 else STALL_ALONE
+            left = member.heard_at + patience - now
+            if left <= 0:
+                for task in member.given.values():
+                    task.function.pace.stalled()
+                member.recall()
+            elif soonest is None or left < soonest:
+                soonest = left
+        return soonest
 
     # -- giving -------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
-        """A batch to each worker that has none."""
+        """Tasks for each worker that wants some, as long as there are any."""
         for member in self._members:
-            if not member.wants():
-                continue
-            batch = self._next_batch()
-            if batch is None:
-                return
-            self._give(member, batch)
+            while member.room(1) and (first := self._next_task()) is not None:
+                room = member.room(self._share(first.function.pace.size))
+                if not room or not self._have_function(member, first.function):
+                    self._returned.appendleft(first)
+                    break
+                member.give(self._more_like(first, room))
 
-    def _give(self, member: Member, batch: Batch) -> None:
-        known = batch.digest in member.functions
-        sent = dataclasses.replace(batch, function=None) if known else batch
-        member.given = batch
-        member.functions.add(batch.digest)
-        if member.left is not None:
-            member.left -= 1
-        try:
-            member.channel.send_bytes(_pickle.dumps(sent))
-        except OSError:
-            return  # it died: its sentinel tells, and its batches are taken care of then
+    def _share(self, size: int) -> int:
+        """Of `size` tasks, what leaves something for the other workers."""
+        there = len(self._returned) + len(self._flows)
+        if self._flows:
+            there += max(0, self._flows[0].room(self._processes) - 1)
+        return max(1, min(size, -(-there // (2 * self._processes))))
 
-    def _next_batch(self) -> Batch | None:
+    def _more_like(self, first: Task, room: int) -> list[Task]:
+        """It and up to room - 1 tasks of its function; a large one goes alone."""
+        tasks, size = [first], first.parcel.size
+        while len(tasks) < room and size < FRAME_BYTES:
+            task = self._next_task()
+            if task is None:
+                break
+            size += task.parcel.size
+            if task.function is not first.function or size > FRAME_BYTES:
+                self._returned.appendleft(task)
+                break
+            tasks.append(task)
+        return tasks
+
+    def _have_function(self, member: Member, function: Function) -> bool:
+        """Rule 6: whether the member's host has it, or gets it from here now."""
+        if member.host in function.stored or function.shipping.get(member.host) is member:
+            return True
+        if member.host in function.shipping:
+            return False
+        function.shipping[member.host] = member
+        member.give_function(function)
+        return True
+
+    def _next_task(self) -> Task | None:
+        while self._returned:
+            task = self._returned.popleft()
+            if task.job in self._cache:
+                return task
         for _ in range(len(self._flows)):
             flow = self._flows[0]
-            if not flow.may_go_on(4 * self._processes):
+            if flow.room(self._processes) <= 0:
                 self._flows.rotate(-1)
                 continue
-            batch = self._from_flow(flow)
-            if batch is not None:
-                return batch
+            found = self._from_flow(flow)
+            if found is not None:
+                return found
         return None
 
-    def _from_flow(self, flow: Flow) -> Batch | None:
-        """Its next batch; None and the flow is done when there is none."""
+    def _from_flow(self, flow: Flow) -> Task | None:
+        """Its next task; None and the flow is done when there is none."""
         for job, part, function, args, kwds in flow.tasks:
-            flow.last = part
-            if job not in self._cache:
+            result = self._cache.get(job)
+            if result is None:
                 break  # nobody waits for it any more
+            if flow.last < 0:
+                flow.total = getattr(result, "_number_left", 1)
+            flow.last = part
             try:
                 kind, inner, arguments = split(function, args)
-                digest, pickled = self._pickled(inner)
-                return Batch(job, part, digest, pickled, _pickle.dumps((kind, arguments, kwds)))
+                function = self._pickled(inner)
+                return Task(job, part, function, self._packer.pack((kind, arguments, kwds)))
             except Exception as error:
-                self._cache[job]._set(part, (False, error))
+                result._set(part, (False, error))
         if flow.set_length is not None:
             flow.set_length(flow.last + 1)
         self._flows.popleft()
         return None
 
-    def _pickled(self, function: Any) -> tuple[bytes, bytes]:
-        """Digest and bytes, made once for a function object."""
-        entry = self._functions.get(id(function))
-        if entry is None:
-            data = _pickle.dumps(function)
-            entry = (function, hashlib.sha256(data).digest(), data)
-            self._functions[id(function)] = entry
-            if len(self._functions) > FUNCTIONS:
-                self._functions.popitem(last=False)
-        return entry[1], entry[2]
+    def _pickled(self, value: Any) -> Function:
+        """Made once for a function object, and sent once for its content."""
+        function = self._by_id.get(id(value))
+        if function is None:
+            parcel = self._packer.pack(value)
+            parcel.keep()
+            digest = hashlib.sha256(b"".join(parcel.pieces)).digest()
+            function = self._functions.get(digest)
+            if function is None:
+                function = self._functions[digest] = Function(value, digest, parcel)
+            else:
+                function.values.append(value)
+            self._by_id[id(value)] = function
+        return function
+
+    def _forget_functions(self) -> None:
+        """Nothing is to be done: the largest and the oldest functions need not be kept anywhere."""
+        old = list(self._functions.values())[:-FUNCTIONS]
+        large = [one for one in self._functions.values() if one.parcel.size > LARGE]
+        for function in {*old, *large}:
+            del self._functions[function.digest]
+            for value in function.values:
+                del self._by_id[id(value)]
+            for host in function.stored:
+                for member in self._members:
+                    if member.host == host and not member.ended:
+                        member.say(FORGET, function.number)
+                        break
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _hear(self, member: Member) -> bool:
-        """One message of a worker; False: there is none (any more)."""
-        try:
-            if not member.channel.poll(0):
-                return False
-            message = _pickle.loads(member.channel.recv_bytes())
-        except (EOFError, OSError):
-            return False
-        if isinstance(message, Answer):
-            member.given = None
-            self._settle(message.job, message.part, message.outcome)
-            if member.left == 0:
-                member.dismissed = True  # it ends by itself now
-        elif message == READY:
+    def _hear(self, member: Member) -> None:
+        for message in member.hear():
+            if isinstance(message, Record):
+                self._record(member, message)
+            elif isinstance(message, Returned):
+                self._take_back(member, message)
+            elif isinstance(message, Stored):
+                self._stored(member, message.number)
+
+    def _stored(self, member: Member, number: int) -> None:
+        for function in self._functions.values():
+            if function.number == number:
+                function.shipping.pop(member.host, None)
+                function.stored.add(member.host)
+
+    def _record(self, member: Member, record: Record) -> None:
+        if record.stamp:
+            _edges.observe(record.stamp)
+        if record.kind == READY:
             member.ready = True
             self._failed_starts = 0
+        elif record.kind == REFUSED:
+            self._error = unpack_parcel(record.body)[1]
         else:
-            self._error = message[1]
-        return True
+            self._answer(member, record)
 
-    def _settle(self, job: int, part: int, outcome: bytes) -> None:
-        try:
-            good, value = _pickle.loads(outcome)
-        except Exception as error:
-            text = f"a result came that cannot be unpickled: {type(error).__name__}: {error}"
-            good, value = False, RuntimeError(text)
-        self._set(job, part, good, value)
+    def _answer(self, member: Member, record: Record) -> None:
+        task = member.answered(record.token)
+        if task is None:
+            return
+        task.function.pace.heard(record.spent)
+        if task.last:
+            task.function.pace.frame_done()
+        if member.left == 0 and not member.given:
+            member.dismissed = True  # it ends by itself now
+        if task.job in self._cache:
+            self._set(task, *_outcome(record.body))
 
-    def _set(self, job: int, part: int, good: bool, value: Any) -> None:
-        result = self._cache.get(job)
+    def _set(self, task: Task, good: bool, value: Any) -> None:
+        result = self._cache.get(task.job)
         if result is not None:
-            result._set(part, (good, value))
+            result._set(task.part, (good, value))
+
+    def _take_back(self, member: Member, message: Returned) -> None:
+        """Rule 3."""
+        tasks = [task for token in message.tokens if (task := member.answered(token))]
+        if member.left is not None:
+            member.left += len(tasks)
+        self._returned = collections.deque(
+            sorted([*self._returned, *tasks], key=lambda task: task.order)
+        )
+        if message.ended:
+            member.ended = True
+            self._selector.unregister(member)
+        else:
+            member.recalled = False
 
     # -- ends ---------------------------------------------------------------------------------
 
+    def _exited(self, member: Member) -> None:
+        """Its process has. What its agent has of it comes still, unless that is lost too."""
+        member.exited = True
+        self._selector.unregister(member.process.sentinel)
+        member.process.is_alive()  # looks
+        if member.process._popen.lost and not member.ended:
+            self._take_back(member, Returned([], True))
+        elif not member.ended:
+            member.say(FINISH)
+
     def _bury(self, member: Member) -> None:
-        """A worker has ended: rule 4, then rule 3."""
-        while self._hear(member):
-            pass
         reason = self._reason(member)
         if not member.ready and self._error is None:
             self._failed_starts += 1
         self._members.remove(member)
         self._list.remove(member.process)
-        member.channel.close()
-        if member.given is not None:
-            self._set(member.given.job, member.given.part, False, reason)
+        member.close()
+        others = [m for m in self._members if m.host == member.host and m.ready and not m.ended]
+        for function in self._functions.values():
+            if function.shipping.get(member.host) is member:
+                del function.shipping[member.host]
+            if not others:  # the agent keeps nothing for a pool that has no desk there
+                function.stored.discard(member.host)
+        for task in member.given.values():
+            self._set(task, False, reason)
         if self._failed_starts >= FAILED_STARTS:
             self._error = reason
 
@@ -305,14 +422,12 @@ class Handler(threading.Thread):
             if terminating:
                 member.process.terminate()
             elif not member.dismissed:
-                try:
-                    member.channel.send_bytes(_pickle.dumps(None))
-                except OSError:
-                    continue  # it is gone already
+                member.let_go()
         self._fail_all(self._error or WorkerLostError("the pool was terminated"))
         for member in self._members:
             self._reason(member)  # joins
-            member.channel.close()
+            member.close()
+        self._selector.close()
         with self._lock:
             wake, self._wake_w = self._wake_w, -1
         os.close(wake)
@@ -320,8 +435,8 @@ class Handler(threading.Thread):
 
     def _fail_all(self, error: BaseException) -> None:
         for flow in [*self._flows, *self._new]:
-            if flow.result is not None and flow.set_length is not None:
-                flow.result._set(flow.last + 1, (False, error))
+            if isinstance(flow.result, IMapIterator) and flow.set_length is not None:
+                flow.result._set(flow.last + 1, (False, error))  # type: ignore[attr-defined]
                 flow.set_length(flow.last + 2)
         for result in list(self._cache.values()):
             parts = getattr(result, "_number_left", 1)
@@ -332,3 +447,12 @@ class Handler(threading.Thread):
     def failure(self) -> BaseException | None:
         """Why nothing can be submitted any more, if something broke the pool."""
         return self._error
+
+
+def _outcome(body: memoryview) -> tuple[bool, Any]:
+    try:
+        good, value = unpack_parcel(body)
+        return good, value
+    except Exception as error:
+        text = f"a result came that cannot be unpickled: {type(error).__name__}: {error}"
+        return False, RuntimeError(text)

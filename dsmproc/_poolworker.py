@@ -1,41 +1,23 @@
-"""What a pool's worker process does, and what goes between it and the driver.
+"""What a pool's worker process does: it takes tokens, and does their tasks.
 
-    driver -> worker   Batch: a part of a job; None: no more work
-    worker -> driver   READY (the initializer has run), or (REFUSED, exception); then one Answer
-                       for each batch, in order
-
-A function is sent once to a worker: later batches name it by the digest of its bytes.
+The tasks come over a socket from the agent of this host, and their tokens through a pipe
+(_poolframes.py says why). A result leaves this process before the next task is started, so that
+what was done counts even if that one kills the worker.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import os
+import select
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import _pickle, _std
-
-READY = "ready"
-REFUSED = "refused"
-
-
-@dataclasses.dataclass
-class Batch:
-    job: int
-    part: int
-    digest: bytes
-    function: bytes | None  # None: the worker has it
-    work: bytes  # pickled (kind, args, kwds)
-
-
-@dataclasses.dataclass
-class Answer:
-    job: int
-    part: int
-    outcome: bytes  # pickled (good, value or exception)
-
+from . import _edges, _std, cluster
+from . import _poolframes as frames
 
 # How the arguments of a batch are to be applied. The standard Pool wraps the user's function in
 # helpers of its own; here the function travels apart from them.
@@ -59,65 +41,165 @@ def split(function: Any, args: tuple[Any, ...]) -> tuple[str, Any, Any]:
     return CALL, function, args
 
 
-class Functions:
-    """The functions that this worker was sent, by digest."""
+class _Gone(Exception):
+    """The driver does not want this worker any more."""
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Any] = {}
 
-    def of(self, batch: Batch) -> Any:
-        if batch.function is not None:
-            self._known[batch.digest] = _pickle.loads(batch.function)
-        return self._known[batch.digest]
+class _Desk:
+    """The worker's side of its desk."""
+
+    def __init__(self, number: int, home: int) -> None:
+        client = cluster.client()
+        wired = client.connect_agent("pool-worker")
+        wired.send(number)
+        self._fifo = os.open(wired.recv(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        wired.send("open")
+        self._wire = wired
+        self._sock: socket.socket = wired.sock
+        self._remote = client.host != home
+        self._tasks: dict[int, tuple[int, memoryview]] = {}
+        self._frames: list[tuple[int, int]] = []  # first token and count, in order
+        self._functions: dict[int, Any] = {}
+        self._packer = frames.Packer()
+        self._poller = select.poll()
+        for fd in (self._fifo, self._sock.fileno()):
+            self._poller.register(fd, select.POLLIN)
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def take(self) -> int:
+        """The next token: the task is ours from here on."""
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                data = os.read(self._fifo, frames.TOKEN.size)
+                if not data:
+                    raise _Gone
+                return int(frames.TOKEN.unpack(data)[0])
+            for fd, _ in self._poller.poll():
+                if fd != self._fifo:  # tasks; when they are all taken back, nothing else comes
+                    self._read()
+
+    def task(self, token: int) -> tuple[int, memoryview]:
+        """The number of its function, and its pickle."""
+        while token not in self._tasks:
+            self._read()
+        while self._frames[0][0] + self._frames[0][1] <= token:  # of these, all is done or gone
+            first, count = self._frames.pop(0)
+            for old in range(first, first + count):
+                self._tasks.pop(old, None)
+        return self._tasks.pop(token)
+
+    def function(self, number: int) -> Any:
+        function = self._functions[number]
+        if isinstance(function, memoryview):
+            function = self._functions[number] = frames.unpack_parcel(function)
+        return function
+
+    def _read(self) -> None:
+        body = bytearray(frames.LENGTH.unpack(self._exactly(bytearray(frames.LENGTH.size)))[0])
+        self._exactly(body)
+        kind, first, count, blob, stamp = frames.ORDER.unpack_from(body)
+        if stamp:
+            _edges.observe(stamp)
+        if kind == frames.BLOB:
+            self._functions[blob] = memoryview(body)[frames.BLOB_AT :]
+            return
+        if kind == frames.FORGET:
+            del self._functions[blob]
+            return
+        self._frames.append((first, count))
+        for token, place in frames.read_frame(body):
+            self._tasks[token] = blob, place
+
+    def _exactly(self, data: bytearray) -> bytearray:
+        view, got = memoryview(data), 0
+        while got < len(view):
+            count = self._sock.recv_into(view[got:], 0, socket.MSG_WAITALL)
+            if not count:
+                raise _Gone
+            got += count
+        return data
+
+    # -- results ------------------------------------------------------------------------------
+
+    def pack(self, value: Any) -> frames.Parcel:
+        return self._packer.pack(value)
+
+    def say(self, kind: int, token: int, parcel: frames.Parcel, seconds: float = 0.0) -> None:
+        stamp = (_edges.publish() or 0) if self._remote else 0
+        spent = min(int(seconds * 1e6), 0xFFFFFFFF)
+        head = frames.RECORD.pack(kind, token, spent, stamp, parcel.size)
+        pieces = frames.joined([head, *parcel.pieces])
+        try:
+            for piece in pieces:
+                self._sock.sendall(piece)
+        except OSError:
+            raise _Gone from None
+
+    def close(self) -> None:
+        os.close(self._fifo)
+        self._wire.close()
 
 
 def work(
-    channel: Any,
+    number: int,
+    home: int,
     initializer: Callable[..., Any] | None,
     initargs: Iterable[Any],
-    batches: int | None,
+    tasks: int | None,
     wrap_exception: bool,
 ) -> None:
-    """The target of a worker process: serve until there is no more work, at most `batches`."""
-    if initializer is not None:
-        try:
-            initializer(*initargs)
-        except Exception as error:
-            refusal = (REFUSED, _std.pool.ExceptionWithTraceback(error, error.__traceback__))
-            channel.send_bytes(_pickle.dumps(refusal))
-            return
-    channel.send_bytes(_pickle.dumps(READY))
-    functions = Functions()
+    """The target of a worker process: serve until there is no more work, at most `tasks`."""
+    desk = _Desk(number, home)
+    try:
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except Exception as error:
+                desk.say(frames.REFUSED, 0, _failed(desk, _traced(error)))
+                return
+        desk.say(frames.READY, 0, desk.pack(None))
+        _serve(desk, tasks, wrap_exception)
+    except _Gone:
+        pass
+    finally:
+        desk.close()
+
+
+def _serve(desk: _Desk, tasks: int | None, wrap_exception: bool) -> None:
     served = 0
-    while batches is None or served < batches:
-        try:
-            batch = _pickle.loads(channel.recv_bytes())
-        except (EOFError, OSError):
-            break  # the driver is gone
-        if batch is None:
-            break
-        outcome = serve(functions, batch, wrap_exception)
-        channel.send_bytes(_pickle.dumps(Answer(batch.job, batch.part, outcome)))
+    while tasks is None or served < tasks:
+        token = desk.take()
+        if token == frames.LAST:
+            return
+        function, place = desk.task(token)
+        before = time.perf_counter()
+        parcel = _do(desk, function, place, wrap_exception)
+        desk.say(frames.RESULT, token, parcel, time.perf_counter() - before)
         served += 1
-    with contextlib.suppress(OSError):
-        channel.close()
 
 
-def serve(functions: Functions, batch: Batch, wrap_exception: bool) -> bytes:
+def _do(desk: _Desk, number: int, place: memoryview, wrap_exception: bool) -> frames.Parcel:
     """Do it; the pickled outcome."""
     function = None
     try:
-        function = functions.of(batch)
-        kind, args, kwds = _pickle.loads(batch.work)
-        outcome = (True, apply(kind, function, args, kwds))
+        function = desk.function(number)
+        kind, args, kwds = frames.unpack_parcel(place)
+        value = apply(kind, function, args, kwds)
     except Exception as error:
         reraises = function is _std.pool._helper_reraises_exception
-        outcome = (False, _traced(error) if wrap_exception and not reraises else error)
+        return _failed(desk, _traced(error) if wrap_exception and not reraises else error)
     try:
-        return _pickle.dumps(outcome)
+        return desk.pack((True, value))
     except Exception as error:
-        wrapped = _std.pool.MaybeEncodingError(error, outcome[1])
-        return _pickle.dumps((False, wrapped))
+        return desk.pack((False, _std.pool.MaybeEncodingError(error, value)))
+
+
+def _failed(desk: _Desk, error: Any) -> frames.Parcel:
+    try:
+        return desk.pack((False, error))
+    except Exception as reason:
+        return desk.pack((False, _std.pool.MaybeEncodingError(reason, error)))
 
 
 def _traced(error: Exception) -> Any:

@@ -18,9 +18,10 @@ from multiprocessing import pool as standard
 from multiprocessing import util
 from typing import Any
 
-from . import _std
+from . import _std, cluster
 from ._choice import Choosing
-from ._poolhandler import Handler, Member
+from ._poolhandler import Handler
+from ._poolmember import Member, new_number
 from ._poolworker import work
 from .context import cluster_context
 
@@ -87,8 +88,7 @@ class Pool(standard.Pool, metaclass=Choosing):
         self._taskqueue = self._handler  # the standard methods put jobs into it
         self._terminate = util.Finalize(self, _terminate, args=(self._handler,), exitpriority=15)
         try:
-            for _ in range(processes):
-                self._handler.add(start())
+            self._handler.start_all()
         except BaseException:
             self._state = TERMINATE
             self._handler.terminate()
@@ -152,25 +152,23 @@ class _Starter:
     """Starts a worker; apart from the Pool, so that the handler does not keep that alive."""
 
     def __init__(
-        self, context: Any, initializer: Any, initargs: tuple[Any, ...], batches: int | None
+        self, context: Any, initializer: Any, initargs: tuple[Any, ...], tasks: int | None
     ) -> None:
         self._context = context
-        self._work = (initializer, initargs, batches, True)
-        self._batches = batches
+        self._work = (cluster.client().host, initializer, initargs, tasks, True)
+        self._tasks = tasks
 
-    def __call__(self) -> Member:
-        ours, theirs = self._context.Pipe()
+    def __call__(self, pool: int) -> Member:
+        number = new_number()  # of the desk at which it and its agent meet
+        process = self._context.Process(target=work, args=(number, *self._work))
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        process.start()
         try:
-            process = self._context.Process(target=work, args=(theirs, *self._work))
-            process.name = process.name.replace("Process", "PoolWorker")
-            process.daemon = True
-            process.start()
+            return Member(process, pool, number, self._tasks)
         except BaseException:
-            ours.close()
+            process.terminate()
             raise
-        finally:
-            theirs.close()
-        return Member(process, ours, self._batches)
 
 
 def _terminate(handler: Handler) -> None:

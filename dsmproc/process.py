@@ -125,7 +125,20 @@ class ClusterPopen:
         if kind == "failed":
             wired.close()
             raise ClusterError(value)
+        self._address = host
         return host["id"], wired, value
+
+    def connect(self, purpose: str) -> Any:
+        """A connection to the agent of the process's host."""
+        try:
+            return self._client.connect(self._address, purpose)
+        except OSError as error:
+            raise HostLostError(self._client.why_lost(self.host), self.host) from error
+
+    @property
+    def lost(self) -> bool:
+        """Its end is known, and it was its host's."""
+        return self._lost is not None
 
     # -- watching -----------------------------------------------------------------------------
 

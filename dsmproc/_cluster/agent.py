@@ -35,6 +35,7 @@ from dsmproc.errors import ClusterError, ProtocolError
 from . import modules, procs, wire
 from .broker import Broker
 from .console import Output
+from .desks import Desks
 from .frames import Place
 from .listener import Listener, Peer
 from .verbs import Verbs
@@ -96,6 +97,7 @@ class Agent:
         self.verbs: Verbs | None = None
         self._engine_ready = asyncio.Event()
         self.broker = Broker(self.listener, self, self._connect_broker)
+        self.desks = Desks(self.listener, options.directory)
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),

@@ -8,6 +8,7 @@ import multiprocessing.pool
 import os
 import signal
 import sys
+import tempfile
 import threading
 from multiprocessing import connection
 
@@ -250,13 +251,13 @@ def case_close_before_the_last_answers():
     pool = mp.Pool(2, set_global, (go,))
     result = pool.map_async(wait_for_setting, range(2), chunksize=1)
     handler = pool._handler
-    while sum(member.given is not None for member in handler._members) < 2:
+    while sum(bool(member.given) for member in handler._members) < 2:
         assert pool._state == "RUN"
     with handler._lock:
         handler.poke()  # it waits for the lock
         go.set()
         for member in handler._members:
-            assert connection.wait([member.channel], 30)
+            assert connection.wait([member], 30)
         handler._closing = True
         pool._state = "CLOSE"
     pool.join()
@@ -339,6 +340,92 @@ def case_nested():
     process.start()
     assert ours.recv() == 14
     process.join()
+
+
+def meet_if_negative(x):
+    if x < 0:
+        setting.wait(30)
+    return x
+
+
+def case_tasks_that_wait_for_each_other():
+    """They come behind many short ones, with which they would share a frame."""
+    numbers = [*range(500), -1, -2, -3]
+    with mp.Pool(3, set_global, (mp.Barrier(3),)) as pool:
+        for _ in range(2):
+            assert pool.map(meet_if_negative, numbers, chunksize=1) == numbers
+        results = [pool.apply_async(meet_if_negative, (x,)) for x in numbers]
+        assert [result.get(30) for result in results] == numbers
+
+
+def stop_at(x):
+    if x < 0:
+        setting.send(os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return x
+
+
+def case_worker_stopped():
+    """What it has not started is done by the others."""
+    ours, theirs = mp.Pipe()
+    numbers = [*range(500), -1, *range(100)]
+    with mp.Pool(2, set_global, (theirs,)) as pool:
+        results = [pool.apply_async(stop_at, (x,)) for x in numbers]
+        pid = ours.recv()
+        waiting = results.pop(500)
+        assert [result.get(30) for result in results] == [x for x in numbers if x >= 0]
+        assert not waiting.ready()
+        os.kill(pid, signal.SIGCONT)
+        assert waiting.get(30) == -1
+
+
+def note(task):
+    """Leaves its number in a file; some take long, and some kill their worker."""
+    number, deadly = task
+    fd = os.open(setting, os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"%d\n" % number)
+    os.close(fd)
+    if number % 97 == 5:
+        threading.Event().wait(0.03)
+    if deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def case_no_task_is_run_twice():
+    deadly = {150, 151, 400, 777}
+    with tempfile.NamedTemporaryFile() as file:
+        with mp.Pool(3, set_global, (file.name,)) as pool:
+            tasks = [(number, number in deadly) for number in range(1000)]
+            results = [pool.apply_async(note, (task,)) for task in tasks]
+            lost = set()
+            for number, result in enumerate(results):
+                try:
+                    assert result.get(30) == number
+                except mp.WorkerLostError as error:
+                    assert "SIGKILL" in str(error)
+                    lost.add(number)
+        assert lost == deadly, lost
+        run = [int(line) for line in file.read().split()]
+    assert sorted(run) == list(range(1000))
+
+
+def case_batches_fail_alone():
+    """One bad task among many that travel together."""
+    with mp.Pool(2) as pool:
+        assert pool.map(square, range(300), chunksize=1) == [x * x for x in range(300)]
+        results = [pool.apply_async(square, (x,)) for x in range(50)]
+        bad = pool.apply_async(square, (threading.Lock(),))
+        late = pool.apply_async(unpicklable, (1,))
+        results += [pool.apply_async(square, (x,)) for x in range(50)]
+        assert [result.get(30) for result in results] == [x * x for x in range(50)] * 2
+        for result in (bad, late):
+            try:
+                result.get(30)
+            except (TypeError, multiprocessing.pool.MaybeEncodingError) as error:
+                assert "lock" in str(error)
+            else:
+                raise AssertionError
 
 
 if __name__ == "__main__":

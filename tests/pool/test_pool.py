@@ -16,9 +16,12 @@ EVERYWHERE = [
 # Where the original hangs, leaves its children or has no word for it.
 BETTER = [
     "imap_is_lazy", "errors", "exception_that_cannot_be_rebuilt", "initializer_raises",
-    "terminate", "nested", "close_before_the_last_answers",
+    "terminate", "nested", "close_before_the_last_answers", "batches_fail_alone",
 ]  # fmt: skip
-SEVERAL_HOSTS = ["places", "worker_killed", "worker_killed_in_map"]
+SEVERAL_HOSTS = [
+    "places", "worker_killed", "worker_killed_in_map", "tasks_that_wait_for_each_other",
+    "worker_stopped", "no_task_is_run_twice",
+]  # fmt: skip
 
 
 def run(run_script: RunScript, case: str, local: int | None) -> None:

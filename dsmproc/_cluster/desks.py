@@ -1,0 +1,206 @@
+"""Where the drivers of pools and the workers of this host meet: an agent's desks.
+
+A desk passes tasks on to one worker, and its results to the pool that it works for, and keeps the
+tokens (see _poolframes.py): what a worker has not started is given back from here, whatever the
+worker is doing, and after its death too. A blob (a function, mostly) comes to a host once and goes
+from here to each worker that needs it. It is kept while the pool has a desk here, or until FORGET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+
+from dsmproc import _poolframes as frames
+
+from . import wire
+from .listener import Listener, Peer
+
+FIFO_BYTES = 1 << 16
+PATIENCE = 60.0  # seconds until both sides of a desk have come
+
+
+class Desk:
+    """One worker and its pool."""
+
+    def __init__(self, path: str) -> None:
+        os.mkfifo(path, 0o600)
+        self.path = path
+        self.fifo = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.driver: Peer | None = None
+        self.worker: Peer | None = None
+        self.met = asyncio.Event()
+        self.known: set[int] = set()  # the blobs that the worker has
+        self.ended = False  # the worker
+        self.users = 0
+        self.pool = 0
+        self.sending = asyncio.Lock()
+
+    def meet(self) -> None:
+        if self.driver is not None and self.worker is not None:
+            self.met.set()
+
+    def left(self) -> bytes:
+        """The tokens that nobody has taken: they are the taker's now."""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self.fifo, FIFO_BYTES)
+        return b""
+
+    async def tell(self, kind: bytes, body: bytes) -> None:
+        """Only after this the driver may hear of what comes later."""
+        if self.driver is not None:
+            with contextlib.suppress(OSError):
+                await self.driver.send_bytes(kind + body)
+
+    def end_worker(self) -> None:
+        """What it has sent is read still, and then its end."""
+        if self.worker is not None:
+            with contextlib.suppress(OSError):
+                self.worker.sock.shutdown(socket.SHUT_RD)
+
+
+class Desks:
+    """All desks of an agent."""
+
+    def __init__(self, listener: Listener, directory: str) -> None:
+        self._directory = directory
+        self._desks: dict[int, Desk] = {}
+        self._pools: dict[int, int] = {}  # pool -> its desks here
+        self._blobs: dict[tuple[int, int], bytearray] = {}
+        listener.on("pool-driver", self._driver)
+        listener.on("pool-worker", self._worker)
+
+    @contextlib.contextmanager
+    def _desk(self, number: int):  # type: ignore[no-untyped-def]
+        desk = self._desks.get(number)
+        if desk is None:
+            path = os.path.join(self._directory, f"desk-{number:016x}")
+            desk = self._desks[number] = Desk(path)
+        desk.users += 1
+        try:
+            yield desk
+        finally:
+            desk.users -= 1
+            if desk.users == 0:
+                del self._desks[number]
+                os.close(desk.fifo)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(desk.path)
+
+    # -- the worker ---------------------------------------------------------------------------
+
+    async def _worker(self, peer: Peer) -> None:
+        number = int(await peer.recv())
+        if not peer.local:
+            raise wire.ProtocolError("a pool's worker is on the host of its agent")
+        with self._desk(number) as desk:
+            if desk.worker is not None:
+                raise wire.ProtocolError("a desk has one worker")
+            desk.worker = peer
+            await peer.send(desk.path)
+            try:
+                await peer.recv()  # it has opened the pipe
+                os.unlink(desk.path)
+                desk.meet()
+                await asyncio.wait_for(desk.met.wait(), PATIENCE)
+                await self._pass_on(peer, desk)
+            except (EOFError, OSError):
+                pass
+            finally:
+                desk.ended = True
+                await desk.tell(frames.ENDED, desk.left())
+
+    async def _pass_on(self, worker: Peer, desk: Desk) -> None:
+        """What the worker says, in chunks, to its end."""
+        loop = asyncio.get_running_loop()
+        buffer = bytearray(1 + frames.CHUNK)
+        buffer[:1] = frames.FROM_WORKER
+        view = memoryview(buffer)
+        assert desk.driver is not None
+        while count := await loop.sock_recv_into(worker.sock, view[1:]):
+            await desk.driver.send_bytes(bytes(view[: 1 + count]))
+
+    # -- the driver ---------------------------------------------------------------------------
+
+    async def _driver(self, peer: Peer) -> None:
+        pool, number = await peer.recv()
+        with self._desk(number) as desk:
+            if desk.driver is not None:
+                raise wire.ProtocolError("a desk has one driver")
+            desk.driver, desk.pool = peer, pool
+            desk.meet()
+            self._pools[pool] = self._pools.get(pool, 0) + 1
+            try:
+                while True:
+                    await self._obey(pool, desk, await peer.recv_bytes())
+            finally:
+                desk.driver = None
+                if desk.worker is not None:
+                    with contextlib.suppress(OSError):
+                        desk.worker.sock.shutdown(socket.SHUT_RDWR)
+                self._leave(pool)
+
+    def _leave(self, pool: int) -> None:
+        self._pools[pool] -= 1
+        if not self._pools[pool]:
+            del self._pools[pool]
+            for key in [key for key in self._blobs if key[0] == pool]:
+                del self._blobs[key]
+
+    async def _obey(self, pool: int, desk: Desk, body: bytearray) -> None:
+        kind, first, count, blob, _ = frames.ORDER.unpack_from(body)
+        if kind == frames.GIVE:
+            await self._give(desk, frames.tokens(first, count), self._blobs[pool, blob], blob, body)
+        elif kind == frames.BLOB:
+            self._blobs[pool, blob] = body
+            await desk.tell(frames.STORED, frames.TOKEN.pack(blob))
+        elif kind == frames.FORGET:
+            await self._forget(pool, blob, body)
+        elif kind == frames.RECALL:
+            await desk.tell(frames.RETURNED, desk.left())
+        elif kind == frames.END:
+            os.write(desk.fifo, frames.TOKEN.pack(frames.LAST))
+        elif kind == frames.FINISH:
+            if desk.worker is None:
+                desk.ended = True
+                await desk.tell(frames.ENDED, b"")
+            else:
+                desk.end_worker()
+        else:
+            raise wire.ProtocolError(f"a pool's driver says {kind}")
+
+    async def _forget(self, pool: int, blob: int, body: bytearray) -> None:
+        """No task that needs it is on its way."""
+        del self._blobs[pool, blob]
+        for desk in list(self._desks.values()):
+            if desk.pool == pool and desk.worker is not None and blob in desk.known:
+                with contextlib.suppress(OSError):
+                    await _send(desk, body)
+
+    async def _give(
+        self, desk: Desk, tokens: bytes, blob: bytearray, number: int, body: bytearray
+    ) -> None:
+        if desk.ended:
+            await desk.tell(frames.RETURNED, tokens)
+            return
+        os.write(desk.fifo, tokens)
+        with contextlib.suppress(OSError):  # it ends just now: its tokens are given back then
+            if number not in desk.known:
+                desk.known.add(number)
+                await _send(desk, blob)
+            await _send(desk, body)
+
+
+async def _send(desk: Desk, body: bytearray) -> None:
+    """One frame to its worker."""
+    assert desk.worker is not None
+    sock, loop = desk.worker.sock, asyncio.get_running_loop()
+    head = frames.LENGTH.pack(len(body))
+    async with desk.sending:
+        if len(body) < frames.APART:
+            await loop.sock_sendall(sock, head + body)
+        else:
+            await loop.sock_sendall(sock, head)
+            await loop.sock_sendall(sock, body)
