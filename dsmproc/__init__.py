@@ -24,6 +24,8 @@ from .errors import (
 )
 from .process import Process
 
+SUBDEBUG = 5
+SUBWARNING = 25
 Array = _context.Array
 Barrier = _context.Barrier
 BoundedSemaphore = _context.BoundedSemaphore

@@ -10,6 +10,7 @@ A class of ours names the standard one as `_standard` and is derived from it. Th
 
 from __future__ import annotations
 
+import inspect
 import types
 from typing import Any
 
@@ -47,6 +48,12 @@ class Choosing(type):
         if "_standard" in own and not on_cluster(cls._context_of(args, keywords)):
             return own.get("_make_standard", own["_standard"])(*args, **keywords)
         return super().__call__(*args, **keywords)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """Of a call: that of __init__, not of the metaclass's __call__."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def _context_of(cls, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """The context among the arguments of a call; positional ones by `_context_at`."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import multiprocessing.connection
 import multiprocessing.pool
 import multiprocessing.queues
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import context, process, spawn, synchronize, util
 from multiprocessing.context import BaseContext, set_spawning_popen
 from multiprocessing.process import BaseProcess
@@ -39,6 +40,7 @@ __all__ = [
     "inheriting",
     "interpreter_flags",
     "keep_standard_contexts",
+    "names_of",
     "pool",
     "prepare",
     "preparation_data",
@@ -116,6 +118,20 @@ def keep_standard_contexts() -> None:
 
     BaseContext.RawValue = RawValue  # type: ignore[assignment]
     BaseContext.RawArray = RawArray  # type: ignore[assignment]
+
+
+def names_of(submodule: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module of ours: what needs nothing of ours is the standard module's,
+    whatever this version of Python has there."""
+    ours, theirs = f"dsmproc.{submodule}", f"multiprocessing.{submodule}"
+
+    def standard_name(name: str) -> Any:
+        if not name.startswith("__"):
+            with contextlib.suppress(AttributeError):
+                return getattr(importlib.import_module(theirs), name)
+        raise AttributeError(f"module {ours!r} has no attribute {name!r}")
+
+    return standard_name
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from queue import Empty, Full
 from typing import Any
 
 from . import _pickle, _std, cluster
-from .connection import Connection, Pipe, wait
+from .connection import LinkConnection, Pipe, wait
 from .errors import ClusterError
 
 __all__ = ["QueueOwnerLostError", "reduce_standard"]
@@ -63,7 +63,7 @@ def _proxy_of(made: Any) -> type[Proxy]:
 
 
 def _rebuild(
-    kind: type[Proxy], server: Connection, where: str, maxsize: int, definitions: list[bytes]
+    kind: type[Proxy], server: LinkConnection, where: str, maxsize: int, definitions: list[bytes]
 ) -> Proxy:
     _pickle.adopt_definitions(definitions)
     return kind(server, where, maxsize)
@@ -72,7 +72,7 @@ def _rebuild(
 # -- the server ------------------------------------------------------------------------------------
 
 
-def _accept(made: Any, requests: Connection) -> None:
+def _accept(made: Any, requests: LinkConnection) -> None:
     """One more thread for each connection, until no process has a proxy any more."""
     with requests, contextlib.suppress(*LOST):
         while True:
@@ -83,7 +83,7 @@ def _accept(made: Any, requests: Connection) -> None:
             del caller
 
 
-def _serve(made: Any, caller: Connection) -> None:
+def _serve(made: Any, caller: LinkConnection) -> None:
     with caller, contextlib.suppress(*LOST):
         while True:
             request = caller.recv()
@@ -99,7 +99,7 @@ def _serve(made: Any, caller: Connection) -> None:
             del answer
 
 
-def _do(made: Any, caller: Connection, method: str, *arguments: Any) -> tuple[str, Any]:
+def _do(made: Any, caller: LinkConnection, method: str, *arguments: Any) -> tuple[str, Any]:
     if method == "get":
         return _get(made, caller, *arguments)
     if method == "put":
@@ -109,7 +109,7 @@ def _do(made: Any, caller: Connection, method: str, *arguments: Any) -> tuple[st
     return GOOD, getattr(made, method)(*arguments)
 
 
-def _get(made: Any, caller: Connection, timeout: float | None) -> tuple[str, Any]:
+def _get(made: Any, caller: LinkConnection, timeout: float | None) -> tuple[str, Any]:
     """Nothing is taken before something is there, so a caller that is killed takes nothing."""
     until = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -124,7 +124,7 @@ def _get(made: Any, caller: Connection, timeout: float | None) -> tuple[str, Any
             raise Empty
 
 
-def _put(made: Any, caller: Connection, value: Any, timeout: float | None) -> tuple[str, Any]:
+def _put(made: Any, caller: LinkConnection, value: Any, timeout: float | None) -> tuple[str, Any]:
     if not isinstance(made, queues.Queue):
         return GOOD, made.put(value)
 
@@ -139,7 +139,7 @@ def _put(made: Any, caller: Connection, value: Any, timeout: float | None) -> tu
 
 
 def _in_slices(
-    caller: Connection, timeout: float | None, attempt: Callable[[float], bool]
+    caller: LinkConnection, timeout: float | None, attempt: Callable[[float], bool]
 ) -> tuple[str, Any]:
     """Try until it works, the caller does not wait any more, or the time is over (Full)."""
     until = None if timeout is None else time.monotonic() + timeout
@@ -160,7 +160,7 @@ def _in_slices(
 class Proxy:
     """The methods of all queues, done by the server."""
 
-    def __init__(self, server: Connection, where: str, maxsize: int) -> None:
+    def __init__(self, server: LinkConnection, where: str, maxsize: int) -> None:
         self._server = server
         self._where = where
         self._maxsize = maxsize
@@ -169,7 +169,7 @@ class Proxy:
 
     def _renew(self) -> None:
         self._pid = os.getpid()
-        self._free: list[Connection] = []  # a thread takes one and gives it back
+        self._free: list[LinkConnection] = []  # a thread takes one and gives it back
         self._kept: collections.deque[Any] = collections.deque()
 
     def __getstate__(self) -> Any:
@@ -197,13 +197,13 @@ class Proxy:
             raise value
         return value
 
-    def _new_caller(self) -> Connection:
+    def _new_caller(self) -> LinkConnection:
         ours, theirs = Pipe()
         with theirs:
             self._server.send(theirs)
         return ours
 
-    def _answer(self, caller: Connection, method: str) -> tuple[str, Any]:
+    def _answer(self, caller: LinkConnection, method: str) -> tuple[str, Any]:
         try:
             return caller.recv()
         except LOST:

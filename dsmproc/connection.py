@@ -1,6 +1,6 @@
 """Pipes between the processes of a cluster; and multiprocessing.connection's other names.
 
-A pipe lives in the broker of its maker's host. A Connection is a link to it for each direction that
+A pipe lives in the broker of its maker's host. A connection is a link to it for each direction that
 it has: it reads one whole message per recv, which nobody takes ahead of it, and its descriptor is
 readable when one waits. It pickles as a handle (see _cluster/tickets.py).
 
@@ -18,13 +18,14 @@ from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
-from . import _channel, _edges, _pickle, cluster
+from . import _channel, _edges, _pickle, _std, cluster
 from ._channel import Handle, Link, at_the_end
 from ._cluster import frames
 
 __all__ = [
     "Client",
     "Connection",
+    "LinkConnection",
     "Listener",
     "Pipe",
     "answer_challenge",
@@ -34,11 +35,13 @@ __all__ = [
 
 # Kept here: with --patch the standard module's names are ours.
 StdConnection: Any = standard.Connection
+Connection = standard.Connection  # what is made here is derived from it
 _std_client, _std_wait = standard.Client, standard.wait
+__getattr__ = _std.names_of("connection")
 PIPE_BYTES = 1 << 20  # a sender waits while more than this waits to be read
 
 
-class Connection(StdConnection):  # type: ignore[misc]
+class LinkConnection(StdConnection):  # type: ignore[misc]
     """An end of a pipe. The checks of arguments and the loops around them are the standard's."""
 
     def __init__(self, reader: Link | None, writer: Link | None) -> None:
@@ -129,12 +132,12 @@ class Connection(StdConnection):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         state = "closed" if self._handle is None else f"descriptor {self._handle}"
-        return f"<dsmproc {type(self).__name__}, {state}>"
+        return f"<dsmproc Connection, {state}>"
 
 
-def _rebuild(reader: Handle | None, writer: Handle | None) -> Connection:
+def _rebuild(reader: Handle | None, writer: Handle | None) -> LinkConnection:
     read = None if reader is None else _channel.redeem(reader, frames.TOKENS)
-    return Connection(read, None if writer is None else _channel.redeem(writer))
+    return LinkConnection(read, None if writer is None else _channel.redeem(writer))
 
 
 def Pipe(duplex: bool = True) -> tuple[Any, Any]:
@@ -143,9 +146,9 @@ def Pipe(duplex: bool = True) -> tuple[Any, Any]:
         return standard.Pipe(duplex)
     first, second = _one_way()
     if not duplex:
-        return Connection(first, None), Connection(None, second)
+        return LinkConnection(first, None), LinkConnection(None, second)
     third, fourth = _one_way()
-    return Connection(first, fourth), Connection(third, second)
+    return LinkConnection(first, fourth), LinkConnection(third, second)
 
 
 def _one_way() -> tuple[Link, Link]:
@@ -164,7 +167,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     while True:
         left = None if until is None else max(0.0, until - time.monotonic())
         found = _std_wait(objects, left)
-        ready = [one for one in found if not isinstance(one, Connection) or one.poll(0)]
+        ready = [one for one in found if not isinstance(one, LinkConnection) or one.poll(0)]
         if ready or not found or left == 0.0:
             return ready
 
@@ -207,7 +210,7 @@ class Listener(standard.Listener):
 def reduce_standard(connection: Any) -> Any:
     """To a process of the cluster, a standard Connection goes as one of ours: the agent of this
     host gets its descriptor and serves it (_cluster/wires.py)."""
-    if isinstance(connection, Connection):
+    if isinstance(connection, LinkConnection):
         return NotImplemented
     connection._check_closed()
     readable, writable = connection.readable, connection.writable
@@ -232,6 +235,6 @@ def reduce_standard(connection: Any) -> Any:
 
 def _rebuild_standard(
     reader: Handle | None, writer: Handle | None, definitions: list[bytes]
-) -> Connection:
+) -> LinkConnection:
     _pickle.adopt_definitions(definitions)
     return _rebuild(reader, writer)

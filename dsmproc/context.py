@@ -22,6 +22,7 @@ from . import _std, cluster, process
 
 __all__ = ["ClusterContext", "DefaultContext", "chosen_context"]
 
+__getattr__ = _std.names_of("context")
 STANDARD_METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -139,8 +140,8 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     set_executable = staticmethod(multiprocessing.set_executable)
     set_forkserver_preload = staticmethod(multiprocessing.set_forkserver_preload)
 
-    def __init__(self) -> None:
-        super().__init__(_std.default_context.get_context("fork"))  # where others look for one
+    def __init__(self, context: BaseContext | None = None) -> None:
+        super().__init__(context or _std.default_context.get_context("fork"))
         self._method: str | None = None  # a standard start method, named under a cluster
 
     def get_context(self, method: str | None = None) -> Any:

@@ -18,16 +18,19 @@ from collections.abc import Callable
 from multiprocessing import context, heap, util
 from typing import Any
 
-from . import _regions, cluster
+from . import _regions, _std, cluster
+from ._choice import Choosing
 from .errors import ClusterError
 
-__all__ = ["Arena", "Block", "BufferWrapper"]
+__all__ = ["Block", "BufferWrapper"]
+
+__getattr__ = _std.names_of("heap")
 
 FIRST_ARENA = 1 << 20  # it costs nothing before it is touched
 CACHE_LINE = 64
 
 
-class Arena:
+class RegionArena:
     """A region without a name, mapped here."""
 
     def __init__(self, region: int, size: int) -> None:
@@ -38,7 +41,7 @@ class Arena:
         self._mapping = _regions.Mapping(region)
 
     @classmethod
-    def make(cls, size: int) -> Arena:
+    def make(cls, size: int) -> RegionArena:
         _, region = _regions.create(_regions.ANONYMOUS, size)
         try:
             arena = cls(region, size)
@@ -50,7 +53,7 @@ class Arena:
 
     def __reduce__(self) -> tuple[Any, ...]:
         context.assert_spawning(self)
-        return Arena, (self.region, self.size)
+        return RegionArena, (self.region, self.size)
 
     def view(self, start: int, stop: int) -> memoryview:
         assert self._mapping.view is not None
@@ -84,7 +87,7 @@ class _Heap(heap.Heap):
 
     def _new_arena(self, size: int) -> tuple[Any, int, int]:
         length = self._roundup(max(self._size, size), mmap.PAGESIZE)  # type: ignore[attr-defined]
-        arena = Arena.make(length)
+        arena = RegionArena.make(length)
         self._arenas.append(arena)  # type: ignore[attr-defined]
         return (arena, 0, length)
 
@@ -104,7 +107,7 @@ def _leave() -> None:
 cluster.on_leave(_leave)
 
 
-class Block:
+class Block(heap.BufferWrapper):
     """`size` bytes of distributed memory; what the standard sharedctypes call a BufferWrapper."""
 
     def __init__(self, size: int, paged: bool = False) -> None:
@@ -132,7 +135,13 @@ class Block:
         return view
 
 
-BufferWrapper = Block
+class BufferWrapper(Block, metaclass=Choosing):
+    """The standard library's name for it."""
+
+    _standard = heap.BufferWrapper
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
 
 
 def _free(chosen: _Heap, block: tuple[Any, int, int]) -> None:

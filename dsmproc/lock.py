@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import operator
 import os
-import threading
 from collections.abc import Callable
 from multiprocessing import context, synchronize, util
 from multiprocessing.synchronize import Condition, Event
@@ -28,6 +27,7 @@ from typing import Any
 from . import _memory
 from ._binding import Call, Client, Status, quick_give, quick_take
 from ._binding import Lock as _Word
+from ._choice import Choosing
 from .errors import ClusterError
 
 __all__ = [
@@ -284,7 +284,9 @@ class _Shared(synchronize.SemLock):
         return _Permits(handle, value, maxvalue)
 
 
-class Lock(_Shared, synchronize.Lock):
+class Lock(_Shared, synchronize.Lock, metaclass=Choosing):
+    _standard = synchronize.Lock
+
     def __init__(self, *, ctx: Any = None) -> None:
         self._adopt(self._open(_memory.client().new_id()))
 
@@ -293,7 +295,9 @@ class Lock(_Shared, synchronize.Lock):
         return _Token(handle, SEMAPHORE, 1)
 
 
-class RLock(_Shared, synchronize.RLock):
+class RLock(_Shared, synchronize.RLock, metaclass=Choosing):
+    _standard = synchronize.RLock
+
     def __init__(self, *, ctx: Any = None) -> None:
         self._adopt(self._open(_memory.client().new_id()))
 
@@ -311,18 +315,24 @@ def _permits(value: int, bounded: bool) -> _Permits:
     return _Permits(_memory.client().new_id(), value, value if bounded else SEM_VALUE_MAX)
 
 
-class Semaphore(_Shared, synchronize.Semaphore):
+class Semaphore(_Shared, synchronize.Semaphore, metaclass=Choosing):
+    _standard = synchronize.Semaphore
+
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         self._adopt(_permits(value, bounded=False))
 
 
-class BoundedSemaphore(_Shared, synchronize.BoundedSemaphore):
+class BoundedSemaphore(_Shared, synchronize.BoundedSemaphore, metaclass=Choosing):
+    _standard = synchronize.BoundedSemaphore
+
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         self._adopt(_permits(value, bounded=True))
 
 
-class Barrier(threading.Barrier):
+class Barrier(synchronize.Barrier, metaclass=Choosing):
     """n processes wait for each other, wherever they run. Decided at the master, all of it."""
+
+    _standard = synchronize.Barrier
 
     def __init__(
         self,

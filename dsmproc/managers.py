@@ -23,6 +23,7 @@ from multiprocessing.managers import (
 from typing import Any
 
 from . import _pickle, cluster
+from . import _std as _private
 from ._choice import on_cluster
 from .connection import ForeignConnection, Pipe
 from .errors import ProcessError
@@ -52,6 +53,9 @@ BarrierProxy = _std.BarrierProxy
 ConditionProxy = _std.ConditionProxy
 EventProxy = _std.EventProxy
 NamespaceProxy = _std.NamespaceProxy
+
+
+__getattr__ = _private.names_of("managers")
 
 
 class _Connection(ForeignConnection):

@@ -27,6 +27,7 @@ from .context import cluster_context
 
 __all__ = ["Pool"]
 
+__getattr__ = _std.names_of("pool")
 RUN, CLOSE, TERMINATE = standard.RUN, standard.CLOSE, standard.TERMINATE
 
 

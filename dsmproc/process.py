@@ -24,6 +24,7 @@ from .errors import ClusterError, HostLostError
 
 __all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
 
+__getattr__ = _std.names_of("process")
 PLACE_ATTEMPTS = 3
 
 

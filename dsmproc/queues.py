@@ -17,20 +17,23 @@ from multiprocessing import context, queues
 from queue import Empty, Full
 from typing import Any
 
-from . import _channel, _pickle
+from . import _channel, _pickle, _std
 from ._channel import Link, TimedOut, at_the_end
+from ._choice import Choosing
 from ._cluster import frames
-from .connection import Connection, Pipe
+from .connection import LinkConnection, Pipe
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "SimpleQueue"]
 
 LARGE = 1 << 16  # bytes; a put of more waits until the broker has it, so that memory is bounded
+__getattr__ = _std.names_of("queues")
 BOTH = frames.READER | frames.WRITER
 
 
-class Queue(queues.Queue):  # type: ignore[type-arg]
+class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     """A queue of at most `maxsize` objects, without bound if that is not positive."""
 
+    _standard = queues.Queue
     _options = 0
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
@@ -43,7 +46,7 @@ class Queue(queues.Queue):  # type: ignore[type-arg]
         self._link = link  # holds the queue; one-way puts go through it in their order
         self._spare: list[Link] = []  # for everything else: a thread takes one and gives it back
         self._unsent = False  # puts were sent that the broker need not have read yet
-        self._poller: Connection | None = None
+        self._poller: LinkConnection | None = None
 
     # -- as it travels ------------------------------------------------------------------------
 
@@ -151,12 +154,12 @@ class Queue(queues.Queue):  # type: ignore[type-arg]
         return 0 < self._maxsize <= self._state().waiting
 
     @property
-    def _reader(self) -> Connection:
+    def _reader(self) -> LinkConnection:
         """The descriptor that some programs wait for, as in the standard class."""
         self._check()
         if self._poller is None:
             options = frames.TOKENS
-            self._poller = Connection(
+            self._poller = LinkConnection(
                 Link(self._link.owner, self._link.channel, BOTH, options=options), None
             )
         return self._poller
@@ -186,9 +189,10 @@ class Queue(queues.Queue):  # type: ignore[type-arg]
         return f"<dsmproc {type(self).__name__} at {id(self):#x}>"
 
 
-class JoinableQueue(Queue, queues.JoinableQueue):  # type: ignore[type-arg, misc]
+class JoinableQueue(Queue, queues.JoinableQueue, metaclass=Choosing):  # type: ignore[type-arg, misc]
     """A queue that counts what was put and not yet reported as done."""
 
+    _standard = queues.JoinableQueue
     _options = frames.TASKS
 
     def task_done(self) -> None:
@@ -203,8 +207,10 @@ class JoinableQueue(Queue, queues.JoinableQueue):  # type: ignore[type-arg, misc
         self._ask(frames.JOIN)
 
 
-class SimpleQueue(queues.SimpleQueue):  # type: ignore[type-arg]
+class SimpleQueue(queues.SimpleQueue, metaclass=Choosing):  # type: ignore[type-arg]
     """A pipe that many processes share; put waits while much waits to be read."""
+
+    _standard = queues.SimpleQueue
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._reader, self._writer = Pipe(duplex=False)

@@ -32,6 +32,7 @@ __all__ = [
     "synchronized",
 ]
 
+__getattr__ = _std.names_of("sharedctypes")
 _standard = _std.standard_sharedctypes()
 typecode_to_type = sharedctypes.typecode_to_type  # type: ignore[attr-defined]
 

@@ -1,0 +1,32 @@
+"""Generated tables in docs/compatibility.md: rows with a key between two marks.
+
+A run replaces the rows that it has made and leaves the others, so each Python writes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
+PATH = os.path.join(PATH, "compatibility.md")
+
+
+def update(table: str, key: str, row: str) -> None:
+    """The row of the table whose first cell is `key` becomes `row`."""
+    with open(PATH, encoding="utf-8") as file:
+        text = file.read()
+    start, end = f"<!-- {table}: generated -->\n", f"<!-- end of {table} -->"
+    before, _, rest = text.partition(start)
+    body, _, after = rest.partition(end)
+    lines = body.splitlines()
+    head, rows = lines[:2], lines[2:]
+    rows = [one for one in rows if first_cell(one) != key] + [row]
+    rows.sort(key=lambda one: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", one)])
+    body = "\n".join([*head, *rows]) + "\n"
+    with open(PATH, "w", encoding="utf-8") as file:
+        file.write(before + start + body + end + after)
+
+
+def first_cell(row: str) -> str:
+    return row.split("|")[1].strip()
