@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from . import _edges, cluster
 from ._cluster import frames
+from ._cluster.seal import TAG_BYTES, Seals
 from .errors import HostLostError, ProcessError
 
 TOGETHER = 1 << 16  # header and body in one buffer below this
@@ -109,6 +110,7 @@ class Link:
         self._options = options
         self._limits = (count, size)
         self._numbers = 0
+        self._seals: Seals | None = None
         self._fresh()
         self._sock = self._connect(ticket, 0)
         self.closed = False
@@ -125,15 +127,17 @@ class Link:
         client = cluster.client()
         host = {"id": self.owner.host, "address": self.owner.address}
         try:
-            sock = client.connect(host, "channel").sock
+            wired = client.connect(host, "channel")
+            sock, seals = wired.sock, wired.seals
         except OSError as error:
             raise self._lost() from error
         try:
             wish = frames.Attach(
                 self.channel, self.role, self._options, *self._limits, ticket, after
             )
-            sock.sendall(frames.frame(frames.ATTACH, 1, wish.pack()))
-            reply = _receive(sock)
+            for piece in _pieces(seals, frames.frame(frames.ATTACH, 1, wish.pack())):
+                sock.sendall(piece)
+            reply = _receive(sock, seals)
         except (OSError, EOFError) as error:
             sock.close()
             raise self._lost() from error
@@ -146,6 +150,7 @@ class Link:
         attached, name = frames.unpack_attached(reply.body)
         self.channel, self._number = attached.channel, attached.link
         self.owner = Owner(attached.host, (name, attached.port))
+        self._seals = seals
         self.wired = bool(reply.flags & frames.WIRE)
         self.foreign = bool(reply.flags & frames.FOREIGN)
         return sock
@@ -223,11 +228,8 @@ class Link:
         if self.role == frames.WRITER and (self.broken or self._has_heard()):
             self._raise_broken()
         head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
-        if len(data) < TOGETHER:
-            self._write(head + data)
-        else:
-            self._write(head)
-            self._write(data)
+        for piece in _pieces(self._seals, head, data):
+            self._write(piece)
 
     def put(self, body: Any, tickets: int = 0) -> None:
         """A message; waits until the broker has it."""
@@ -297,13 +299,10 @@ class Link:
         finally:
             self.lock.release()
 
-    def _send_request(self, head: bytes, body: Any) -> None:
+    def _send_request(self, head: bytes, body: Any = b"") -> None:
         """All of it, while the broker reads: it does not stop for requests but for a full pipe."""
-        if len(body) < TOGETHER:
-            self._sock.sendall(head + body)
-        else:
-            self._sock.sendall(head)
-            self._sock.sendall(body)
+        for piece in _pieces(self._seals, head, body):
+            self._sock.sendall(piece)
 
     def _answer(self, number: int, until: float | None) -> Reply | None:
         """The reply to a request; None if there is none by then. What comes before it is stale."""
@@ -312,7 +311,7 @@ class Link:
                 left = max(0.0, until - time.monotonic())
                 if not self._ready(select.POLLIN, left):
                     return None
-            reply = _receive(self._sock)
+            reply = _receive(self._sock, self._seals)
             if reply.kind == frames.BROKEN:
                 self.broken = True
             if reply.number == number:
@@ -320,7 +319,7 @@ class Link:
 
     def _cancel(self, number: int) -> Reply:
         """The time is over. TimedOut, or the answer if it was given before that was known."""
-        self._sock.sendall(frames.frame(frames.CANCEL, number))
+        self._send_request(frames.frame(frames.CANCEL, number))
         answer = None
         while True:
             reply = self._answer(number, time.monotonic() + CANCEL_SECONDS)
@@ -359,7 +358,8 @@ class Link:
             # To another host it goes with what is sent next, or in a moment, or at this process's
             # end: it matters only if the host is lost, or while handles are in the message.
             later = self.remote and not reply.flags & frames.CARRIES
-            self._sock.sendall(ACK, socket.MSG_MORE if later else 0)
+            (ack,) = _pieces(self._seals, ACK)
+            self._sock.sendall(ack, socket.MSG_MORE if later else 0)
             return value
 
         value = self.request(frames.GET, flags=flags, stamp=stamp, timeout=timeout, finish=arrived)
@@ -385,15 +385,16 @@ class Link:
 
     def _announced(self) -> bool:
         """Whether a READY waits that can be relied on, for nobody else reads here."""
-        head = frames.HEADER.size
+        size = frames.HEADER.size
         with self.lock:
             try:
-                peek = self._sock.recv(head, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+                peek = self._sock.recv(size + TAG_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except OSError:
                 return False
-        if len(peek) < head:
-            return False
-        kind, flags, _, _, stamp, _ = frames.HEADER.unpack(peek)
+            head, tag = peek[:size], peek[size:]
+            if len(head) < size or self._seals and not self._seals.receiving.fits(tag, head):
+                return False
+        kind, flags, _, _, stamp, _ = frames.HEADER.unpack(head)
         if kind != frames.READY or not flags & frames.SURE:
             return False
         if stamp:
@@ -423,7 +424,7 @@ class Link:
             return
         try:
             with contextlib.suppress(OSError, EOFError):
-                self._sock.sendall(frames.frame(frames.CLOSE, self._numbers + 1))
+                self._send_request(frames.frame(frames.CLOSE, self._numbers + 1))
                 self._answer(self._numbers + 1, time.monotonic() + CLOSE_SECONDS)
         finally:
             self.lock.release()
@@ -440,7 +441,15 @@ class _Mark:
 END, EMPTY = _Mark("END"), _Mark("EMPTY")
 
 
-def _receive(sock: socket.socket) -> Reply:
+def _pieces(seals: Seals | None, head: bytes, body: Any = b"") -> list[Any]:
+    """What to write for one frame; a small one goes in one piece."""
+    tag = b"" if seals is None else seals.sending.tag(head, body)
+    if len(body) < TOGETHER:
+        return [b"".join((head, body, tag))]
+    return [head, body, tag] if tag else [head, body]
+
+
+def _receive(sock: socket.socket, seals: Seals | None = None) -> Reply:
     """One frame, exactly: what follows it must stay in the socket."""
     head = bytearray(frames.HEADER.size)
     _fill(sock, head)
@@ -448,6 +457,10 @@ def _receive(sock: socket.socket) -> Reply:
     body = bytearray(length)
     if length:
         _fill(sock, body)
+    if seals is not None:
+        tag = bytearray(TAG_BYTES)
+        _fill(sock, tag)
+        seals.receiving.check(tag, head, body)
     return Reply(kind, flags, number, stamp, body)
 
 

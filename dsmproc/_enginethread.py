@@ -133,10 +133,16 @@ class Engine:
             )
         return taken
 
-    def add_peer(self, fd: int, host: int, channel: str) -> None:
+    def add_peer(
+        self, fd: int, host: int, channel: str, keys: tuple[bytes, bytes] | None = None
+    ) -> None:
         """An authenticated connection to another host ("fast", "bulk") or between an agent and the
-        master ("master": host is MASTER at the agent). The engine owns `fd` from here on."""
-        self._command(lib.DSMPROC_CMD_ADD_PEER, fd=fd, host=host, channel=_CHANNELS[channel])
+        master ("master": host is MASTER at the agent). The engine owns `fd` from here on. `keys`,
+        to send and to receive with, if the frames have tags."""
+        fields: dict[str, Any] = {"fd": fd, "host": host, "channel": _CHANNELS[channel]}
+        if keys is not None:
+            fields.update(sealed=1, send_key=keys[0], receive_key=keys[1])
+        self._command(lib.DSMPROC_CMD_ADD_PEER, **fields)
 
     def add_client(self, fd: int, pid: int) -> None:
         """A connection of a process of this host. The engine owns `fd` from here on."""
@@ -203,6 +209,6 @@ class Engine:
             raise ClusterError("this engine has been stopped")
         return self._engine
 
-    def _command(self, kind: int, **fields: int) -> None:
+    def _command(self, kind: int, **fields: Any) -> None:
         command = ffi.new("struct dsmproc_command *", {"kind": kind, "fd": -1, **fields})
         check(lib.dsmproc_engine_command(self._running(), command), "no memory for a command")

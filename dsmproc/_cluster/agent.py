@@ -116,7 +116,8 @@ class Agent:
         await self._engine_ready.wait()  # this host may have been admitted just now
         await peer.send("ok")
         assert self.engine is not None
-        self.engine.add_peer(peer.detach(), host, peer.purpose.removeprefix("engine-"))
+        keys = None if peer.seals is None else peer.seals.engine
+        self.engine.add_peer(peer.detach(), host, peer.purpose.removeprefix("engine-"), keys)
 
     async def _engine_client(self, peer: Peer) -> None:
         assert self.engine is not None
@@ -135,7 +136,8 @@ class Agent:
         await wired.send(self.host)
         await wired.recv()
         assert self.engine is not None
-        self.engine.add_peer(wired.detach(), host, channel)
+        keys = None if wired.seals is None else wired.seals.engine
+        self.engine.add_peer(wired.detach(), host, channel, keys)
 
     def _start_engine(self) -> None:
         """This host's half of the memory: one native thread, and a client of it for this process,
@@ -226,7 +228,7 @@ class Agent:
         connected = await loop.run_in_executor(
             None, wire.connect_tcp, address, purpose, self.options.key, host
         )
-        return Peer(connected.sock, purpose)
+        return Peer(connected.sock, connected.seals)
 
     async def _connect_broker(self, host: int) -> Peer:
         """A channel connection to the agent of another host."""
@@ -257,8 +259,7 @@ class Agent:
         self.host, others = values
         output = await self._connect(self.options.master, "output")
         await output.send(self.host)
-        self.listener.spawn(self.output.send_to(output))
-        self.listener.spawn(self.output.acknowledgements(output))
+        self.listener.spawn(self._speak(output))
         self.listener.spawn(self._follow(self._control))
         self._start_engine()
         await self._connect_engine(MASTER, self.options.master, "master")
@@ -268,6 +269,16 @@ class Agent:
         self.broker.opened(self.host, self.address)
         await self._control.send(("ready",))
         log.info("host %d listens at %s", self.host, format_address(self.address))
+
+    async def _speak(self, output: Peer) -> None:
+        """Our workers' words go to the master; without that way nothing can end in order."""
+        try:
+            await asyncio.gather(self.output.send_to(output), self.output.acknowledgements(output))
+        except (OSError, EOFError) as error:
+            await asyncio.sleep(ENGINE_GRACE)  # the master's end is told by the control connection
+            if not self._ending.is_set():
+                log.error("host %d: the output connection to the master: %s", self.host, error)
+                self._end("lost")
 
     async def _leave(self) -> int:
         if self._reason in ("lost", "lifeline", "expelled"):
@@ -431,6 +442,8 @@ class Agent:
             await peer.send(("started", worker.pid))
         commands = self.listener.spawn(self._commands(peer, worker))
         code = await worker.exited
+        if self._reason in ("lost", "expelled"):
+            return  # its parent learns that the host was lost, when this connection closes
         assert self.engine is not None
         self.engine.client_died(worker.pid, by_signal=code < 0)
         await self.output.written()

@@ -80,12 +80,12 @@ class Broker:
         self.host, self.address = host, address
 
     async def _connected(self, peer: Peer) -> None:
-        local = peer.local
+        local, seals = peer.local, peer.seals
         sock = socket.socket(fileno=peer.detach())
         sock.setblocking(False)
         self.listener.traffic.began(sock, peer)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Link(self, local, sock), sock)
+        await loop.connect_accepted_socket(lambda: Link(self, local, sock, seals), sock)
 
     def new_number(self) -> int:
         self._next += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import frames
 from .channels import Channel, Message
+from .seal import TAG_BYTES, ForgedFrameError, Seals
 from .wire import make_room
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ JOIN_BELOW = 1 << 16  # header and body in one write
 
 
 class Link(asyncio.BufferedProtocol):
-    def __init__(self, broker: Broker, local: bool, sock: socket.socket) -> None:
+    def __init__(
+        self, broker: Broker, local: bool, sock: socket.socket, seals: Seals | None
+    ) -> None:
         self.sock = sock
         self.local = local  # its process is on this host
+        self._seals = seals
+        self._tail = 0 if seals is None else TAG_BYTES
         self.number = 0
         self.channel: Channel | None = None
         self.role = 0
@@ -58,20 +63,23 @@ class Link(asyncio.BufferedProtocol):
 
     # -- sending ------------------------------------------------------------------------------
 
-    def write(self, data: bytes | bytearray) -> None:
-        if not self.closed:
-            self._transport.write(data)
+    def write(self, head: bytes, body: bytes | bytearray = b"") -> None:
+        """One frame."""
+        if self.closed:
+            return
+        tag = b"" if self._seals is None else self._seals.sending.tag(head, body)
+        if len(body) < JOIN_BELOW:
+            self._transport.write(head + body + tag)
+        else:
+            for piece in (head, body, tag):
+                self._transport.write(piece)
 
     def reply(
         self, kind: int, number: int, body: Any = b"", *, flags: int = 0, stamp: int = 0
     ) -> None:
         if number == self.active:
             self.active = 0
-        if len(body) < JOIN_BELOW:
-            self.write(frames.frame(kind, number, body, flags=flags, stamp=stamp))
-        else:
-            self.write(frames.HEADER.pack(kind, flags, 0, number, stamp, len(body)))
-            self.write(body)
+        self.write(frames.HEADER.pack(kind, flags, 0, number, stamp, len(body)), body)
 
     def finish(self) -> None:
         """Close when all that was written has gone."""
@@ -109,7 +117,7 @@ class Link(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._body is not None:
             if self._got == len(self._body):
-                make_room(self._body, self._head[-1])
+                make_room(self._body, self._head[-1] + self._tail)
             return memoryview(self._body)[self._got :]
         return self._scratch[self._have :]
 
@@ -120,9 +128,14 @@ class Link(asyncio.BufferedProtocol):
                 self._cut()
                 return
             self._got += count
-            if self._got == self._head[-1]:
-                body, self._body = self._body, None
-                self._hear(self._head, body)
+            if self._got == self._head[-1] + self._tail:
+                body, self._body, tag = self._body, None, b""
+                if self._tail:  # the loop still has a view of it, so it cannot be cut
+                    body, tag = body[: -self._tail], bytes(body[-self._tail :])
+                self._hear(self._head, body, tag)
+        except ForgedFrameError as error:
+            log.warning("closed a channel connection: %s", error)
+            self.abort()
         except Exception as error:  # whatever it was, the other links go on
             log.warning("a channel connection makes no sense and is closed: %r", error)
             log.debug("where it failed", exc_info=True)
@@ -136,10 +149,12 @@ class Link(asyncio.BufferedProtocol):
             length = head[-1]
             if length > frames.LENGTH_LIMIT:
                 raise ValueError(f"a frame of {length} bytes")
-            end = start + size + length
+            end = start + size + length + self._tail
             if end <= self._have:
-                self._hear(head, bytes(self._scratch[start + size : end]))
-            elif size + length > SCRATCH:
+                middle = end - self._tail
+                body = bytes(self._scratch[start + size : middle])
+                self._hear(head, body, bytes(self._scratch[middle:end]))
+            elif end - start > SCRATCH:
                 begun = self._scratch[start + size : self._have]
                 self._body, self._got, self._head = bytearray(begun), len(begun), head
                 self._have = start = 0
@@ -151,7 +166,9 @@ class Link(asyncio.BufferedProtocol):
         self._scratch[: len(rest)] = rest
         self._have = len(rest)
 
-    def _hear(self, head: tuple[int, ...], body: bytes | bytearray) -> None:
+    def _hear(self, head: tuple[int, ...], body: bytes | bytearray, tag: bytes) -> None:
+        if self._seals is not None:
+            self._seals.receiving.check(tag, frames.HEADER.pack(*head), body)
         kind, flags, tickets, number, stamp, _ = head
         self._broker.hear(self, kind, flags, tickets, number, stamp, body)
 

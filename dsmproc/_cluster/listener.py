@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from . import traffic, wire
+from .seal import TAG_BYTES, ForgedFrameError, Seals, wanted
 
 log = logging.getLogger("dsmproc")
 
@@ -28,16 +29,17 @@ PENDING_LIMIT = 256  # connections in their handshake at one time
 class Peer:
     """A connection of the loop. Any task may send; one receives."""
 
-    def __init__(self, sock: socket.socket, purpose: str = "", pid: int = 0) -> None:
+    def __init__(self, sock: socket.socket, seals: Seals | None = None) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.seals = seals
         self.remote: tuple[str, int] | None = None  # of a TCP peer
         if not self.local:
             with contextlib.suppress(OSError):  # it is gone already
                 self.remote = sock.getpeername()[:2]
-        self.purpose = purpose
+        self.purpose = ""
         self.host: int | None = None  # that the other end belongs to, once it is known
-        self.pid = pid  # of a peer on this host (unix socket), else 0
+        self.pid = 0  # of a peer on this host (unix socket), else 0
         self._loop = asyncio.get_running_loop()
         self._sending = asyncio.Lock()
         self._posting: set[asyncio.Task[None]] = set()
@@ -62,7 +64,10 @@ class Peer:
     async def recv_bytes(self, limit: int = wire.FRAME_LIMIT) -> bytearray:
         """One frame; EOFError when the peer has closed."""
         header = await self._exactly(wire.HEADER_BYTES)
-        return await self._exactly(wire.frame_length(header, limit))
+        body = await self._exactly(wire.frame_length(header, limit))
+        if self.seals is not None:
+            self.seals.receiving.check(await self._exactly(TAG_BYTES), header, body)
+        return body
 
     async def recv_handshake(self) -> bytearray:
         header = await self._exactly(wire.HEADER_BYTES)
@@ -85,12 +90,12 @@ class Peer:
         return wire.load(await self.recv_bytes())
 
     async def send_bytes(self, data: bytes | bytearray) -> None:
+        header = wire.frame_header(len(data))
         async with self._sending:
-            if len(data) <= 1 << 16:
-                await self._loop.sock_sendall(self.sock, wire.frame_header(len(data)) + data)
-            else:
-                await self._loop.sock_sendall(self.sock, wire.frame_header(len(data)))
-                await self._loop.sock_sendall(self.sock, data)
+            tag = b"" if self.seals is None else self.seals.sending.tag(header, data)
+            together = len(data) <= 1 << 16
+            for piece in [header + data + tag] if together else [header, data, tag]:
+                await self._loop.sock_sendall(self.sock, piece)
 
     async def send(self, message: Any) -> None:
         await self.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
@@ -196,6 +201,8 @@ class Listener:
             finally:
                 self._pending.release()
             await self._handlers[peer.purpose](peer)
+        except ForgedFrameError as error:
+            log.warning("closed the %s connection of %s: %s", peer.purpose, peer, error)
         except (EOFError, OSError, asyncio.TimeoutError) as error:
             log.debug("%s connection ended: %s", peer.purpose or "new", error)
         except Refused as error:
@@ -219,7 +226,7 @@ class Listener:
                 steps = wire.server_side(None, self._handlers)
             else:
                 wire.tune(peer.sock)
-                steps = wire.server_side(self._key, self._handlers)
+                steps = wire.server_side(self._key, self._handlers, wanted(peer.sock))
             await self._introduce(peer, steps)
         except (wire.AuthenticationError, wire.ProtocolError) as error:
             await peer.send_bytes(wire.refuse(error))
@@ -232,10 +239,11 @@ class Listener:
                 frame = await peer.recv_handshake()
                 await peer.send_bytes(steps.send(bytes(frame)))
         except StopIteration as done:
-            purpose, last = done.value
+            purpose, last, seals = done.value
             peer.purpose, _, host = purpose.partition(wire.HOST_MARK)
             peer.host = int(host) if host.isdecimal() else None
             await peer.send_bytes(last)
+            peer.seals = seals
 
     async def close(self) -> None:
         """Stop listening and end every task but the caller's."""

@@ -29,6 +29,7 @@ from dsmproc.errors import ClusterError, ProtocolError
 from . import procs
 from .listener import Listener, Peer
 from .names import Names
+from .seal import is_loopback
 from .wire import format_address
 
 log = logging.getLogger("dsmproc")
@@ -89,6 +90,7 @@ class Master:
         self.ending = asyncio.Event()
         self._next_host = reserved
         self._used: set[int] = set()
+        self._warned = False
         self.address: tuple[str, int] = ("", 0)
         # What agents (and, through them, clients) may ask. Others add theirs: a function of the
         # asking Host and the arguments; what it raises is raised at the asker.
@@ -123,7 +125,8 @@ class Master:
         self.engine.host_joined(number)
         await peer.send("ok")
         if self.hosts.get(number) is host:  # else it was lost meanwhile
-            self.engine.add_peer(peer.detach(), number, "master")
+            keys = None if peer.seals is None else peer.seals.engine
+            self.engine.add_peer(peer.detach(), number, "master", keys)
 
     def _engine_notices(self) -> None:
         for notice in self.engine.notices():
@@ -155,9 +158,20 @@ class Master:
         loop.add_reader(self.engine.fileno(), self._engine_notices)
         self.address = self.listener.adopt(listening)
         log.info("the master listens at %s", format_address(self.address))
+        self._warn_if_reachable(self.address)
         await self.ending.wait()
         await self._goodbye()
         return 0
+
+    def _warn_if_reachable(self, address: tuple[str, int]) -> None:
+        """Once in a cluster's life: what an onlooker can see."""
+        if not self._warned and not is_loopback(address[0]):
+            self._warned = True
+            log.warning(
+                "traffic at %s is authenticated but not encrypted: whoever is on the network can "
+                "read it, so it must be one that you trust",
+                format_address(address),
+            )
 
     def _lifeline_ended(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
@@ -205,7 +219,7 @@ class Master:
         except EOFError:
             pass
         except OSError as error:
-            reason = f"the connection to its agent failed ({error.strerror})"
+            reason = f"the connection to its agent failed ({error.strerror or error})"
         except Exception as error:
             reason = f"its agent says what makes no sense ({error!r})"
             log.debug("where it failed", exc_info=True)
@@ -225,8 +239,9 @@ class Master:
         if wish is None:
             self._next_host = number + 1
         host = Host(id=number, control=peer, **offer)
-        self.hosts[number] = host
         log.info("host %d joined: %s", number, format_address(host.address))
+        self._warn_if_reachable(host.address)
+        self.hosts[number] = host
         return host
 
     def _expel(self, host: Host, reason: str) -> None:

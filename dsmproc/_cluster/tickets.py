@@ -23,6 +23,7 @@ from . import frames
 from .channels import Channel
 from .frames import Place
 from .listener import Peer
+from .seal import TAG_BYTES
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -121,10 +122,13 @@ class TicketOffice:
 
 async def _request(peer: Peer, frame: bytes) -> None:
     loop = asyncio.get_running_loop()
-    await loop.sock_sendall(peer.sock, frame)
+    tag = b"" if peer.seals is None else peer.seals.sending.tag(frame)
+    await loop.sock_sendall(peer.sock, frame + tag)
     head = await _exactly(peer, frames.HEADER.size)
     kind, _, _, _, _, length = frames.HEADER.unpack(head)
-    await _exactly(peer, length)
+    body = await _exactly(peer, length)
+    if peer.seals is not None:
+        peer.seals.receiving.check(await _exactly(peer, TAG_BYTES), head, body)
     if kind != frames.OK:
         raise LookupError("the broker refused")
 

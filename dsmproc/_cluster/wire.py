@@ -3,8 +3,8 @@
 A frame is a 64-bit little-endian length and that many bytes. A TCP connection begins with a mutual
 challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
 
-    client -> server   H: magic, protocol, versions, purpose, nonce
-    server -> client   H: magic, protocol, versions, "",      nonce
+    client -> server   H: magic, protocol, versions, tags?, purpose, nonce
+    server -> client   H: magic, protocol, versions, tags?, "",      nonce
     client -> server   P: HMAC-SHA256(key, "client" + both hellos)
     server -> client   P: HMAC-SHA256(key, "server" + both hellos)
 
@@ -15,7 +15,8 @@ of the kernel, so it has the two hellos and no proofs.
 
 The state machines are generators (`client_side`, `server_side`): they yield a frame to send and
 are sent the frame that came, so the blocking driver here and the asynchronous one in listener.py
-share them. What follows the handshake is pickled objects, one per frame.
+share them. What follows the handshake is pickled objects, one per frame, each with a tag behind it
+if one of the sides wants tags: connections that leave the machine have them (seal.py).
 
 This module must stay light: every client imports it.
 """
@@ -34,6 +35,7 @@ from typing import Any
 
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
+from .seal import TAG_BYTES, Seals, wanted
 
 MAGIC = b"DSMP"
 PROTOCOL = 2
@@ -47,10 +49,10 @@ KEY_FILE_LIMIT = 4096
 
 _LENGTH = struct.Struct("<Q")
 _BEGIN = struct.Struct("<4sH")  # of every hello, whatever its protocol
-_HELLO = struct.Struct("<4sHBBBBB32s")
+_HELLO = struct.Struct("<4sHBBBBBB32s")
 
-ClientSteps = Generator[bytes, bytes, str]
-ServerSteps = Generator[bytes, bytes, tuple[str, bytes]]
+ClientSteps = Generator[bytes, bytes, Seals | None]
+ServerSteps = Generator[bytes, bytes, tuple[str, bytes, Seals | None]]
 
 
 # -- the handshake, without I/O ---------------------------------------------------------------
@@ -65,15 +67,16 @@ def versions() -> dict[str, tuple[int, int]]:
     }
 
 
-def hello(purpose: str) -> bytes:
+def hello(purpose: str, tags: bool = False) -> bytes:
     name = purpose.encode("ascii")
     numbers = [number for pair in versions().values() for number in pair]
     nonce = os.urandom(NONCE_BYTES)
-    return b"H" + _HELLO.pack(MAGIC, PROTOCOL, *numbers, len(name), nonce) + name
+    return b"H" + _HELLO.pack(MAGIC, PROTOCOL, *numbers, tags, len(name), nonce) + name
 
 
-def read_hello(frame: bytes, peer: str) -> str:
-    """The purpose in a hello; one clear sentence if we cannot talk. `peer` says whose it is."""
+def read_hello(frame: bytes, peer: str) -> tuple[str, bool]:
+    """The purpose in a hello, and whether tags are wanted; one clear sentence if we cannot talk.
+    `peer` says whose it is."""
     if frame[:1] == b"E":
         raise refusal(frame)
     nonsense = ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
@@ -89,7 +92,7 @@ def read_hello(frame: bytes, peer: str) -> str:
         )
     if len(frame) < 1 + _HELLO.size:
         raise nonsense
-    *numbers, length, _ = _HELLO.unpack_from(frame, 1)[2:]
+    *numbers, tags, length, _ = _HELLO.unpack_from(frame, 1)[2:]
     name = frame[1 + _HELLO.size :]
     if len(name) != length or not name.isascii():
         raise nonsense
@@ -100,7 +103,7 @@ def read_hello(frame: bytes, peer: str) -> str:
                 f"the {peer} side runs {what} {other[0]}.{other[1]}, the other side {what} "
                 f"{mine[0]}.{mine[1]}: a cluster needs one minor version on all its hosts"
             )
-    return name.decode("ascii")
+    return name.decode("ascii"), bool(tags)
 
 
 def refusal(frame: bytes) -> Exception:
@@ -128,30 +131,34 @@ def _check_proof(frame: bytes, expected: bytes) -> None:
         raise AuthenticationError("the two sides do not have the same cluster key")
 
 
-def client_side(purpose: str, key: bytes | None) -> ClientSteps:
+def client_side(purpose: str, key: bytes | None, tags: bool = False) -> ClientSteps:
     """Yields frames to send, is sent the answer to each."""
-    mine = hello(purpose)
+    mine = hello(purpose, tags)
     theirs = yield mine
-    read_hello(theirs, "listening")
-    if key is not None:
-        answer = yield _proof(key, b"client", mine, theirs)
-        _check_proof(answer, _proof(key, b"server", mine, theirs))
-    return purpose
+    _, wish = read_hello(theirs, "listening")
+    if key is None:
+        return None
+    answer = yield _proof(key, b"client", mine, theirs)
+    _check_proof(answer, _proof(key, b"server", mine, theirs))
+    return Seals(key, mine + theirs, client=True) if tags or wish else None
 
 
-def server_side(key: bytes | None, purposes: Container[str]) -> ServerSteps:
-    """Yields b"" first (it only listens); its value is the purpose and the last frame to send."""
+def server_side(key: bytes | None, purposes: Container[str], tags: bool = False) -> ServerSteps:
+    """Yields b"" first (it only listens); its value is the purpose, the last frame to send, and
+    the seals of the frames behind that."""
     theirs = yield b""
-    purpose = read_hello(theirs, "connecting")
+    purpose, wish = read_hello(theirs, "connecting")
     name = purpose.partition(HOST_MARK)[0]
-    last = mine = hello("")
+    last = mine = hello("", tags)
     if key is not None:
         answer = yield mine
         _check_proof(answer, _proof(key, b"client", theirs, mine))
         last = _proof(key, b"server", theirs, mine)
     if name not in purposes:
         raise ProtocolError(f"the listening side serves no connections for {name!r}")
-    return purpose, last
+    if key is None or not (tags or wish):
+        return purpose, last, None
+    return purpose, last, Seals(key, theirs + mine, client=False)
 
 
 # -- blocking connections ---------------------------------------------------------------------
@@ -160,8 +167,9 @@ def server_side(key: bytes | None, purposes: Container[str]) -> ServerSteps:
 class Wire:
     """A blocking connection after its handshake. Several threads may send; one receives."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, seals: Seals | None = None) -> None:
         self.sock = sock
+        self.seals = seals
         self._sending = threading.Lock()
 
     def fileno(self) -> int:
@@ -173,13 +181,13 @@ class Wire:
     def send_bytes(self, *parts: bytes | memoryview) -> None:
         """One frame made of the parts."""
         with self._sending:
-            send_frame(self.sock, *parts)
+            send_frame(self.sock, *parts, seals=self.seals)
 
     def recv(self) -> Any:
         return load(self.recv_bytes())
 
     def recv_bytes(self) -> bytearray:
-        return recv_frame(self.sock, FRAME_LIMIT)
+        return recv_frame(self.sock, FRAME_LIMIT, self.seals)
 
     def request(self, message: Any) -> Any:
         """Send, and wait for the answer: for connections that do one thing at a time."""
@@ -209,21 +217,25 @@ def load(frame: bytes | bytearray) -> Any:
         raise ProtocolError(f"a frame of {len(frame)} bytes holds no message ({what})") from None
 
 
-def send_frame(sock: socket.socket, *parts: bytes | memoryview) -> None:
+def send_frame(sock: socket.socket, *parts: bytes | memoryview, seals: Seals | None = None) -> None:
     views = [memoryview(part).cast("B") for part in parts]
-    header = _LENGTH.pack(sum(len(view) for view in views))
-    if sum(len(view) for view in views) <= 1 << 16:
-        sock.sendall(b"".join([header, *views]))
-        return
-    sock.sendall(header)
-    for view in views:
-        sock.sendall(view)
+    size = sum(len(view) for view in views)
+    pieces: list[bytes | memoryview] = [_LENGTH.pack(size), *views]
+    if seals is not None:
+        pieces.append(seals.sending.tag(*pieces))
+    if size <= 1 << 16:
+        pieces = [b"".join(pieces)]
+    for piece in pieces:
+        sock.sendall(piece)
 
 
-def recv_frame(sock: socket.socket, limit: int) -> bytearray:
+def recv_frame(sock: socket.socket, limit: int, seals: Seals | None = None) -> bytearray:
     """One frame; EOFError if the peer closed, ProtocolError if it is longer than the limit."""
-    length = frame_length(_recv_exactly(sock, _LENGTH.size), limit)
-    return _recv_exactly(sock, length)
+    header = _recv_exactly(sock, _LENGTH.size)
+    body = _recv_exactly(sock, frame_length(header, limit))
+    if seals is not None:
+        seals.receiving.check(_recv_exactly(sock, TAG_BYTES), header, body)
+    return body
 
 
 def frame_length(header: bytes | bytearray, limit: int) -> int:
@@ -286,7 +298,7 @@ def connect_tcp(
         raise UnreachableError(f"nobody can be reached at {where}: {why}") from None
     try:
         tune(sock)
-        return _introduce(sock, client_side(purpose, key))
+        return _introduce(sock, client_side(purpose, key, wanted(sock)))
     except TimeoutError:
         why = f"says nothing for {HANDSHAKE_SECONDS:g} s: is it a dsmproc cluster?"
     except EOFError:
@@ -322,9 +334,9 @@ def _introduce(sock: socket.socket, steps: ClientSteps) -> Wire:
         while True:
             send_frame(sock, frame)
             frame = steps.send(bytes(recv_handshake(sock)))
-    except StopIteration:
+    except StopIteration as done:
         sock.settimeout(None)
-        return Wire(sock)
+        return Wire(sock, done.value)
 
 
 def recv_handshake(sock: socket.socket) -> bytearray:

@@ -17,7 +17,7 @@ import threading
 
 import dsmproc
 
-from . import memory, messages, pools, programs, sync
+from . import memory, messages, pools, programs, sync, tags
 from ._floors import Figure
 
 FIGURES: dict[str, Figure] = {
@@ -26,6 +26,7 @@ FIGURES: dict[str, Figure] = {
     **messages.FIGURES,
     **pools.FIGURES,
     **programs.FIGURES,
+    **tags.FIGURES,
 }
 
 

@@ -11,40 +11,57 @@ from collections.abc import Iterator
 import pytest
 
 from dsmproc._cluster import wire
+from dsmproc._cluster.seal import Seals
 from dsmproc.errors import AuthenticationError, ProtocolError
 
 KEY = b"k" * 32
 PURPOSES = {"spawn", "query"}
 
 
-def talk(client: wire.ClientSteps, server: wire.ServerSteps) -> tuple[str, str]:
-    """Let the two state machines speak; (the client's value, the server's purpose)."""
+def talk(
+    client: wire.ClientSteps, server: wire.ServerSteps
+) -> tuple[Seals | None, str, Seals | None]:
+    """Let the two state machines speak; the client's value, the server's purpose and seals."""
     next(server)
     frame = next(client)
-    purpose = last = None
+    purpose = last = seals = None
     while True:
         if purpose is None:
             try:
                 answer = server.send(frame)
             except StopIteration as done:
-                purpose, answer = done.value
+                purpose, answer, seals = done.value
                 last = answer
         assert purpose is None or answer is last
         try:
             frame = client.send(answer)
         except StopIteration as done:
             assert purpose is not None
-            return done.value, purpose
+            return done.value, purpose, seals
 
 
 def test_both_sides_prove_that_they_have_the_key() -> None:
     ends = talk(wire.client_side("spawn", KEY), wire.server_side(KEY, PURPOSES))
-    assert ends == ("spawn", "spawn")
+    assert ends == (None, "spawn", None)
 
 
 def test_unix_sockets_need_no_proof() -> None:
-    ends = talk(wire.client_side("query", None), wire.server_side(None, PURPOSES))
-    assert ends == ("query", "query")
+    ends = talk(wire.client_side("query", None, True), wire.server_side(None, PURPOSES, True))
+    assert ends == (None, "query", None)
+
+
+@pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (True, True)])
+def test_one_sides_wish_gives_both_the_same_keys(one: bool, other: bool) -> None:
+    steps = wire.client_side("query", KEY, one), wire.server_side(KEY, PURPOSES, other)
+    client, _, server = talk(*steps)
+    assert client is not None and server is not None
+    for sender, receiver in ((client, server), (server, client)):
+        for number in range(3):
+            frame = b"frame %d" % number
+            receiver.receiving.check(sender.sending.tag(frame), frame)
+    assert client.engine == server.engine[::-1] and client.engine[0] != client.engine[1]
+    again, _, _ = talk(wire.client_side("query", KEY, True), wire.server_side(KEY, PURPOSES))
+    assert again is not None and again.engine != client.engine  # every connection has its own
 
 
 def test_a_client_with_another_key_is_refused() -> None:
@@ -95,7 +112,7 @@ def changed_hello(purpose: str, offset: int, value: bytes) -> bytes:
         (8, b"\x01", r"runs Python 3.1, the other side Python 3\.\d+: a cluster needs one minor"),
         (1, b"HTTP", "does not speak dsmproc's protocol"),
         (10, b"\xfe", r"runs dsmproc 0\.254, the other side dsmproc \d+\.\d+: a cluster needs"),
-        (11, b"\xff", "does not speak dsmproc's protocol"),
+        (12, b"\xff", "does not speak dsmproc's protocol"),
     ],
 )
 def test_a_mismatch_is_one_clear_sentence(offset: int, value: bytes, sentence: str) -> None:

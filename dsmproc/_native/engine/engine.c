@@ -83,7 +83,7 @@ static void check(struct dsmproc_engine *engine) {
 
 static void command_do(struct dsmproc_engine *engine, const struct dsmproc_command *command) {
     if (command->kind == DSMPROC_CMD_ADD_PEER) {
-        int error = dsm_peer_add(engine, command->host, command->channel, command->fd);
+        int error = dsm_peer_add(engine, command);
         if (!error) return;
         close(command->fd);
         dsm_engine_log(engine, "the connection to host %u is refused: %s", command->host,

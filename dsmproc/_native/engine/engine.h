@@ -15,6 +15,7 @@
 #include "sys/control.h"
 #include "sys/loop.h"
 #include "sys/memory.h"
+#include "sys/seal.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -35,9 +36,10 @@ enum { DSM_REQ_INDEX_BITS = 16, DSM_REQ_NO_CONN = (1 << DSM_REQ_INDEX_BITS) - 1 
 struct dsm_peer {
     struct dsm_source source; /* fd < 0: not connected (yet, or any more) */
     uint32_t host, channel;
-    bool lost;   /* what is sent is thrown away until it is added again */
-    bool fresh;  /* frames were added since the last write */
-    bool queued; /* in engine->queued */
+    bool lost;                         /* what is sent is thrown away until it is added again */
+    bool fresh;                        /* frames were added since the last write */
+    bool queued;                       /* in engine->queued */
+    struct dsm_seal sealing, checking; /* of the frames that go out and come in */
     struct dsm_buffer in, out;
 };
 
@@ -160,7 +162,7 @@ void dsm_engine_set(struct dsmproc_engine *engine, uint32_t stat, uint64_t value
 /* peers.c */
 struct dsm_peer *dsm_peer_find(struct dsmproc_engine *engine, uint32_t host, uint32_t channel);
 void dsm_peers_init(struct dsmproc_engine *engine);
-int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int fd);
+int dsm_peer_add(struct dsmproc_engine *engine, const struct dsmproc_command *command);
 /* Close all connections to a host; a notice says why unless error is 0. */
 void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int error);
 void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags);

@@ -184,9 +184,9 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
         else if (find_pages(engine, part, part->count, &pages))
             error = dsm_buffer_append(out, pages.base, pages.bytes);
     }
+    if (!error) error = dsm_frame_close(out, (size_t)mark, &peer->sealing);
     check_system(engine, "cannot build a message", error);
     if (error) return action->count;
-    dsm_frame_close(out, (size_t)mark);
     if (peer->lost) {
         dsm_buffer_consume(out, dsm_buffer_len(out));
     } else {

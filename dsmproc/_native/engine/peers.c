@@ -54,14 +54,21 @@ void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channe
 }
 
 /* What was queued before the connection came is sent first. */
-int dsm_peer_add(struct dsmproc_engine *engine, uint32_t host, uint32_t channel, int fd) {
-    struct dsm_peer *peer = dsm_peer_find(engine, host, channel);
+int dsm_peer_add(struct dsmproc_engine *engine, const struct dsmproc_command *command) {
+    struct dsm_peer *peer = dsm_peer_find(engine, command->host, command->channel);
     if (!peer) return -EINVAL;
     if (peer->source.fd >= 0) return -EEXIST;
-    int error = dsm_net_prepare(fd);
+    int error = dsm_net_prepare(command->fd);
     if (error) return error;
+    peer->sealing = peer->checking = (struct dsm_seal){0};
+    if (command->sealed) {
+        dsm_seal_open(&peer->sealing, command->send_key);
+        dsm_seal_open(&peer->checking, command->receive_key);
+        error = dsm_frames_seal(&peer->out, &peer->sealing);
+        if (error) return error;
+    }
     pthread_mutex_lock(&engine->mutex);
-    peer->source.fd = fd;
+    peer->source.fd = command->fd;
     peer->lost = false;
     error = dsm_loop_watch(engine->loop, &peer->source);
     if (error) peer->source.fd = -1;
@@ -117,14 +124,16 @@ static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     const uint8_t *body;
     uint32_t len;
     size_t whole;
-    int first = dsm_frame_first(&peer->in, &body, &len, &whole);
+    int first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole);
     size_t missing = whole - dsm_buffer_len(&peer->in);
     size_t want = missing > READ_BYTES ? missing : READ_BYTES;
     ssize_t got = first < 0 ? first : dsm_net_receive(peer->source.fd, &peer->in, want);
     if (got == -EAGAIN) return;
     if (got <= 0)
         return dsm_peer_drop(engine, peer->host, peer->channel, got ? (int)-got : ECONNRESET);
-    while ((first = dsm_frame_first(&peer->in, &body, &len, &whole)) > 0) {
+    while ((first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole)) > 0) {
+        if (!dsm_frame_genuine(&peer->in, &peer->checking, whole))
+            return dsm_peer_drop(engine, peer->host, peer->channel, EBADMSG);
         dsm_engine_message(engine, peer, body, len);
         if (peer->source.fd < 0) return; /* it was dropped for that message */
         dsm_buffer_consume(&peer->in, whole);
@@ -135,4 +144,12 @@ static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
 void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags) {
     if (flags & DSM_READY_WRITE) write_out(engine, peer);
     if (flags & DSM_READY_READ && peer->source.fd >= 0) read_in(engine, peer);
+}
+
+void dsmproc_frame_tag(const uint8_t *key, uint64_t number, const uint8_t *bytes, size_t len,
+                       uint8_t *tag) {
+    struct dsm_seal seal;
+    dsm_seal_open(&seal, key);
+    seal.number = number;
+    dsm_seal_tag(&seal, bytes, len, tag);
 }

@@ -30,7 +30,7 @@ struct dsmproc_options {
 /* A command is done later, by the engine's thread, in the order of the calls. Descriptors that a
  * command carries belong to the engine from then on, also if it fails. */
 enum {
-    DSMPROC_CMD_ADD_PEER = 1,      /* fd, host, channel */
+    DSMPROC_CMD_ADD_PEER = 1,      /* fd, host, channel; sealed and keys if frames have tags */
     DSMPROC_CMD_ADD_CLIENT = 2,    /* fd, pid: a client's connection, authenticated already */
     DSMPROC_CMD_CLIENT_DIED = 3,   /* pid: by a signal; locks held by it are released */
     DSMPROC_CMD_HOST_JOINED = 4,   /* host (master) */
@@ -46,10 +46,15 @@ struct dsmproc_command {
     uint32_t channel;
     uint32_t pid;
     int32_t fd;
-    uint32_t unused;
+    uint32_t sealed;
     uint64_t id;
     uint64_t arg;
+    uint8_t send_key[16], receive_key[16];
 };
+
+/* The tag of a frame whose number in its direction is `number` (sys/seal.h), for tests. */
+void dsmproc_frame_tag(const uint8_t *key, uint64_t number, const uint8_t *bytes, size_t len,
+                       uint8_t *tag);
 
 enum {
     DSMPROC_NOTE_PEER_LOST = 1,   /* host, channel, error: its connections are closed */

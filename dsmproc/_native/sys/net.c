@@ -25,14 +25,24 @@ ssize_t dsm_frame_open(struct dsm_buffer *buffer) {
     return error ? error : (ssize_t)before;
 }
 
-/* The mark counts from the head, so that it stays true when the buffer is moved or grows. */
-void dsm_frame_close(struct dsm_buffer *buffer, size_t mark) {
-    size_t body = dsm_buffer_len(buffer) - mark - DSM_FRAME_HEAD;
-    dsm_put_le32(buffer->data + buffer->head + mark, (uint32_t)body);
+static int append_tag(struct dsm_buffer *buffer, size_t mark, struct dsm_seal *seal) {
+    int error = dsm_buffer_reserve(buffer, DSM_TAG_BYTES);
+    if (error) return error;
+    const uint8_t *frame = buffer->data + buffer->head + mark;
+    dsm_seal_tag(seal, frame, dsm_buffer_len(buffer) - mark, buffer->data + buffer->tail);
+    buffer->tail += DSM_TAG_BYTES;
+    return 0;
 }
 
-int dsm_frame_first(const struct dsm_buffer *buffer, const uint8_t **body, uint32_t *len,
-                    size_t *whole) {
+/* The mark counts from the head, so that it stays true when the buffer is moved or grows. */
+int dsm_frame_close(struct dsm_buffer *buffer, size_t mark, struct dsm_seal *seal) {
+    size_t body = dsm_buffer_len(buffer) - mark - DSM_FRAME_HEAD;
+    dsm_put_le32(buffer->data + buffer->head + mark, (uint32_t)body);
+    return seal->on ? append_tag(buffer, mark, seal) : 0;
+}
+
+int dsm_frame_first(const struct dsm_buffer *buffer, const struct dsm_seal *seal,
+                    const uint8_t **body, uint32_t *len, size_t *whole) {
     size_t have = dsm_buffer_len(buffer);
     const uint8_t *head = buffer->data + buffer->head;
     *whole = DSM_FRAME_HEAD;
@@ -41,10 +51,34 @@ int dsm_frame_first(const struct dsm_buffer *buffer, const uint8_t **body, uint3
     if (*len > DSM_FRAME_MAX || head[4] != DSM_FRAME_VERSION || head[5] != DSM_FRAME_CORE ||
         head[6] || head[7])
         return -EPROTO;
-    *whole = (size_t)DSM_FRAME_HEAD + *len;
+    *whole = (size_t)DSM_FRAME_HEAD + *len + (seal->on ? DSM_TAG_BYTES : 0);
     if (have < *whole) return 0;
     *body = head + DSM_FRAME_HEAD;
     return 1;
+}
+
+bool dsm_frame_genuine(const struct dsm_buffer *buffer, struct dsm_seal *seal, size_t whole) {
+    if (!seal->on) return true;
+    const uint8_t *frame = buffer->data + buffer->head, *tag = frame + whole - DSM_TAG_BYTES;
+    return dsm_seal_check(seal, frame, whole - DSM_TAG_BYTES, tag);
+}
+
+int dsm_frames_seal(struct dsm_buffer *buffer, struct dsm_seal *seal) {
+    static const struct dsm_seal none;
+    struct dsm_buffer sealed = {0};
+    const uint8_t *body;
+    uint32_t len;
+    size_t whole;
+    int error = 0;
+    for (struct dsm_buffer rest = *buffer;
+         !error && dsm_frame_first(&rest, &none, &body, &len, &whole) > 0; rest.head += whole) {
+        size_t mark = dsm_buffer_len(&sealed);
+        error = dsm_buffer_append(&sealed, rest.data + rest.head, whole);
+        if (!error) error = append_tag(&sealed, mark, seal);
+    }
+    dsm_buffer_free(error ? &sealed : buffer);
+    if (!error) *buffer = sealed;
+    return error;
 }
 
 ssize_t dsm_net_send(int fd, struct dsm_buffer *buffer) {
