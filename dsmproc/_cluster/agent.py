@@ -278,7 +278,7 @@ class Agent:
             await asyncio.sleep(ENGINE_GRACE)  # the master's end is told by the control connection
             if not self._ending.is_set():
                 log.error("host %d: the output connection to the master: %s", self.host, error)
-                self._end("lost")
+                self.end("lost")
 
     async def _leave(self) -> int:
         if self._reason in ("lost", "lifeline", "expelled"):

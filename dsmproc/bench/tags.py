@@ -40,5 +40,5 @@ def tags(rounds: int) -> Iterator[Sample]:
 
 
 FIGURES = {
-    "tags": Figure(tags, "first scan of 128 MB with tags, us a page; peer: without them"),
+    "tags": Figure("first scan of 128 MB with tags, us a page; peer: without them", tags),
 }
