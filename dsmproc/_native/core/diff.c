@@ -156,11 +156,19 @@ static bool runs_are_sound(const uint8_t *diff, uint32_t len, uint32_t size) {
     return true;
 }
 
-/* Byte stores: a process of this host may be writing the neighbour bytes at this moment. */
+/* Stores of these bytes alone: a process of this host may be writing the neighbour bytes at this
+ * moment. A word is stored whole only if all of it is to be stored. */
 static void store(uint8_t *page, const uint8_t *bytes, uint32_t count) {
-    volatile uint8_t *to = page;
-    for (uint32_t i = 0; i < count; i++)
-        to[i] = bytes[i];
+    uint8_t *to = page;
+    while (count) {
+        if (count >= 8 && (uintptr_t)to % 8 == 0) {
+            __atomic_store_n((uint64_t *)(void *)to, word_at(bytes, 0), __ATOMIC_RELAXED);
+            to += 8, bytes += 8, count -= 8;
+        } else {
+            __atomic_store_n(to++, *bytes++, __ATOMIC_RELAXED);
+            count--;
+        }
+    }
 }
 
 static void apply_runs(uint8_t *page, const uint8_t *diff, uint32_t len) {
