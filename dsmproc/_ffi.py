@@ -58,6 +58,9 @@ class Home(IntEnum):
 
     FIRST = lib.DSM_HOME_FIRST
     FIXED = lib.DSM_HOME_FIXED
+    BARRIER = lib.DSM_HOME_BARRIER
+    MIGRATING = lib.DSM_HOME_MIGRATING
+    ADAPTIVE = lib.DSM_HOME_ADAPTIVE
 
 
 def raise_status(status: int, value: int, what: str) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 from . import _memory, cluster
 
 ANONYMOUS = ""
-HOME_POLICIES = {"first": 0, "fixed": 1}
+HOME_POLICIES = {"first": 0, "fixed": 1, "barrier": 2, "migrating": 3, "adaptive": 4}
 
 
 def home_policy() -> int:
     """DSMPROC_HOME: where the pages of new regions live."""
-    name = os.environ.get("DSMPROC_HOME") or "first"
+    name = os.environ.get("DSMPROC_HOME") or "adaptive"
     if name not in HOME_POLICIES:
         raise NotImplementedError(
             f"DSMPROC_HOME={name}: this version has the home policies "
-            f"{' and '.join(sorted(HOME_POLICIES))}"
+            f"{', '.join(sorted(HOME_POLICIES))}"
         )
     return HOME_POLICIES[name]
 

@@ -33,13 +33,16 @@ class Listener(World):
 def world() -> Listener:
     """A world stopped in the middle of its work."""
     for seed in range(100):
-        params, rng = draw(seed, "first")
+        params, rng = draw(seed, "migrating")
         world = Listener(params, rng, Core())
         world.populate()
         while world.deliveries < 100 and (world.runnable or world.active):
             world.do_thread()
             world.do_net()
+            world.do_inbox()
             world.do_more()
+            if world.deliveries > 60:
+                world.do_move()
         if world.deliveries >= 100 and world.runnable and world.active:
             return world
     raise AssertionError("no seed has a world that is busy for so long")

@@ -38,7 +38,7 @@ def test_a_write_is_seen_elsewhere(tmp_path: Path, mechanism: str, tcp: bool, po
         assert stamp > 0
         assert hosts[1].run(read, region, stamp, 4999, 7).result() == b"\0hello\0"
         assert hosts[0].run(read, region, stamp, 4999, 7).result() == b"\0hello\0"
-        assert hosts.stat("pages_fetched" if policy == Home.FIRST else "diffs_sent") == 1
+        assert hosts.stat("diffs_sent" if policy == Home.FIXED else "pages_fetched") == 1
         hosts.healthy()
 
 

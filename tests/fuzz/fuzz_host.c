@@ -38,6 +38,14 @@ static void check_action(struct drive *drive, const struct dsm_action *action,
         assert(event->kind == DSM_EV_MESSAGE && action->off + count * PAGE <= event->len);
         check_pages(drive, action);
         break;
+    case DSM_ACT_MERGE:
+        assert(event->kind == DSM_EV_MESSAGE && action->off + PAGE <= event->len);
+        check_pages(drive, action);
+        break;
+    case DSM_ACT_PAYLOAD_EVENT:
+        assert(event->kind == DSM_EV_MESSAGE);
+        assert((uint64_t)action->off + action->len <= event->len);
+        break;
     case DSM_ACT_APPLY:
         assert(event->kind == DSM_EV_MESSAGE);
         assert((uint64_t)action->off + action->len <= event->len);
@@ -83,7 +91,7 @@ static int step(struct drive *drive, const struct dsm_event *event) {
 }
 
 static bool is_ours(uint32_t kind) {
-    return kind >= DSM_EV_MESSAGE && kind <= DSM_EV_CALL && kind != DSM_EV_DIFFED &&
+    return kind >= DSM_EV_MESSAGE && kind <= DSM_EV_HAND && kind != DSM_EV_DIFFED &&
            kind != DSM_EV_WORDED;
 }
 

@@ -1,4 +1,4 @@
-"""python -m tests.sim --seeds 0:1000 | --seed N   [--policy first|fixed] [--off RULE]"""
+"""python -m tests.sim --seeds 0:1000 | --seed N   [--policy NAME] [--off RULE]"""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import sys
 
 from .swarm import RULES, Options, explain, make_core, replay_command, run_seeds
+from .world import POLICIES
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, help="one world, with its trace if it fails")
     parser.add_argument("--seeds", default="0:1000", help="a range of worlds, FIRST:END")
-    parser.add_argument("--policy", choices=["first", "fixed"], help="default: drawn by the seed")
+    parser.add_argument("--policy", choices=list(POLICIES), help="default: drawn by the seed")
     parser.add_argument("--off", choices=RULES, help="run the mutation build without this rule")
     parser.add_argument("--stale", action="store_true", help="stop at wrong values only")
     parser.add_argument("--sanitize", action="store_true", help="run the sanitized build")

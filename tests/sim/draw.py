@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 @dataclass
 class Params:
     seed: int = 0
-    policy: str = "first"  # or fixed
+    policy: str = "first"  # a name of world.POLICIES
     hosts: int = 2
     page_size: int = 16
     run: int = 1
@@ -36,6 +36,8 @@ class Params:
     w_more: float = 0.3
     w_tick: float = 0.0
     w_cancel: float = 0.02
+    w_move: float = 0.0  # homes are handed over for no reason
+    moves: int = 0  # at most so often
     intra: float = 0.05  # between two actions a local thread runs
     queued: float = 0.2  # a request or fault reaches the engine later
     slow: float = 0.0  # share of connections that are slow
@@ -75,7 +77,7 @@ def spread(rng: random.Random, threads: int) -> list[int]:
 def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     rng = random.Random(seed)
     p = Params(seed=seed)
-    p.policy = policy or rng.choice(["first", "fixed"])
+    p.policy = policy or rng.choice(["first", "fixed", "barrier", "migrating", "adaptive"])
     p.hosts = rng.choice([2, 2, 2, 3, 3, 4])
     p.page_size = rng.choice([16, 16, 16, 32, 64])
     p.run = rng.choice([1, 1, 2, 4])
@@ -100,6 +102,8 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     p.w_tick = 0.05 if rng.random() < 0.3 else 0.0
     p.poll = p.w_tick > 0 and not (p.crash or p.unlink or p.lost)
     p.w_cancel = rng.choice([0.005, 0.02, 0.1])
+    p.w_move = 0.0 if p.lost else rng.choice([0, 0, 0.05, 0.3])
+    p.moves = rng.choice([5, 30, 100])
     p.w_more = rng.choice([0.05, 0.3, 1])
     p.intra = rng.choice([0, 0.05, 0.2])
     p.queued = rng.choice([0, 0.2, 0.6])

@@ -113,7 +113,7 @@ class SimHost:
             if trace is not None:
                 trace.action(self, action)
             if action[0] == C.DSM_ACT_SEND:
-                at += self.send(actions, at, raw)
+                at += self.send(actions, at, raw, data)
             else:
                 do[action[0]](action, data)
             at += 1
@@ -127,7 +127,7 @@ class SimHost:
 
     # ---- messages -------------------------------------------------------------------------
 
-    def send(self, actions: list[tuple[int, ...]], at: int, raw: bytes) -> int:
+    def send(self, actions: list[tuple[int, ...]], at: int, raw: bytes, data: bytes) -> int:
         _, to, _, channel, payloads, _, off, size, *_ = actions[at]
         parts = [raw[off : off + size]]
         for action in actions[at + 1 : at + 1 + payloads]:
@@ -138,6 +138,8 @@ class SimHost:
                 parts.append(self.diffs.pop(page))
             elif action[0] == C.DSM_ACT_PAYLOAD_PAGES:
                 parts.append(self.pages(page, action[4]))
+            elif action[0] == C.DSM_ACT_PAYLOAD_EVENT:
+                parts.append(data[action[6] : action[6] + action[7]])
             else:
                 raise Violation(f"payload announced, action {action[0]} found")
         self.world.post(self.number, to, channel, b"".join(parts))
@@ -215,6 +217,19 @@ class SimHost:
                 raise Violation(f"host {self.number} fills a page that is in use", page)
             region.resident[index] = 1
             self.store(page, data[a[6] + i * self.size : a[6] + (i + 1) * self.size])
+
+    def on_merge(self, a: tuple[int, ...], data: bytes) -> None:
+        """What was written here and not yet sent stays."""
+        page = a[8]
+        current, new = self.pages(page, 1), bytearray(data[a[6] : a[6] + self.size])
+        if a[5]:
+            if any(client.maps.get(page) == RW for client in self.clients.values()):
+                raise Violation(f"host {self.number} merges a page that is being written", page)
+            twin = self.twins.pop(page, bytes(self.size))
+            for i in range(self.size):
+                if current[i] != twin[i]:
+                    new[i] = current[i]
+        self.store(page, bytes(new))
 
     def on_apply(self, a: tuple[int, ...], data: bytes) -> None:
         page = a[8]

@@ -1,4 +1,4 @@
-"""Litmus programs, every order explored: the verdict in the file holds for both home policies, and
+"""Litmus programs, every order explored: the verdict in the file holds for each home policy, and
 without the rule that a D-file is about it does not."""
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ NEEDED = [
     ("OVERLAP", "D-overlap", "fixed"),
     ("OTHER_HOST", "L8", "fixed"),
     ("LOOK", "D-look", "first"),
+    ("FORWARD", "D-forward", "migrating"),
+    ("COUNTED", "D-counted", "migrating"),
 ]
+MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
 
 
 def run(path: Path, policy: str, off: int | None = None) -> list[str]:
@@ -42,6 +45,12 @@ def run(path: Path, policy: str, off: int | None = None) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_litmus(path: Path, policy: str) -> None:
     assert run(path, policy) == []
+
+
+@pytest.mark.parametrize("policy", ["migrating", "adaptive"])
+@pytest.mark.parametrize("name", MOVING)
+def test_litmus_with_moving_homes(name: str, policy: str) -> None:
+    assert run(Path(__file__).parent / "litmus" / f"{name}.litmus", policy) == []
 
 
 @pytest.mark.parametrize(("rule", "name", "policy"), NEEDED)

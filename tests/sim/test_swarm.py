@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from .swarm import Options, replay_command, run_seeds
+from .world import POLICIES
 
-WORLDS = 1500
+WORLDS = 600  # and many more by `make sim`
 
 
-@pytest.mark.parametrize("policy", ["first", "fixed"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 def test_random_worlds_read_only_right_values(policy: str) -> None:
     options = Options(policy)
     result = run_seeds(range(WORLDS), options)

@@ -23,11 +23,18 @@ WORDS = names("DSM_WORD_")
 # As wire.h says: name, fixed fields, and the fields of a repeated part (counted by the last fixed).
 MESSAGES: dict[int, tuple[str, str, str]] = {
     1: ("GET", "IQH", ""),
-    2: ("PAGE", "IQHI", ""),
+    2: ("PAGE", "IQH", ""),
     3: ("DIFF", "H", "QII"),
-    4: ("DACK", "H", "Q"),
+    4: ("DACK", "H", "QIII"),
+    5: ("GONE", "IQHH", ""),
+    6: ("GET_FOR", "HIQH", ""),
+    7: ("DIFF_FOR", "HQII", ""),
+    8: ("TAKE", "H", "QI"),
+    9: ("TAKEN", "H", "QI"),
+    10: ("HAND", "H", "QII"),
+    11: ("HANDED", "H", "QIB"),
     16: ("CLAIM", "H", "Q"),
-    17: ("NOTICE", "BH", "QH"),
+    17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
     19: ("ATTACH", "I", ""),
     20: ("DETACH", "I", ""),
@@ -69,13 +76,17 @@ def decode(data: bytes) -> tuple[str, set[int]]:
     values = head.unpack_from(data, 1)
     words = [number(c, v) for c, v in zip(fixed, values, strict=True)]
     pages: set[int] = set()
-    if name in ("GET", "PAGE"):
+    if name in ("GET", "PAGE", "GONE"):
         pages = set(range(values[1], values[1] + values[2]))
+    if name == "GET_FOR":
+        pages = set(range(values[2], values[2] + values[3]))
+    if name == "DIFF_FOR":
+        pages = {values[1]}
     at, part = 1 + head.size, struct.Struct("<" + repeated)
     for _ in range(values[-1] if repeated else 0):
         row = part.unpack_from(data, at)
         at += part.size
-        pages |= set(range(row[0], row[0] + (row[1] if repeated[:2] == "QH" else 1)))
+        pages |= set(range(row[0], row[0] + (row[1] & 0x7FFF if repeated[:2] == "QH" else 1)))
         words.append("(" + " ".join(map(number, repeated, row)) + ")")
     rest = data[at:]
     return " ".join([name, *words]) + (f" | {rest.hex()}" if rest else ""), pages
@@ -96,7 +107,7 @@ class Trace:
             self.line(f"{who} <- {source}: {text}", pages)
             return
         id = event.get("id", 0)
-        is_page = EVENTS[kind] in ("READ_FAULT", "WRITE_FAULT", "DIFFED")
+        is_page = EVENTS[kind] in ("READ_FAULT", "WRITE_FAULT", "DIFFED", "HAND")
         words = [
             f"{k}={v}" if k == "req" else f"{k}={v:x}"
             for k, v in event.items()

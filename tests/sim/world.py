@@ -24,7 +24,13 @@ MASTER = C.DSM_MASTER
 HOST_MESSAGES = (C.DSM_FAST, C.DSM_BULK)
 NEWEST = (1 << 64) - 1  # OBSERVE: whatever the master has
 CHECKER = 900  # client number of the process that reads everything at the end
-POLICIES = {"first": C.DSM_HOME_FIRST, "fixed": C.DSM_HOME_FIXED}
+POLICIES = {
+    "first": C.DSM_HOME_FIRST,
+    "fixed": C.DSM_HOME_FIXED,
+    "barrier": C.DSM_HOME_BARRIER,
+    "migrating": C.DSM_HOME_MIGRATING,
+    "adaptive": C.DSM_HOME_ADAPTIVE,
+}
 
 Channel = tuple[int, int, int]
 
@@ -64,7 +70,7 @@ class World:
         self.blind = False  # a host was lost: nobody knows what the bytes must hold
         self.mourners: list[SimHost | None] = []  # who has not yet heard of it (None: the master)
         self.dead: SimHost | None = None
-        self.crashed = self.agreed = self.deliveries = 0
+        self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core, master=True, host=MASTER, page_size=params.page_size, rules_off=off
         )
@@ -205,6 +211,21 @@ class World:
             self.polling.pop(self.rng.randrange(len(self.polling))).wake()
         return True
 
+    def do_move(self) -> bool:
+        """A host gives pages away, for no reason."""
+        rng, host = self.rng, self.rng.choice(self.hosts)
+        regions = [n for n, r in host.regions.items() if n not in self.unlinked]
+        heirs = [h for h in self.hosts if h is not host and h.joined and not h.lost]
+        if host.lost or not regions or not heirs or self.moved >= self.params.moves:
+            return False
+        self.moved += 1
+        region = rng.choice(regions)
+        first = rng.randrange(self.sizes[region])
+        count = min(rng.choice([1, 1, 2, 4]), self.sizes[region] - first)
+        heir = rng.choice(heirs).number
+        host.feed(C.DSM_EV_HAND, id=region << 32 | first, arg=count, host=heir)
+        return True
+
     def do_cancel(self) -> bool:
         waiting = [t for t in self.threads if t.req and not t.patient and not t.done]
         if not waiting:
@@ -252,6 +273,7 @@ class World:
             (p.w_more, self.do_more),
             (p.w_tick, self.do_tick),
             (p.w_cancel, self.do_cancel),
+            (p.w_move, self.do_move),
             (surprise, self.do_surprise),
         ]
         weights = [w for w, _ in kinds]

@@ -20,12 +20,19 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
         !(page->flags & (DSM_IN_DIRTY | DSM_CLAIMED)))
         return 3;
     if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* rule 6 */
-    if ((state == DSM_FETCHING) != (page->get != 0)) return 5;        /* rule 11 */
-    if (page->waiters && state != DSM_FETCHING &&
+    bool taking = page->flags & DSM_TAKING, handing = page->flags & DSM_HANDING;
+    if ((state == DSM_FETCHING || taking) != (page->get != 0)) return 5; /* rule 11 */
+    if (page->waiters && state != DSM_FETCHING && !handing &&
         !(state == DSM_ABSENT && page->flags & DSM_UNACKED))
         return 6; /* nobody waits for nothing */
-    if (page->flags & DSM_INVALID_LATER && !(state == DSM_DIRTY && page->flags & DSM_UNACKED))
+    if (page->flags & DSM_INVALID_LATER && !taking && !handing &&
+        !(state == DSM_DIRTY && page->flags & DSM_UNACKED))
         return 7;
+    if (taking && !(page->flags & DSM_UNACKED && (state == DSM_CLEAN || state == DSM_DIRTY)))
+        return 16;
+    if (handing && state != DSM_CLEAN) return 17; /* move.c, b */
+    if (home && page->flags & DSM_UNACKED) return 18;
+    if (page->flags & DSM_CHANGED && !(page->flags & DSM_IN_OWED)) return 19;
     if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* rule 8 */
     return 0;
 }

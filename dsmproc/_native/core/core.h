@@ -53,6 +53,7 @@ enum {
     DSM_EV_LOCK = 16,        /* req, client, id, arg = 1: do not wait for a held lock */
     DSM_EV_UNLOCK = 17,      /* req, id: when the word says WANTED or ABSENT */
     DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
+    DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
 };
 
 /* ---- actions of a host, in the order in which they must be done -------------------------- */
@@ -60,8 +61,9 @@ enum {
     /* Send a message: host, channel, off/len = its bytes in out->bytes, then `count` actions of
      * kind PAYLOAD_* follow, whose bytes are appended to the message in that order. */
     DSM_ACT_SEND = 1,
-    DSM_ACT_PAYLOAD_PAGES = 2, /* id = first page, count = pages: their bytes as they are now */
-    DSM_ACT_PAYLOAD_DIFF = 3,  /* id = page: the diff kept since its COMPARE; then forget it */
+    DSM_ACT_PAYLOAD_PAGES = 2,  /* id = first page, count = pages: their bytes as they are now */
+    DSM_ACT_PAYLOAD_DIFF = 3,   /* id = page: the diff kept since its COMPARE; then forget it */
+    DSM_ACT_PAYLOAD_EVENT = 21, /* off, len: bytes of the event's message, passed on */
     /* Let `client` use pages id..id+count-1 (resident now), read-only or, flag = 1, writable, and
      * wake its threads parked on them. A dead client is ignored. */
     DSM_ACT_MAP = 4,
@@ -75,6 +77,9 @@ enum {
     /* id, count: keep copies of these pages (a dirty page without twin: twin of zeros) */
     DSM_ACT_TWIN = 10,
     DSM_ACT_UNTWIN = 11, /* id, count: forget the twins, where there are some */
+    /* id, off, flag: the page at offset `off` of the event's message replaces this one; flag = 1:
+     * the bytes that differ from the twin (none: zeros) stay as they are; then forget the twin. */
+    DSM_ACT_MERGE = 22,
     /* id, flag: compare page and twin byte by byte, keep the encoded diff for PAYLOAD_DIFF, and
      * feed DSM_EV_DIFFED before any other event. flag = 1: the page may be written meanwhile; the
      * words read (each once) become the new twin. An empty diff is not kept. flag = 2
@@ -161,7 +166,15 @@ enum {
     DSM_EV_REGION_UNLINK = 34, /* id = region: ends when no host has it attached any more */
 };
 
-enum { DSM_HOME_FIRST = 0, DSM_HOME_FIXED = 1 };
+/* Where pages live (policy.h). */
+enum {
+    DSM_HOME_FIRST = 0,
+    DSM_HOME_FIXED = 1,
+    DSM_HOME_BARRIER = 2,
+    DSM_HOME_MIGRATING = 3,
+    DSM_HOME_ADAPTIVE = 4,
+    DSM_HOME_POLICIES = 5,
+};
 
 struct dsm_event {
     uint32_t kind;
@@ -231,7 +244,9 @@ enum {
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
     DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
-    DSM_RULES = 13,
+    DSM_RULE_FORWARD = 13, /* 4: a diff that reaches a host that is no longer home is passed on */
+    DSM_RULE_COUNTED = 14, /* 12: a home goes without its page only if the copy there is equal */
+    DSM_RULES = 15,
 };
 
 struct dsm_host;

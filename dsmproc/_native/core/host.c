@@ -87,6 +87,20 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
         return dsm_page_on_diff(host, from, cursor);
     case DSM_MSG_DACK:
         return dsm_page_on_dack(host, from, cursor);
+    case DSM_MSG_GONE:
+        return dsm_page_on_gone(host, cursor);
+    case DSM_MSG_GET_FOR:
+        return dsm_page_on_get_for(host, from, cursor);
+    case DSM_MSG_DIFF_FOR:
+        return dsm_page_on_diff_for(host, from, cursor);
+    case DSM_MSG_TAKE:
+        return dsm_move_on_take(host, from, cursor);
+    case DSM_MSG_TAKEN:
+        return dsm_move_on_taken(host, from, cursor);
+    case DSM_MSG_HAND:
+        return dsm_move_on_hand(host, from, cursor);
+    case DSM_MSG_HANDED:
+        return dsm_move_on_handed(host, from, cursor);
     default:
         return DSM_E_PEER;
     }
@@ -220,6 +234,8 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_token_unlock(host, event);
     case DSM_EV_CALL:
         return dsm_call_request(host, event);
+    case DSM_EV_HAND:
+        return dsm_move_hand(host, event);
     default:
         return DSM_E_EVENT;
     }

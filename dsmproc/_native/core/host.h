@@ -4,6 +4,7 @@
  *   region.c   regions and the page table
  *   page.c     the automaton of a page: faults, fetches, invalidations, comparisons
  *   home.c     what a home does: give copies, apply diffs
+ *   move.c     how a home moves: taken by a writer, or handed over
  *   run.c      what one fault brings for the pages behind it
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
@@ -46,7 +47,10 @@ enum dsm_page_flag {
     DSM_UNACKED = 4,  /* a diff of it is on its way to the home */
     DSM_CLAIMED = 8,  /* a CLAIM for it is on its way to the master */
     DSM_HELD = 16,    /* home only: another host may hold a copy younger than the last notice */
-    DSM_INVALID_LATER = 32, /* dirty and unacked when it was invalidated: done at the DACK */
+    DSM_INVALID_LATER = 32, /* an invalidation waits: for the DACK, or for what becomes of a move */
+    DSM_TAKING = 64,   /* UNACKED: a TAKE is on its way to the home instead of the diff, kept */
+    DSM_HANDING = 128, /* given to `home`, which has not answered yet */
+    DSM_CHANGED = 256, /* IN_OWED: its content changed, not only its home */
 };
 
 enum dsm_run_flag {
@@ -62,13 +66,22 @@ struct dsm_page {
     dsm_ref region;
     uint32_t index;
     dsm_ref waiters; /* struct dsm_waiter: clients whose threads are parked on this page */
-    uint32_t get;    /* the number of the newest GET of this page (0: none is out) */
-    uint32_t epoch;  /* how often its home has moved */
+    union {
+        uint32_t get;  /* FETCHING: the number of the newest GET of this page */
+        uint32_t kept; /* TAKING: the length of the diff that is kept */
+    };
+    uint32_t epoch;   /* how often its home has moved */
+    uint32_t changes; /* at home: how often it changed; a copy: of which that is the content
+                         (0: not known) */
+    uint32_t diff;    /* UNACKED: the number of the diff */
     uint16_t home;
-    uint8_t state, flags;
+    uint16_t flags;
+    uint8_t state;
     uint8_t hot, idle; /* publishes in a row with, without changes */
+    uint8_t streak;    /* publishes in a row in which only this host changed it */
+    uint8_t patience;  /* adaptive: how much longer a streak must be, from bad experience */
     uint8_t run;       /* enum dsm_run_flag */
-    uint8_t unused[13];
+    uint8_t unused[2];
 };
 
 _Static_assert(sizeof(struct dsm_page) % DSM_ARENA_UNIT == 0, "a page record fills whole units");
@@ -155,6 +168,7 @@ struct dsm_compared {
     uint8_t early; /* rule 2: invalidated; punch it afterwards */
     uint8_t keep;  /* leave it writable */
     uint8_t look;  /* 1, 2: the first, the second look at an opened page */
+    uint8_t take;  /* ask for the home instead of sending the diff */
     uint8_t unused[5];
 };
 
@@ -188,9 +202,10 @@ struct dsm_host {
     uint32_t nowed;
     uint32_t unacked;       /* pages with DSM_UNACKED */
     uint32_t invalid_later; /* pages with DSM_INVALID_LATER */
-    uint32_t gets;          /* the last GET's number */
+    uint32_t gets, diffs;   /* the last GET's, the last diff's number */
 
     uint32_t publish;           /* enum dsm_publish_state */
+    uint32_t barrier;           /* this publish goes before an arrival at a barrier */
     uint32_t todo;              /* entries of `dirty` that this publish has still to look at */
     uint32_t claims;            /* CLAIM messages without answer */
     uint32_t more_asked;        /* an EV_MORE will come and look at the next slice */
@@ -245,6 +260,10 @@ struct dsm_page *dsm_page_find(struct dsm_host *host, uint64_t id);
 struct dsm_page *dsm_page_known(const struct dsm_host *host, const struct dsm_region *region,
                                 uint32_t index);
 struct dsm_page *dsm_page_there(const struct dsm_host *host, uint64_t id);
+static inline bool dsm_at_home(const struct dsm_page *page) {
+    return page->state >= DSM_HOME && page->state <= DSM_HOME_PRIVATE;
+}
+
 /* Its home as far as this host knows. */
 uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
                        uint32_t index);
@@ -267,7 +286,15 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
 /* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
 void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
 int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event);
-void dsm_page_owe(struct dsm_host *host, struct dsm_page *page);
+void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed);
+/* A page that was fetched or handed over is here: serve the threads parked on it. */
+void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t count);
+void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length);
+/* The diff that was kept while its page's home was asked for goes out after all. */
+void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page);
+/* Forget an invalidation that waits; false: none does. */
+bool dsm_page_revalidate(struct dsm_host *host, struct dsm_page *page);
+int dsm_page_on_gone(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_host_lost(struct dsm_host *host, uint32_t who);
 void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
@@ -277,6 +304,9 @@ void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *p
 /* home.c */
 int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* The same, passed on by a host that is no longer its home. */
+int dsm_page_on_get_for(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_page_on_diff_for(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 /* With fixed homes a page is at home here before anybody wrote it. */
 void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 
@@ -301,6 +331,16 @@ void dsm_run_looked(struct dsm_host *host, struct dsm_compared *result);
 /* The second look at those of the first n results that need it. */
 void dsm_run_look_again(struct dsm_host *host, uint32_t n);
 void dsm_run_compared(struct dsm_page *page, bool written);
+/* move.c */
+/* May this host ask for the home of the page instead of sending the diff of `len` bytes? */
+bool dsm_move_wanted(const struct dsm_host *host, const struct dsm_page *page, uint32_t len);
+int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_move_on_taken(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event);
+int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* The host that a page is being handed to is lost. */
+void dsm_move_lost(struct dsm_host *host, struct dsm_page *page);
+int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
 /* publish.c */
 /* A dirty page's turn: announce it, compare it, or claim it. */

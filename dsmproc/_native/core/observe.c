@@ -55,7 +55,8 @@ static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t e
     if (!region || region->state != DSM_REGION_READY) return; /* its list comes with the attach */
     bool untouched = !dsm_page_known(host, region, (uint32_t)id);
     struct dsm_page *page = dsm_page_find(host, id);
-    if (page->home == DSM_NO_HOST || epoch >= page->epoch) {
+    if (page->home == DSM_NO_HOST ||
+        (epoch > page->epoch && !(page->flags & (DSM_TAKING | DSM_HANDING)))) {
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }
@@ -65,20 +66,29 @@ static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t e
         dsm_page_invalidate(host, page);
 }
 
-/* Homes stay put: where one is known, a notice names the same. And there is room to note it. */
+static bool home_is_possible(const struct dsm_host *host, const struct dsm_region *region,
+                             uint32_t index, uint32_t home, uint32_t epoch) {
+    const struct dsm_page *page = dsm_page_known(host, region, index);
+    uint32_t known = dsm_page_home(host, region, index), last = page ? page->epoch : 0;
+    if (known == DSM_NO_HOST) return home != host->config.host || epoch;
+    if (epoch == last) return home == known;
+    /* A host that gave a page away may hear that it got it back before it does get it. */
+    return epoch < last || !page || !dsm_at_home(page);
+}
+
+/* A home is known to itself first, and an epoch has one home. And is there room to note it? */
 static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
     uint64_t room = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(&cursor);
         uint32_t count = dsm_get16(&cursor), home = dsm_get16(&cursor);
-        dsm_get32(&cursor);
+        uint32_t epoch = dsm_get32(&cursor);
         const struct dsm_region *region = dsm_region_find(host, id >> 32);
         if (!region || region->state != DSM_REGION_READY) continue;
         room += dsm_page_room(host, id, count);
         for (; count--; id++) {
-            uint32_t known = dsm_page_home(host, region, (uint32_t)id);
             if (!DSM_RULE_ON(host, DSM_RULE_CLAIM)) break;
-            if (known == DSM_NO_HOST ? home == host->config.host : home != known) return DSM_E_PEER;
+            if (!home_is_possible(host, region, (uint32_t)id, home, epoch)) return DSM_E_PEER;
         }
     }
     return dsm_arena_room(&host->arena, room) ? DSM_OK : DSM_E_MEMORY;

@@ -73,7 +73,8 @@ void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page) {
     host->ndirty++;
 }
 
-void dsm_page_owe(struct dsm_host *host, struct dsm_page *page) {
+void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed) {
+    if (changed) page->flags |= DSM_CHANGED;
     if (page->flags & DSM_IN_OWED) return;
     dsm_ref ref = dsm_ref_of(host, page);
     page->flags |= DSM_IN_OWED;
@@ -200,7 +201,7 @@ void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count,
 }
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
-static void fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length) {
+void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length) {
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
     if (dsm_is_lost(host, page->home)) {
@@ -228,7 +229,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     switch (page->state) {
     case DSM_ABSENT:
         wait_for(host, page, event->client, write, length);
-        fetch(host, page, length);
+        dsm_page_fetch(host, page, length);
         break;
     case DSM_FETCHING:
         wait_for(host, page, event->client, write, length);
@@ -239,7 +240,9 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     case DSM_ZERO:
     case DSM_CLEAN:
     case DSM_HOME:
-        if (write)
+        if (write && page->flags & DSM_HANDING)
+            wait_for(host, page, event->client, write, length);
+        else if (write)
             first_write(host, page, event->client, length);
         else
             map_run(host, page, event->client, length);
@@ -259,8 +262,7 @@ static bool is_awaited(const struct dsm_host *host, const struct dsm_page *page,
     return page->get == number || !DSM_RULE_ON(host, DSM_RULE_CROSSED); /* 5, 11 */
 }
 
-/* Serve the threads parked on pages [first, first + count), all of them just filled. */
-static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_t count) {
+void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
             const struct dsm_waiter *waiter = dsm_at(host, at);
@@ -272,7 +274,7 @@ static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_
         for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
             const struct dsm_waiter *waiter = dsm_at(host, at);
             if (!waiter->write) continue;
-            if (first[i].state == DSM_CLEAN)
+            if (first[i].state == DSM_CLEAN || first[i].state == DSM_HOME)
                 first_write(host, &first[i], waiter->client, waiter->run);
             else
                 act_map(host, &first[i], 1, waiter->client, true);
@@ -281,14 +283,44 @@ static void serve_waiters(struct dsm_host *host, struct dsm_page *first, uint32_
     }
 }
 
+/* The page comes from `from`, then, which may be another home than the one that was asked. */
+static void take_in(struct dsm_page *page, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t epoch = dsm_get32(cursor), changes = dsm_get32(cursor);
+    if (epoch >= page->epoch) {
+        page->epoch = epoch;
+        page->home = (uint16_t)from;
+    }
+    if (changes != page->changes) page->streak = 0;
+    page->changes = changes;
+    page->state = DSM_CLEAN;
+    page->get = 0;
+}
+
+/* The home is lost, says a host that it had been before: so will the connection to it. */
+int dsm_page_on_gone(struct dsm_host *host, struct dsm_cursor *cursor) {
+    uint32_t number = dsm_get32(cursor);
+    uint64_t id = dsm_get64(cursor);
+    uint32_t count = dsm_get16(cursor), home = dsm_get16(cursor);
+    if (!dsm_cursor_done(cursor) || home >= DSM_MAX_HOSTS || home == host->config.host)
+        return DSM_E_PEER;
+    for (uint32_t i = 0; i < count; i++) {
+        struct dsm_page *page = dsm_page_there(host, id + i);
+        if (!page || !is_awaited(host, page, number)) continue;
+        page->get = 0;
+        page->state = DSM_ABSENT;
+        page->home = (uint16_t)home;
+        if (page->waiters) dsm_page_fetch(host, page, 1);
+    }
+    return DSM_OK;
+}
+
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     const struct dsm_event *event = host->event;
     uint32_t number = dsm_get32(cursor);
     uint64_t id = dsm_get64(cursor);
     uint32_t count = dsm_get16(cursor), size = host->config.page_size;
-    dsm_get32(cursor); /* epoch: homes stay put for now */
     const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    if (cursor->bad || (uint64_t)(cursor->end - cursor->at) != (uint64_t)count * size)
+    if (cursor->bad || (uint64_t)(cursor->end - cursor->at) != (uint64_t)count * (8 + size))
         return DSM_E_PEER;
     if (count == 0 || count > DSM_CHUNK) return DSM_E_PEER;
     if (!region || region->state != DSM_REGION_READY) return DSM_OK;
@@ -296,25 +328,22 @@ int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
     if ((uint64_t)index + count > region->pages || index % DSM_CHUNK + count > DSM_CHUNK)
         return DSM_E_PEER;
     struct dsm_page *pages = dsm_page_find(host, id);
+    uint32_t off = (uint32_t)(cursor->at - event->bytes) + count * 8;
     for (uint32_t i = 0, n; i < count; i += n) {
         n = 0;
-        while (i + n < count && is_awaited(host, &pages[i + n], number) &&
-               pages[i + n].home == from)
-            n++;
+        while (i + n < count && is_awaited(host, &pages[i + n], number))
+            take_in(&pages[i + n++], from, cursor);
         if (n == 0) {
             n = 1;
+            dsm_get64(cursor);
             continue;
         }
         struct dsm_action *fill = dsm_act(host->out, DSM_ACT_FILL);
         fill->id = id + i;
         fill->count = n;
-        fill->off = (uint32_t)(cursor->at - event->bytes) + i * size;
-        for (uint32_t k = 0; k < n; k++) {
-            pages[i + k].state = DSM_CLEAN;
-            pages[i + k].get = 0;
-        }
+        fill->off = off + i * size;
         dsm_count(host, DSM_COUNT_PAGES_FETCHED, n);
-        serve_waiters(host, &pages[i], n);
+        dsm_page_serve(host, &pages[i], n);
     }
     return DSM_OK;
 }
@@ -342,7 +371,8 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     if (result->len) {
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
-        if (!result->early || DSM_RULE_ON(host, DSM_RULE_OWED)) dsm_page_owe(host, page); /* 10 */
+        if (!result->early || DSM_RULE_ON(host, DSM_RULE_OWED))
+            dsm_page_owe(host, page, true); /* 10 */
         if (dsm_is_lost(host, page->home)) {
             dsm_page_act(host, DSM_ACT_UNDIFF, page);
             result->len = 0;
@@ -350,6 +380,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
             page->flags |= DSM_UNACKED; /* 1, 6 */
             host->unacked++;
         }
+        result->take = result->len && !result->early && dsm_move_wanted(host, page, result->len);
     } else if (page->idle < UINT8_MAX) {
         page->idle++;
     }
@@ -365,6 +396,11 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     }
 }
 
+static uint32_t next_diff(struct dsm_host *host) {
+    if (++host->diffs == 0) host->diffs = 1;
+    return host->diffs;
+}
+
 /* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
 static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_DIFF);
@@ -372,10 +408,11 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     dsm_put16(host->out, 0);
     for (uint32_t i = from; i < host->ncompared && n < DSM_SLICE; i++) {
         struct dsm_compared *result = &host->compare[i];
-        const struct dsm_page *page = dsm_page_at(host, result->page);
-        if (!result->len || page->home != home) continue;
+        struct dsm_page *page = dsm_page_at(host, result->page);
+        if (!result->len || result->take || page->home != home) continue;
+        page->diff = next_diff(host);
         dsm_put64(host->out, dsm_page_id(host, page));
-        dsm_put32(host->out, page->epoch);
+        dsm_put32(host->out, page->diff);
         dsm_put32(host->out, result->len);
         bytes += result->len;
         result->len = 0;
@@ -390,6 +427,40 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
 }
 
+/* In place of the diffs, which are kept: a wish for the homes. */
+static void send_takes(struct dsm_host *host, uint32_t home, uint32_t from) {
+    uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_TAKE);
+    uint32_t where = host->out->nbytes, n = 0;
+    dsm_put16(host->out, 0);
+    for (uint32_t i = from; i < host->ncompared; i++) {
+        struct dsm_compared *result = &host->compare[i];
+        struct dsm_page *page = dsm_page_at(host, result->page);
+        if (!result->len || !result->take || page->home != home) continue;
+        page->flags |= DSM_TAKING;
+        page->kept = result->len;
+        page->diff = next_diff(host);
+        result->len = 0;
+        n++;
+        dsm_put64(host->out, dsm_page_id(host, page));
+        dsm_put32(host->out, page->changes);
+    }
+    dsm_patch16(host->out, where, n);
+    dsm_sent(host->out, message, 0);
+}
+
+void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {
+    uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
+    page->diff = next_diff(host);
+    dsm_put16(host->out, 1);
+    dsm_put64(host->out, dsm_page_id(host, page));
+    dsm_put32(host->out, page->diff);
+    dsm_put32(host->out, page->kept);
+    dsm_sent(host->out, message, 1);
+    dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = dsm_page_id(host, page);
+    dsm_count(host, DSM_COUNT_DIFFS_SENT, 1);
+    dsm_count(host, DSM_COUNT_DIFF_BYTES, page->kept);
+}
+
 int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
     if (host->compared == host->ncompared) return DSM_E_EVENT;
     struct dsm_compared *result = &host->compare[host->compared];
@@ -400,8 +471,13 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
     for (uint32_t i = 0; i < n; i++)
         apply_result(host, &host->compare[i]);
     for (uint32_t i = 0; i < n; i++)
-        while (host->compare[i].len)
-            send_diffs(host, dsm_page_at(host, host->compare[i].page)->home, i);
+        while (host->compare[i].len) {
+            uint32_t home = dsm_page_at(host, host->compare[i].page)->home;
+            if (host->compare[i].take)
+                send_takes(host, home, i);
+            else
+                send_diffs(host, home, i);
+        }
     host->compared = host->ncompared = 0;
     dsm_run_look_again(host, n);
     return DSM_OK;
@@ -414,9 +490,25 @@ static void drop_copy(struct dsm_host *host, struct dsm_page *page) {
     page->state = DSM_ABSENT;
 }
 
+static void invalidate_later(struct dsm_host *host, struct dsm_page *page) {
+    if (!(page->flags & DSM_INVALID_LATER)) host->invalid_later++;
+    page->flags |= DSM_INVALID_LATER;
+}
+
+bool dsm_page_revalidate(struct dsm_host *host, struct dsm_page *page) {
+    if (!(page->flags & DSM_INVALID_LATER)) return false;
+    page->flags &= (uint16_t)~DSM_INVALID_LATER;
+    host->invalid_later--;
+    return true;
+}
+
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
     dsm_count(host, DSM_COUNT_INVALIDATIONS, 1);
     if (page->home == host->config.host) return; /* the diff came before the notice */
+    if (page->flags & (DSM_TAKING | DSM_HANDING)) {
+        invalidate_later(host, page); /* it may be the home's page already, or again */
+        return;
+    }
     dsm_run_unused(page);
     switch (page->state) {
     case DSM_ZERO:
@@ -427,15 +519,14 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         if (!DSM_RULE_ON(host, DSM_RULE_CROSSED)) break;
         page->get = 0; /* 11: the reply on its way is too old */
         page->state = DSM_ABSENT;
-        if (page->waiters) fetch(host, page, 1);
+        if (page->waiters) dsm_page_fetch(host, page, 1);
         break;
     case DSM_DIRTY:
         if (!DSM_RULE_ON(host, DSM_RULE_FLUSH)) {
             dsm_page_act(host, DSM_ACT_UNTWIN, page);
             drop_copy(host, page);
         } else if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) {
-            if (!(page->flags & DSM_INVALID_LATER)) host->invalid_later++;
-            page->flags |= DSM_INVALID_LATER;
+            invalidate_later(host, page);
         } else {
             dsm_page_compare(host, page, true, false); /* 2 */
         }
@@ -446,23 +537,36 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
 }
 
 void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
-    page->flags &= (uint8_t)~DSM_UNACKED;
+    page->flags &= (uint16_t)~DSM_UNACKED;
     host->unacked--;
-    if (page->flags & DSM_INVALID_LATER) {
-        page->flags &= (uint8_t)~DSM_INVALID_LATER;
-        host->invalid_later--;
-        dsm_page_invalidate(host, page);
+    if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
+    if (page->state == DSM_ABSENT && page->waiters) dsm_page_fetch(host, page, 1);
+}
+
+/* What the home says with its acknowledgement: who it is, and whether only we changed the page. */
+static void learn(struct dsm_page *page, uint32_t from, uint32_t epoch, uint32_t changes) {
+    if (epoch > page->epoch) {
+        page->epoch = epoch;
+        page->home = (uint16_t)from;
     }
-    if (page->state == DSM_ABSENT && page->waiters) fetch(host, page, 1);
+    bool copy = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
+    bool alone = copy && page->changes && changes == page->changes + 1;
+    if (alone && page->streak < UINT8_MAX) page->streak++;
+    if (!alone) page->streak = 0;
+    page->changes = alone ? changes : 0;
 }
 
 int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
-    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8)
+    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 20)
         return DSM_E_PEER;
     for (uint32_t i = 0; i < n; i++) {
         struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
-        if (page && page->flags & DSM_UNACKED && page->home == from) dsm_page_acked(host, page);
+        uint32_t number = dsm_get32(cursor), epoch = dsm_get32(cursor), changes = dsm_get32(cursor);
+        if (!page || !(page->flags & DSM_UNACKED) || page->diff != number) continue;
+        if (page->flags & DSM_TAKING) continue; /* no diff is out */
+        learn(page, from, epoch, changes);
+        dsm_page_acked(host, page);
     }
     return DSM_OK;
 }
@@ -470,12 +574,36 @@ int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 /* ---- a host died ------------------------------------------------------------------------- */
 
 static void lose_home(struct dsm_host *host, struct dsm_page *page) {
+    if (page->flags & DSM_HANDING) dsm_move_lost(host, page);
     if (page->state == DSM_FETCHING) {
         page->get = 0;
         page->state = DSM_ABSENT;
         if (page->waiters) poison(host, page);
     }
+    if (page->flags & DSM_TAKING) {
+        page->flags &= (uint16_t)~DSM_TAKING;
+        page->kept = 0;
+        dsm_page_act(host, DSM_ACT_UNDIFF, page);
+    }
     if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+}
+
+/* What was asked of another host may have been passed on to the lost one: it is asked again, and
+ * the answer to the first question is not for the second. An empty diff asks for the answer only. */
+static void ask_again(struct dsm_host *host, struct dsm_page *page) {
+    if (page->state == DSM_FETCHING) {
+        page->get = 0;
+        page->state = DSM_ABSENT;
+        if (page->waiters) dsm_page_fetch(host, page, 1);
+    } else if (page->flags & DSM_UNACKED && !(page->flags & DSM_TAKING)) {
+        uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
+        page->diff = next_diff(host);
+        dsm_put16(host->out, 1);
+        dsm_put64(host->out, dsm_page_id(host, page));
+        dsm_put32(host->out, page->diff);
+        dsm_put32(host->out, 0);
+        dsm_sent(host->out, message, 0);
+    }
 }
 
 void dsm_page_host_lost(struct dsm_host *host, uint32_t who) {
@@ -487,6 +615,8 @@ void dsm_page_host_lost(struct dsm_host *host, uint32_t who) {
                 index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
             else if (page->home == who)
                 lose_home(host, page);
+            else
+                ask_again(host, page);
         }
     }
 }

@@ -2,11 +2,30 @@
 
 #include "core/core.h"
 
+static const struct dsm_policy *const policies[DSM_HOME_POLICIES] = {
+    [DSM_HOME_FIRST] = &dsm_home_first,       [DSM_HOME_FIXED] = &dsm_home_fixed,
+    [DSM_HOME_BARRIER] = &dsm_home_barrier,   [DSM_HOME_MIGRATING] = &dsm_home_migrating,
+    [DSM_HOME_ADAPTIVE] = &dsm_home_adaptive,
+};
+
 bool dsm_policy_known(uint32_t policy) {
-    return policy <= DSM_HOME_FIXED;
+    return policy < DSM_HOME_POLICIES;
+}
+
+const struct dsm_policy *dsm_policy(uint32_t policy) {
+    return policies[policy];
 }
 
 uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t hosts) {
-    if (policy == DSM_HOME_FIXED && hosts) return index % hosts;
+    return policies[policy]->first_home(index, hosts);
+}
+
+uint32_t dsm_home_by_claim(uint32_t index, uint32_t hosts) {
+    (void)index, (void)hosts;
     return DSM_NO_HOST;
+}
+
+bool dsm_home_stays(const struct dsm_written *written) {
+    (void)written;
+    return false;
 }

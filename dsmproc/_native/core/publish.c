@@ -33,8 +33,10 @@ uint64_t dsm_publish_out(const struct dsm_host *host) {
  * are older than that notice, so none is held any more, and it need not be protected (8). */
 static void announce_home_page(struct dsm_host *host, struct dsm_page *page) {
     page->state = DSM_HOME_PRIVATE;
-    page->flags &= (uint8_t)~DSM_HELD;
-    dsm_page_owe(host, page);
+    page->flags &= (uint16_t)~DSM_HELD;
+    page->changes++;
+    if (page->streak < UINT8_MAX) page->streak++;
+    dsm_page_owe(host, page, true);
 }
 
 static void become_home(struct dsm_host *host, struct dsm_page *page) {
@@ -74,7 +76,7 @@ static void slice(struct dsm_host *host) {
         struct dsm_page *page = dsm_page_at(host, dsm_queue_pop(host, &host->dirty));
         host->todo--;
         host->ndirty--;
-        page->flags &= (uint8_t)~DSM_IN_DIRTY;
+        page->flags &= (uint16_t)~DSM_IN_DIRTY;
         dsm_publish_look_at(host, page);
     }
     if (host->nclaim) send_claim(host);
@@ -85,12 +87,21 @@ void dsm_publish_slice(struct dsm_host *host) {
     if (host->publish == DSM_COMPARING) slice(host);
 }
 
+static bool goes_to_barrier(const struct dsm_host *host) {
+    for (dsm_ref at = host->jobs.head; at; at = dsm_next(host, at)) {
+        const struct dsm_job *job = dsm_at(host, at);
+        if (job->kind == DSM_JOB_CALL && job->op == DSM_CALL_BAR_WAIT) return true;
+    }
+    return false;
+}
+
 /* Look at `pages` of the dirty pages, the oldest first. */
 static void start(struct dsm_host *host, uint32_t pages) {
     assert(host->publish == DSM_IDLE);
     host->publish = DSM_COMPARING;
     host->todo = pages;
     host->jobs = host->next_jobs;
+    host->barrier = goes_to_barrier(host);
     host->next_jobs = (struct dsm_queue){0};
     host->stale_ticks = 0;
     dsm_count(host, DSM_COUNT_PUBLISHES, 1);
@@ -98,9 +109,10 @@ static void start(struct dsm_host *host, uint32_t pages) {
 }
 
 /* May the master say that the home of this page, which we claimed, is `home`? */
-static bool answers_claim(const struct dsm_host *host, const struct dsm_page *page, uint32_t home) {
+static bool answers_claim(const struct dsm_host *host, const struct dsm_page *page, uint32_t home,
+                          uint32_t epoch) {
     if (home >= DSM_MAX_HOSTS) return false;
-    if (!page || !(page->flags & DSM_CLAIMED)) return true;
+    if (!page || !(page->flags & DSM_CLAIMED) || page->epoch != epoch) return true;
     if (page->home != DSM_NO_HOST) return home == page->home;
     return home != host->config.host || page->state == DSM_DIRTY;
 }
@@ -112,21 +124,23 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
     struct dsm_cursor check = *cursor;
     for (uint32_t i = 0; i < n; i++) {
         const struct dsm_page *page = dsm_page_there(host, dsm_get64(&check));
-        if (!answers_claim(host, page, dsm_get16(&check))) return DSM_E_PEER;
-        dsm_get32(&check);
+        uint32_t home = dsm_get16(&check), epoch = dsm_get32(&check);
+        if (!answers_claim(host, page, home, epoch)) return DSM_E_PEER;
     }
     host->claims--;
     for (uint32_t i = 0; i < n; i++) {
         struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
         uint32_t home = dsm_get16(cursor), epoch = dsm_get32(cursor);
         if (!page || !(page->flags & DSM_CLAIMED)) continue; /* its region is gone */
-        page->flags &= (uint8_t)~DSM_CLAIMED;
-        page->epoch = epoch;
-        if (home == host->config.host) {
-            become_home(host, page);
-        } else {
+        page->flags &= (uint16_t)~DSM_CLAIMED;
+        if (page->home == DSM_NO_HOST || epoch > page->epoch) {
             page->home = (uint16_t)home;
-            if (page->state == DSM_DIRTY) dsm_page_compare(host, page, false, false);
+            page->epoch = epoch;
+        }
+        if (page->home == host->config.host) {
+            if (page->epoch == 0) become_home(host, page); /* else it was handed over meanwhile */
+        } else if (page->state == DSM_DIRTY) {
+            dsm_page_compare(host, page, false, false);
         }
     }
     return DSM_OK;
@@ -136,21 +150,41 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
 
 enum { RUN_MAX = 256, RUNS_MAX = 256 };
 
-/* Take a run of adjacent pages off the owed queue. */
-static uint32_t pop_run(struct dsm_host *host, uint64_t *first) {
-    uint32_t count = 0;
-    while (host->owed_head && count < RUN_MAX) {
+/* What a NOTICE says of adjacent pages alike. */
+struct run {
+    uint64_t first;
+    uint32_t count, home, epoch, changed;
+};
+
+/* A new home announces itself: while one has not said that it is, it is still this host. */
+static struct run run_of(const struct dsm_host *host, const struct dsm_page *page) {
+    bool handing = page->flags & DSM_HANDING;
+    return (struct run){.first = dsm_page_id(host, page),
+                        .home = handing ? host->config.host : page->home,
+                        .epoch = page->epoch - handing,
+                        .changed = page->flags & DSM_CHANGED};
+}
+
+static bool joins(const struct dsm_host *host, const struct run *run, const struct dsm_page *page) {
+    struct run next = run_of(host, page);
+    return next.first == run->first + run->count && next.home == run->home &&
+           next.epoch == run->epoch && next.changed == run->changed;
+}
+
+/* Take a run off the owed queue. */
+static struct run pop_run(struct dsm_host *host) {
+    struct run run = {0};
+    while (host->owed_head && run.count < RUN_MAX) {
         struct dsm_page *page = dsm_page_at(host, host->owed_head);
-        uint64_t id = dsm_page_id(host, page);
-        if (count && id != *first + count) break;
-        if (!count) *first = id;
-        count++;
-        page->flags &= (uint8_t)~DSM_IN_OWED;
+        if (!run.count) run = run_of(host, page);
+        if (!joins(host, &run, page)) break;
+        run.count++;
+        page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED);
         host->owed_head = page->owed_next;
         host->nowed--;
     }
     if (!host->owed_head) host->owed_tail = 0;
-    return count;
+    return run;
 }
 
 static void send_notices(struct dsm_host *host) {
@@ -161,10 +195,11 @@ static void send_notices(struct dsm_host *host) {
         uint32_t n_at = host->out->nbytes;
         dsm_put16(host->out, 0);
         for (; host->nowed && n < RUNS_MAX; n++) {
-            uint64_t first = 0;
-            uint32_t count = pop_run(host, &first);
-            dsm_put64(host->out, first);
-            dsm_put16(host->out, count);
+            struct run run = pop_run(host);
+            dsm_put64(host->out, run.first);
+            dsm_put16(host->out, run.count | (run.changed ? 0 : DSM_MOVED_ONLY));
+            dsm_put16(host->out, run.home);
+            dsm_put32(host->out, run.epoch);
         }
         dsm_patch16(host->out, n_at, n);
         host->out->bytes[last_at] = host->nowed == 0;

@@ -102,7 +102,8 @@ uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, 
 
 static bool opens_with(const struct dsm_host *host, const struct dsm_page *first,
                        const struct dsm_page *page) {
-    if (page->state != first->state || page->flags & (DSM_UNACKED | DSM_CLAIMED)) return false;
+    if (page->state != first->state || page->flags & (DSM_UNACKED | DSM_CLAIMED | DSM_HANDING))
+        return false;
     if (page->state == DSM_ZERO && page->home == host->config.host) return false;
     return !(page->run & DSM_VAIN) || first->run & DSM_VAIN;
 }

@@ -149,9 +149,12 @@ void dsm_tell(struct dsm_master *master, uint32_t host) {
 static bool runs_sound(const struct dsm_master *master, struct dsm_cursor cursor, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(&cursor);
-        uint32_t count = dsm_get16(&cursor);
+        uint32_t count = dsm_get16(&cursor) & ~(uint32_t)DSM_MOVED_ONLY;
+        uint32_t home = dsm_get16(&cursor);
+        dsm_get32(&cursor);
         const struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
         if (region && (uint64_t)(uint32_t)id + count > region->pages) return false;
+        if (home >= DSM_MAX_HOSTS) return false;
     }
     return dsm_cursor_done(&cursor);
 }
@@ -162,14 +165,20 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
     master->log++;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(cursor);
-        uint32_t count = dsm_get16(cursor);
+        uint32_t count = dsm_get16(cursor), home = dsm_get16(cursor), epoch = dsm_get32(cursor);
+        bool changed = !(count & DSM_MOVED_ONLY);
         struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
         if (!region) continue; /* unlinked and left by all: nobody can read it */
+        count &= ~(uint32_t)DSM_MOVED_ONLY;
         for (uint32_t k = 0; k < count; k++) {
             struct dsm_version *version = version_of(master, region, (uint32_t)id + k);
             if (version->home == DSM_NO_HOST && !DSM_RULE_ON(master, DSM_RULE_CLAIM))
                 version->home = (uint16_t)from;
-            if (version->home != DSM_NO_HOST) notice(master, version, from);
+            if (epoch > version->epoch) {
+                version->home = (uint16_t)home;
+                version->epoch = epoch;
+            }
+            if (changed && version->home != DSM_NO_HOST) notice(master, version, from);
         }
     }
     if (!last) return DSM_OK;
@@ -240,7 +249,7 @@ void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mr
             continue;
         }
         const struct dsm_version *version = version_of(master, region, index);
-        if (!version->last) continue;
+        if (!version->last && !version->epoch) continue;
         if (list.pages == LIST_PAGES) {
             end_list(master, &list);
             list = begin_region(master, to, region);

@@ -4,12 +4,20 @@
  *
  *   host to host
  *   GET    seq u32, page u64, count u16                              fast; ahead: bulk
- *   PAGE   seq u32, page u64, count u16, epoch u32, then count pages          as the GET
- *   DIFF   n u16, n x (page u64, epoch u32, length u32), then the n diffs     bulk
- *   DACK   n u16, n x page u64                                                bulk
+ *   PAGE   seq u32, page u64, count u16, n x (epoch u32, changes u32), then n = count pages  as the GET
+ *   GONE   seq u32, page u64, count u16, home u16      its home is lost       fast
+ *   DIFF   n u16, n x (page u64, number u32, length u32), then the n diffs    bulk
+ *   DACK   n u16, n x (page u64, number u32, epoch u32, changes u32)          bulk
+ *   GET_FOR  origin u16, then as GET                   passed on by an old home, behind what
+ *   DIFF_FOR origin u16, page u64, number u32, length u32, the diff   moved it away: bulk
+ *   TAKE   n u16, n x (page u64, changes u32)                                 bulk
+ *   TAKEN  n u16, n x (page u64, epoch u32 (0: no))                           bulk
+ *   HAND   n u16, n x (page u64, epoch u32, changes u32), then n pages        bulk
+ *   HANDED n u16, n x (page u64, epoch u32, taken u8)                         bulk
  *   host to master
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
- *   NOTICE   last u8, n u16, n x (page u64, count u16)   -> PUBLISHED if last
+ *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
+ *            home u16, epoch u32)                    -> PUBLISHED if last
  *   OBSERVE                                          -> OBSERVED
  *   ATTACH   region u32                              -> REGION
  *   DETACH   region u32
@@ -46,6 +54,13 @@ enum {
     DSM_MSG_PAGE = 2,
     DSM_MSG_DIFF = 3,
     DSM_MSG_DACK = 4,
+    DSM_MSG_GONE = 5,
+    DSM_MSG_GET_FOR = 6,
+    DSM_MSG_DIFF_FOR = 7,
+    DSM_MSG_TAKE = 8,
+    DSM_MSG_TAKEN = 9,
+    DSM_MSG_HAND = 10,
+    DSM_MSG_HANDED = 11,
     DSM_MSG_CLAIM = 16,
     DSM_MSG_NOTICE = 17,
     DSM_MSG_OBSERVE = 18,
@@ -68,6 +83,11 @@ enum {
     DSM_MSG_TRY_FAILED = 40,
     DSM_MSG_RET = 41,
     DSM_MSG_UNLOCK = 42,
+};
+
+enum {
+    DSM_MOVED_ONLY = 0x8000, /* in a NOTICE's count */
+    DSM_RETURNED = 0x8000,   /* in a GET_FOR's, a DIFF_FOR's origin: by a host that knows no home */
 };
 
 /* Most pages named in one NOTICES, CLAIM or DIFF message: what one step has to do is bounded. */

@@ -136,11 +136,21 @@ static void act_compare(struct dsmproc_engine *engine, const struct dsm_action *
 }
 
 static void act_forget(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    for (uint32_t i = 0; i < action->count; i++)
+    for (uint32_t i = 0; i < action->count; i++) {
         if (action->kind == DSM_ACT_UNTWIN)
             dsm_store_untwin(&engine->agent.store, action->id + i);
         else
             dsm_store_undiff(&engine->agent.store, action->id + i);
+    }
+}
+
+static void act_merge(struct dsmproc_engine *engine, const struct dsm_event *event,
+                      const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, 1, &pages)) return;
+    if (!in_message(engine, event, action->off, pages.bytes)) return;
+    dsm_store_merge(&engine->agent.store, action->id, pages.base, event->bytes + action->off,
+                    action->flag == 1);
 }
 
 /* Those who touch the page end by SIGBUS; where the kernel cannot do that, all who map it end. */
@@ -164,8 +174,8 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *ev
 
 /* Append a message and the payload of the actions behind it; returns how many those are. A peer
  * that is lost takes nothing, but kept diffs are forgotten as if it did. */
-static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action *action,
-                         uint32_t left) {
+static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_event *event,
+                         const struct dsm_action *action, uint32_t left) {
     struct dsm_peer *peer = dsm_peer_find(engine, action->host, action->channel);
     if (!peer || action->count > left) {
         dsm_engine_fail(engine, "the protocol sends to host %u, channel %u, %u parts of %u",
@@ -181,6 +191,10 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
         struct pages pages;
         if (part->kind == DSM_ACT_PAYLOAD_DIFF)
             error = dsm_store_diff(&engine->agent.store, part->id, out);
+        else if (part->kind == DSM_ACT_PAYLOAD_EVENT)
+            error = in_message(engine, event, part->off, part->len)
+                        ? dsm_buffer_append(out, event->bytes + part->off, part->len)
+                        : 0;
         else if (find_pages(engine, part, part->count, &pages))
             error = dsm_buffer_append(out, pages.base, pages.bytes);
     }
@@ -224,6 +238,8 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_UNTWIN:
     case DSM_ACT_UNDIFF:
         return act_forget(engine, action);
+    case DSM_ACT_MERGE:
+        return act_merge(engine, event, action);
     case DSM_ACT_POISON:
         return act_poison(engine, event, action);
     case DSM_ACT_WORD:
@@ -251,7 +267,7 @@ void dsm_execute(struct dsmproc_engine *engine, const struct dsm_event *event) {
     for (uint32_t i = 0; i < count && !engine->failed; i++) {
         const struct dsm_action *action = &engine->out.actions[i];
         if (action->kind == DSM_ACT_SEND)
-            i += act_send(engine, action, count - i - 1);
+            i += act_send(engine, event, action, count - i - 1);
         else
             act(engine, event, action);
     }

@@ -116,6 +116,15 @@ void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, 
     if (known) (void)dsm_diff_apply((uint8_t *)(uintptr_t)*known, store->page_size, diff, len);
 }
 
+void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const uint8_t *bytes,
+                     bool dirty) {
+    const uint64_t *known = dsm_table_find(&store->twins, id);
+    const uint8_t *twin = known ? (const uint8_t *)(uintptr_t)*known : NULL;
+    for (uint32_t i = 0; i < store->page_size; i++)
+        if (!dirty || page[i] == (twin ? twin[i] : 0)) page[i] = bytes[i];
+    dsm_store_untwin(store, id);
+}
+
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to) {
     uint64_t value;
     if (!dsm_table_remove(&store->diffs, id, &value)) return -ENOENT;

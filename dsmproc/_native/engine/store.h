@@ -30,6 +30,10 @@ int dsm_store_compare(struct dsm_store *store, uint64_t id, const uint8_t *page,
 bool dsm_store_differs(struct dsm_store *store, uint64_t id, const uint8_t *page);
 /* Apply a sound diff to the twin, if there is one. */
 void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, uint32_t len);
+/* `bytes` replace the page; if it is dirty, its bytes that differ from the twin stay. The twin is
+ * forgotten. */
+void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const uint8_t *bytes,
+                     bool dirty);
 /* Append the kept diff and forget it. -ENOENT if there is none. */
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to);
 void dsm_store_undiff(struct dsm_store *store, uint64_t id);
