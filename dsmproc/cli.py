@@ -167,22 +167,23 @@ def _status(arguments: Arguments) -> int:
         return 0
     print(f"master {status['address']} (pid {status['pid']}), drivers: {status['sessions']}")
     for host in status["hosts"]:
-        state = "ready" if host["ready"] else "joining"
         print(
             f"host {host['id']:3}  {wire.format_address(tuple(host['address'])):24}"
-            f"  {host['processes']}/{host['slots']} processes  agent pid {host['pid']}  {state}"
+            f"  {host['processes']}/{host['slots']} processes  agent pid {host['pid']}"
+            f"  {host['state']}"
         )
     return 0
 
 
-def _no_options(_: argparse.ArgumentParser) -> None:
-    pass
+def _doctor_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--address", metavar="tcp://H:P", help="and what cluster this one is in")
 
 
-def _doctor(_: Arguments) -> int:
+def _doctor(arguments: Arguments) -> int:
     from ._cluster import doctor
 
-    for name, value in doctor.findings():
+    address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
+    for name, value in [*doctor.findings(), ("cluster", doctor.try_cluster(address))]:
         print(f"{name:24} {value}")
     return 0
 
@@ -212,6 +213,6 @@ COMMANDS: list[Command] = [
     ("head", "the master of a cluster, and an agent", _head_options, _head),
     ("agent", "join this machine to a cluster", _agent_options, _agent),
     ("status", "the hosts of a cluster", _status_options, _status),
-    ("doctor", "what this machine offers, and what would be chosen", _no_options, _doctor),
+    ("doctor", "what this machine offers, and what was chosen", _doctor_options, _doctor),
     ("serve", "a local cluster for dsmproc.init(local=N)", _serve_options, _serve),
 ]

@@ -106,28 +106,34 @@ class ClusterPopen:
             host = self._client.ask("place", policy, wanted)
             try:
                 wired = self._client.connect(host, "spawn")
-                break
             except OSError as error:  # it was lost just now, and the master may not know yet
                 if attempt == PLACE_ATTEMPTS - 1:
                     raise HostLostError(
                         f"host {host['id']} cannot be reached: {error}", host["id"]
                     ) from error
                 time.sleep(0.2)
+                continue
+            kind, value = self._request(wired, host["id"], request, payload)
+            if kind == "started":
+                self._address = host
+                return host["id"], wired, value
+            wired.close()
+            if kind == "failed":
+                raise ClusterError(value)
+        raise HostLostError(value, host["id"])  # it began to leave when this was on the way
+
+    def _request(self, wired: Any, host: int, request: dict[str, Any], payload: bytes) -> Any:
+        """What the agent says to it: started, failed, or leaving."""
         try:
             wired.send(request)
             wired.send_bytes(payload)
-            kind, value = wired.recv()
+            return wired.recv()
         except (EOFError, OSError) as error:
             wired.close()
-            raise HostLostError(self._client.why_lost(host["id"]), host["id"]) from error
+            raise HostLostError(self._client.why_lost(host), host) from error
         except BaseException:
             wired.close()
             raise
-        if kind == "failed":
-            wired.close()
-            raise ClusterError(value)
-        self._address = host
-        return host["id"], wired, value
 
     def connect(self, purpose: str) -> Any:
         """A connection to the agent of the process's host."""

@@ -92,6 +92,8 @@ class Agent:
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
         self._ending = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._serving: set[asyncio.Task[Any]] = set()  # of our workers, until their ends are told
         self._reason = ""
         self.engine: Engine | None = None
         self.verbs: Verbs | None = None
@@ -197,7 +199,7 @@ class Agent:
         """Join, serve, and leave when the master says so, is lost, or a signal comes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.end, "a signal")
+            loop.add_signal_handler(number, self._signalled)
         self.listener.listen_unix(self.socket_path)
         self.address = self.listener.listen_tcp(self.options.bind, 0)
         try:
@@ -211,6 +213,12 @@ class Agent:
                 loop.remove_reader(self.engine.fileno())
                 self.engine.stop()
             shutil.rmtree(self.options.directory, ignore_errors=True)
+
+    def _signalled(self) -> None:
+        """The first signal says leave, a second one says now."""
+        if self._reason == "a signal":
+            self._hurry.set()
+        self.end("a signal")
 
     def end(self, reason: str) -> None:
         self._reason = self._reason or reason
@@ -289,12 +297,32 @@ class Agent:
             if self._reason == "lost" and self.options.shared:
                 shutil.rmtree(self.options.shared, ignore_errors=True)
             return 1
+        if self._reason == "a signal":
+            await asyncio.wait(
+                [asyncio.ensure_future(self._give_up()), asyncio.ensure_future(self._hurry.wait())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         await self.workers.end(END_GRACE)
         await self.output.written()
         assert self._control is not None
         with contextlib.suppress(OSError):
             await self._control.send(("bye",))
         return 0
+
+    async def _give_up(self) -> None:
+        """This host leaves while the cluster goes on: nothing new comes here, what runs here ends
+        and its waiters are told why, then the memory moves to other hosts."""
+        try:
+            await self.call("leaving")
+            await self.workers.end(END_GRACE)
+            await asyncio.gather(*self._serving, return_exceptions=True)
+            await self._hand_over()
+        except (OSError, ClusterError) as error:
+            log.warning("host %d leaves at once: %s", self.host, error)
+
+    async def _hand_over(self) -> None:
+        """Return when this host is home of no page and holds no token: here the engine leaves."""
+        await self.publish()
 
     # -- the master -----------------------------------------------------------------------------
 
@@ -323,6 +351,9 @@ class Agent:
 
     def _on_host_joined(self, host: dict[str, Any]) -> None:
         log.debug("host %d is in the cluster", host["id"])
+
+    def _on_host_leaving(self, host: dict[str, Any]) -> None:
+        log.info("host %d leaves the cluster", host["id"])
 
     def _on_host_left(self, host: int) -> None:
         self._on_host_lost(host, f"host {host} left the cluster")
@@ -423,6 +454,14 @@ class Agent:
     async def _spawn(self, peer: Peer) -> None:
         request = await peer.recv()
         payload = await peer.recv_bytes()
+        if self._ending.is_set():
+            why = self._giving_up() or f"host {self.host} is ending with its cluster"
+            await peer.send(("leaving", why))
+            return
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         carried = await self.broker.tickets.carry(Place(*one) for one in request["tickets"])
         try:
             await self.observe(request["stamp"])

@@ -6,6 +6,9 @@ import os
 import platform
 import sys
 
+from ..errors import ProcessError
+from . import procs, wire
+
 UFFD_USER_MODE_ONLY = 1
 SYS_USERFAULTFD = {"x86_64": 323, "aarch64": 282}
 
@@ -21,7 +24,35 @@ def findings() -> list[tuple[str, str]]:
         ("userfaultfd, user mode", _try_userfaultfd(UFFD_USER_MODE_ONLY)),
         ("/dev/userfaultfd", _try_open("/dev/userfaultfd")),
         ("pidfd", _try_pidfd()),
+        ("ssh", _try_ssh()),
     ]
+
+
+def try_cluster(address: str | None) -> str:
+    """What the master at that address says of itself and of this machine."""
+    from .. import cluster
+
+    if not address:
+        return "none named (--address, DSMPROC_ADDRESS)"
+    try:
+        key = wire.read_key(os.environ.get("DSMPROC_AUTHKEY_FILE") or cluster.default_key_file())
+        with wire.connect_tcp(wire.parse_address(address), "query", key) as wired:
+            status = wired.request(("status", None))
+            mine = wired.request(("membership", procs.machine_id()))
+    except (OSError, EOFError, ValueError, ProcessError) as error:
+        return f"no answer ({error})"
+    here = f"this machine is host {mine['id']}" if mine else "no agent on this machine"
+    return f"{status['address']}, {len(status['hosts'])} hosts; {here}"
+
+
+def _try_ssh() -> str:
+    import subprocess
+
+    try:
+        done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"not there ({error.strerror}): only --hosts needs it"
+    return done.stderr.strip()
 
 
 def _version() -> str:

@@ -118,7 +118,9 @@ class Supervisor(Program):
             remote.close()
         if self.ending:
             return
-        if remote is not None:
+        if process.returncode == 0:  # it was told to leave
+            line = f"the {name} has left the cluster"
+        elif remote is not None:
             line = remote.why(process.returncode)
         else:
             line = f"the {name} (pid {process.pid}) {how_it_ended(process.returncode)}"

@@ -54,7 +54,8 @@ class Host:
     output: Peer | None = None
     ready: bool = False
     engine: bool = False  # its engine is connected to ours
-    leaving: bool = False
+    leaving: bool = False  # nothing new is placed there
+    goodbye: bool = False  # it has left: its end is no loss
     sent: int = 0  # the last output of it that went to a console
     started: int = 0
     pids: set[int] = dataclasses.field(default_factory=set)
@@ -75,7 +76,8 @@ class Host:
             "machine": self.machine,
             "socket": self.socket,
             "processes": len(self.pids),
-            "ready": self.ready,
+            "ready": self.ready and not self.leaving,
+            "state": "leaving" if self.leaving else "ready" if self.ready else "joining",
         }
 
 
@@ -98,6 +100,7 @@ class Master:
             "place": self._place,
             "claim": self._claim,
             "hosts": lambda _: self._public_hosts(),
+            "leaving": self._leaving,
             "stats": lambda _, reset: self._stats(reset),
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
@@ -213,7 +216,7 @@ class Master:
             while True:
                 message = await peer.recv()
                 if message[0] == "bye":
-                    host.leaving = True
+                    host.goodbye = True
                     break
                 getattr(self, f"_on_{message[0].replace('-', '_')}")(host, *message[1:])
         except EOFError:
@@ -273,15 +276,18 @@ class Master:
         del self.hosts[host.id]
         if host.engine:  # else ours has never heard of it
             self.engine.host_lost(host.id)
-        if host.leaving:
+        self._tell_removed(host, reason)
+        for session, home in list(self.sessions.items()):
+            if home == host.id:
+                self._on_session_ended(host, session)
+
+    def _tell_removed(self, host: Host, reason: str) -> None:
+        if host.goodbye:
             self._broadcast(("host-left", host.id))
             return
         text = f"host {host.id} ({format_address(host.address)}, agent pid {host.pid}) was lost: "
         log.warning("%s", text + reason)
         self._broadcast(("host-lost", host.id, text + reason))
-        for session, home in list(self.sessions.items()):
-            if home == host.id:
-                self._on_session_ended(host, session)
 
     def _on_ready(self, host: Host) -> None:
         host.ready = True
@@ -294,17 +300,26 @@ class Master:
             answer = (False, error)
         host.control.post(("reply", number, *answer))
 
+    def _leaving(self, host: Host) -> None:
+        """From the answer on no process is placed there."""
+        host.leaving = True
+        log.info("host %d leaves", host.id)
+        self._broadcast(("host-leaving", host.public()))
+
     def _place(self, caller: Host, policy: str, wanted: int | None) -> dict[str, Any]:
         """The host for the next process of a client on the host `caller`."""
-        ready = [host for host in self.hosts.values() if host.ready]
+        ready = [host for host in self.hosts.values() if host.ready and not host.leaving]
         if wanted is not None:
             ready = [host for host in ready if host.id == wanted]
-        elif policy == "local":
+        elif policy == "local" and not caller.leaving:
             ready = [caller]
         elif policy == "remote":
-            ready = [host for host in ready if host is not caller] or [caller]
+            ready = [host for host in ready if host is not caller] or ready
+        if not ready and wanted is None:
+            raise LookupError("all hosts of the cluster are leaving it")
         if not ready:
-            raise LookupError(f"host {wanted} is not in the cluster")
+            how = "leaving" if wanted in self.hosts else "not in"
+            raise LookupError(f"host {wanted} is {how} the cluster")
         if policy == "spread":
             chosen = min(ready, key=lambda host: (host.started, host.id))
         else:
@@ -325,7 +340,7 @@ class Master:
     def _fixed_homes(self) -> int:
         """Fixed homes are dealt out to the hosts 0, 1, ... as far as they are all there."""
         count = 0
-        while count in self.hosts and self.hosts[count].ready:
+        while count in self.hosts and self.hosts[count].public()["ready"]:
             count += 1
         return count
 

@@ -82,6 +82,13 @@ class HostCluster:
             what=f"{count} hosts",
         )
 
+    def wait_until_idle(self) -> None:
+        eventually(
+            lambda: not any(host["processes"] for host in self.status()["hosts"]),
+            timeout=20,
+            what="the end of all processes",
+        )
+
     def end(self) -> None:
         self.network.end()
         for running in self.running:

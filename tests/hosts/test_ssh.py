@@ -23,13 +23,18 @@ SQUARES = """
     import os, sys
     import dsmproc as mp
 
+    def keep(given):
+        global barrier
+        barrier = given
+
     def square(x):
+        barrier.wait(60)  # each worker takes one
         return x * x, mp.current_host(), os.uname().nodename
 
     if __name__ == "__main__":
-        with mp.Pool(6) as pool:
-            done = pool.map(square, range(60), chunksize=1)
-        print([value for value, *_ in done] == [x * x for x in range(60)])
+        with mp.Pool(6, keep, (mp.Barrier(6),)) as pool:
+            done = pool.map(square, range(6), chunksize=1)
+        print([value for value, *_ in done] == [x * x for x in range(6)])
         print(sorted({(host, name) for _, host, name in done}))
 """
 SLEEPERS = """
