@@ -79,7 +79,7 @@ POOL = """
 
     def work():
         with mp.Pool(8) as pool:
-            assert pool.map(square, range(400), chunksize=1)[-1] == 399 ** 2
+            assert pool.map(square, range(5000), chunksize=1)[-1] == 4999 ** 2
 """
 TAIL = """
     if __name__ == "__main__":
