@@ -14,7 +14,7 @@ HOME_POLICIES = {"first": 0, "fixed": 1, "barrier": 2, "migrating": 3, "adaptive
 
 def home_policy() -> int:
     """DSMPROC_HOME: where the pages of new regions live."""
-    name = os.environ.get("DSMPROC_HOME") or "adaptive"
+    name = os.environ.get("DSMPROC_HOME") or "first"
     if name not in HOME_POLICIES:
         raise NotImplementedError(
             f"DSMPROC_HOME={name}: this version has the home policies "
