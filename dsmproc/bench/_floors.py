@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 PAGE = 4096
 MB = 1 << 20
+BLOCK = 20  # short operations are taken in blocks of so many
 Sample = tuple[float, float]  # (ours, the floor or the peer), in the figure's unit
 
 

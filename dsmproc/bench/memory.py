@@ -11,22 +11,22 @@ from typing import Any
 import dsmproc
 from dsmproc import _edges
 
-from ._floors import MB, PAGE, Figure, Sample, round_trips, tcp_pair, wire
+from ._floors import BLOCK, MB, PAGE, Figure, Sample, round_trips, tcp_pair, wire
 from ._hosts import remote_memory
 
 SIZE = 256 * MB
 
 
 def fault(rounds: int) -> Iterator[Sample]:
-    pages = 200
-    order = random.Random(1).sample(range(rounds * pages), rounds * pages)  # no row of faults
-    with remote_memory(rounds * pages * 16 * PAGE) as shm, tcp_pair(PAGE) as sock:
-        for turn in range(rounds):
-            floor = round_trips(sock, PAGE, pages)
+    blocks = rounds * 10
+    order = random.Random(1).sample(range(blocks * BLOCK), blocks * BLOCK)  # no row of faults
+    with remote_memory(blocks * BLOCK * 16 * PAGE) as shm, tcp_pair(PAGE) as sock:
+        for turn in range(blocks):
+            floor = round_trips(sock, PAGE, BLOCK)
             started = time.perf_counter()
-            for page in order[turn * pages : (turn + 1) * pages]:
+            for page in order[turn * BLOCK : (turn + 1) * BLOCK]:
                 shm.buf[page * 16 * PAGE]
-            yield (time.perf_counter() - started) / pages * 1e6, floor * 1e6
+            yield (time.perf_counter() - started) / BLOCK * 1e6, floor * 1e6
 
 
 def scan(rounds: int) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import dsmproc
 
-from ._floors import Figure, Sample, round_trips, tcp_pair
+from ._floors import BLOCK, Figure, Sample, round_trips, tcp_pair
 from ._hosts import on_host
 
 
@@ -23,13 +23,13 @@ def queue(rounds: int) -> Iterator[Sample]:
     process, pipe = on_host(1, echo, there, back)
     pipe.recv()
     with tcp_pair(64) as sock:
-        for _ in range(rounds):
-            floor = round_trips(sock, 64, 500)
+        for _ in range(rounds * 10):
+            floor = round_trips(sock, 64, BLOCK)
             started = time.perf_counter()
-            for item in range(200):
+            for item in range(BLOCK):
                 there.put(item)
                 back.get()
-            yield (time.perf_counter() - started) / 200 * 1e6, floor * 1e6
+            yield (time.perf_counter() - started) / BLOCK * 1e6, floor * 1e6
     there.put(None)
     process.join()
 

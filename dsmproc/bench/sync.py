@@ -10,7 +10,7 @@ from typing import Any
 import dsmproc
 from dsmproc import _edges
 
-from ._floors import PAGE, Figure, Sample, round_trips, tcp_pair
+from ._floors import BLOCK, PAGE, Figure, Sample, round_trips, tcp_pair
 from ._hosts import on_host
 
 FLOOR = "floor: TCP round trip 64 B -> 64 B"
@@ -18,60 +18,62 @@ FLOOR = "floor: TCP round trip 64 B -> 64 B"
 
 def lock_again(rounds: int) -> Iterator[Sample]:
     locks = dsmproc.Lock(), multiprocessing.get_context("fork").Lock()
-    for _ in range(rounds):
+    for _ in range(rounds * 10):
         times = []
         for lock in locks:
             started = time.perf_counter()
-            for _ in range(20000):
+            for _ in range(2000):
                 lock.acquire()
                 lock.release()
-            times.append((time.perf_counter() - started) / 20000 * 1e9)
+            times.append((time.perf_counter() - started) / 2000 * 1e9)
         yield times[0], times[1]
 
 
 def take_turns(pipe: Any, name: str, locks: list[Any], mine: int, turns: int) -> None:
-    """Two hosts pass a counter to and fro."""
+    """Two hosts pass a counter to and fro, and tell how long a block of turns took, from the first
+    taken to the last given away."""
     shm = dsmproc.SharedMemory(name, track=False)
     mine_lock, other_lock = locks[mine], locks[1 - mine]
     pipe.send("ready")
-    pipe.recv()
-    for _ in range(turns):
+    for turn in range(turns):
+        if turn % (BLOCK + 1) == 0:
+            pipe.recv()
         mine_lock.acquire()
+        if turn % (BLOCK + 1) == 0:
+            started = time.perf_counter()
         shm.buf[0] = (shm.buf[0] + 1) % 256
         other_lock.release()
-    pipe.send("done")
+        if turn % (BLOCK + 1) == BLOCK:
+            pipe.send(time.perf_counter() - started)
     shm.close()
 
 
 def hand_over(third: bool) -> Callable[[int], Iterator[Sample]]:
     def samples(rounds: int) -> Iterator[Sample]:
-        turns = 200
+        blocks = rounds * 10
+        shm = dsmproc.SharedMemory(create=True, size=PAGE)
+        if third:  # the first publisher is the home
+            shm.buf[1] = 1
+            _edges.publish()
+        locks = [dsmproc.Semaphore(0), dsmproc.Semaphore(0)]
         with tcp_pair(64) as sock:
-            for _ in range(rounds):
-                floor = round_trips(sock, 64, 500)
-                shm = dsmproc.SharedMemory(create=True, size=PAGE)
-                if third:  # the first publisher is the home
-                    shm.buf[1] = 1
-                    _edges.publish()
-                locks = [dsmproc.Semaphore(0), dsmproc.Semaphore(0)]
-                sides = [
-                    on_host(host, take_turns, shm.name, locks, i, turns)
-                    for i, host in enumerate((1, 2))
-                ]
-                for _, pipe in sides:
-                    pipe.recv()
+            sides = [
+                on_host(host, take_turns, shm.name, locks, i, blocks * (BLOCK + 1))
+                for i, host in enumerate((1, 2))
+            ]
+            for _, pipe in sides:
+                pipe.recv()
+            for block in range(blocks):
+                floor = round_trips(sock, 64, BLOCK)
                 for _, pipe in sides:
                     pipe.send("go")
-                started = time.perf_counter()
-                locks[0].release()
-                for _, pipe in sides:
-                    pipe.recv()
-                seconds = time.perf_counter() - started
-                for process, _ in sides:
-                    process.join()
-                shm.close()
-                shm.unlink()
-                yield seconds / (2 * turns) * 1e6, floor * 1e6
+                if not block:
+                    locks[0].release()
+                yield max(pipe.recv() for _, pipe in sides) / BLOCK / 2 * 1e6, floor * 1e6
+            for process, _ in sides:
+                process.join()
+        shm.close()
+        shm.unlink()
 
     return samples
 
@@ -84,21 +86,20 @@ def meet(pipe: Any, barrier: Any, times: int) -> None:
 
 def barrier_of(hosts: int) -> Callable[[int], Iterator[Sample]]:
     def samples(rounds: int) -> Iterator[Sample]:
-        times = 300
+        blocks = rounds * 10
         with tcp_pair(64) as sock:
-            for _ in range(rounds):
-                floor = round_trips(sock, 64, 500)
-                barrier = dsmproc.Barrier(hosts)
-                others = [on_host(host, meet, barrier, times + 1) for host in range(1, hosts)]
+            barrier = dsmproc.Barrier(hosts)
+            others = [on_host(i, meet, barrier, blocks * (BLOCK + 1)) for i in range(1, hosts)]
+            for _ in range(blocks):
+                floor = round_trips(sock, 64, BLOCK)
                 barrier.wait()
                 started = time.perf_counter()
-                for _ in range(times):
+                for _ in range(BLOCK):
                     barrier.wait()
-                seconds = time.perf_counter() - started
-                for process, pipe in others:
-                    pipe.recv()
-                    process.join()
-                yield seconds / times * 1e6, floor * 1e6
+                yield (time.perf_counter() - started) / BLOCK * 1e6, floor * 1e6
+            for process, pipe in others:
+                pipe.recv()
+                process.join()
 
     return samples
 
