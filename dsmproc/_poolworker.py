@@ -150,6 +150,7 @@ def work(
     wrap_exception: bool,
 ) -> None:
     """The target of a worker process: serve until there is no more work, at most `tasks`."""
+    _std.allow_children()  # pools in pools
     desk = _Desk(number, home)
     try:
         if initializer is not None:

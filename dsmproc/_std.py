@@ -29,6 +29,7 @@ __all__ = [
     "Connection",
     "Queue",
     "SimpleQueue",
+    "allow_children",
     "bootstrap",
     "children",
     "DefaultContext",
@@ -165,6 +166,12 @@ def interpreter_flags() -> list[str]:
 
 def children() -> set[Any]:
     return process._children  # type: ignore[attr-defined, no-any-return]
+
+
+def allow_children() -> None:
+    """This process is daemonic for its parent, and may have children of its own all the same."""
+    current: Any = process.current_process()
+    current._config["daemon"] = False
 
 
 def forget_child(child: Any) -> None:

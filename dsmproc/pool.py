@@ -18,7 +18,7 @@ from multiprocessing import pool as standard
 from multiprocessing import util
 from typing import Any
 
-from . import _std, cluster
+from . import _progress, _std, cluster
 from ._choice import Choosing
 from ._poolhandler import Handler
 from ._poolmember import Member, new_number
@@ -35,6 +35,7 @@ class _Paced:
     """An imap iterator whose reader tells the handler that it has taken something."""
 
     _handler: Handler
+    _limit: int | None = None  # chunks taken and not read
 
     def next(self, timeout: float | None = None) -> Any:
         try:
@@ -104,20 +105,49 @@ class Pool(standard.Pool, metaclass=Choosing):
         if self._state != RUN:
             raise ValueError("Pool not running")
 
-    def imap(self, func: Any, iterable: Any, chunksize: int | None = 1) -> Any:
-        """As map, but an iterator over the results, in order, while they come."""
-        return self._imap(_IMapIterator, func, iterable, chunksize)
+    def map(
+        self, func: Any, iterable: Any, chunksize: int | None = None, *, progress: bool = False
+    ) -> Any:
+        """As the standard map; `progress` shows a bar if standard error is a terminal."""
+        result = self.map_async(func, iterable, chunksize)
+        if progress:
+            _progress.watch(result)
+        return result.get()
 
-    def imap_unordered(self, func: Any, iterable: Any, chunksize: int | None = 1) -> Any:
+    def imap(
+        self,
+        func: Any,
+        iterable: Any,
+        chunksize: int | None = 1,
+        *,
+        buffersize: int | None = None,
+    ) -> Any:
+        """As map, but an iterator over the results, in order, while they come. At most `buffersize`
+        items are taken from the iterable ahead of what was read of the results."""
+        return self._imap(_IMapIterator, func, iterable, chunksize, buffersize)
+
+    def imap_unordered(
+        self,
+        func: Any,
+        iterable: Any,
+        chunksize: int | None = 1,
+        *,
+        buffersize: int | None = None,
+    ) -> Any:
         """As imap, in the order in which the results come."""
-        return self._imap(_IMapUnorderedIterator, func, iterable, chunksize)
+        return self._imap(_IMapUnorderedIterator, func, iterable, chunksize, buffersize)
 
-    def _imap(self, kind: Any, func: Any, iterable: Any, chunksize: int | None) -> Any:
+    def _imap(
+        self, kind: Any, func: Any, iterable: Any, chunksize: int | None, buffersize: int | None
+    ) -> Any:
         self._check_running()
         if chunksize is None or chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
+        if buffersize is not None and operator.index(buffersize) < chunksize:
+            raise ValueError(f"buffersize must hold a chunk ({chunksize}), not {buffersize}")
         result = kind(self)
         result._handler = self._handler
+        result._limit = None if buffersize is None else buffersize // chunksize
         helper, items = func, iterable
         if chunksize > 1:
             helper, items = _std.pool.mapstar, _std.pool.Pool._get_tasks(func, iterable, chunksize)

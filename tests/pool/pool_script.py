@@ -3,6 +3,8 @@
 On three hosts DSMPROC_PLACE=remote keeps all workers away from the driver's host.
 """
 
+import functools
+import io
 import itertools
 import multiprocessing.pool
 import os
@@ -427,6 +429,79 @@ def case_batches_fail_alone():
                 assert "lock" in str(error)
             else:
                 raise AssertionError
+
+
+def inner_pool(x):
+    with mp.Pool(2) as pool:
+        return sum(pool.map(square, range(x), chunksize=1)), mp.current_host()
+
+
+def case_pool_in_a_pool():
+    with mp.Pool(2) as pool:
+        answers = pool.map(inner_pool, [3, 4, 5], chunksize=1)
+    assert [answer for answer, _ in answers] == [5, 14, 30]
+    assert all(host != 0 for _, host in answers)
+
+
+def case_buffersize():
+    def numbers(taken):
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    with mp.Pool(2) as pool:
+        for imap in (pool.imap, pool.imap_unordered):
+            for chunksize, buffersize in ((1, 3), (4, 9), (1, 100)):
+                taken = []
+                results = imap(square, numbers(taken), chunksize, buffersize=buffersize)
+                for read in range(1, 301):
+                    next(results)
+                    # a chunk counts as read when its first item is
+                    assert len(taken) <= read + buffersize + chunksize, (len(taken), read)
+        try:
+            pool.imap(square, numbers([]), 4, buffersize=3)
+        except ValueError as error:
+            assert "chunk" in str(error)
+        else:
+            raise AssertionError
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def case_progress():
+    with mp.Pool(2) as pool:
+        before, sys.stderr = sys.stderr, Terminal()
+        try:
+            assert pool.map(square, range(40), progress=True) == [x * x for x in range(40)]
+            assert pool.map(square, [], progress=True) == []
+            shown = sys.stderr.getvalue()
+            sys.stderr = io.StringIO()
+            assert pool.map(square, range(40), progress=True) == [x * x for x in range(40)]
+            assert sys.stderr.getvalue() == ""
+        finally:
+            sys.stderr = before
+    assert "40/40" in shown and shown.endswith("\n"), shown
+
+
+def length_and_where(data, _):
+    return len(data), mp.current_host(), os.getpid()
+
+
+def case_a_large_function_crosses_once():
+    """Eight workers on two hosts use it; to each host it goes once."""
+    size = 4 << 20
+    data = os.urandom(size)
+    with mp.Pool(8) as pool:
+        pool.map(square, range(8), chunksize=1)
+        mp.stats(reset=True)
+        answers = pool.map(functools.partial(length_and_where, data), range(200), chunksize=1)
+        sent = sum(counters["bytes_sent"] for counters in mp.stats().values())
+    assert {answer[0] for answer in answers} == {size}
+    assert len({answer[1] for answer in answers}) == 2
+    assert 2 * size < sent < 2.2 * size, sent / size
 
 
 if __name__ == "__main__":

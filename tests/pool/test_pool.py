@@ -17,10 +17,11 @@ EVERYWHERE = [
 BETTER = [
     "imap_is_lazy", "errors", "exception_that_cannot_be_rebuilt", "initializer_raises",
     "terminate", "nested", "close_before_the_last_answers", "batches_fail_alone",
+    "pool_in_a_pool", "buffersize", "progress",
 ]  # fmt: skip
 SEVERAL_HOSTS = [
     "places", "worker_killed", "worker_killed_in_map", "tasks_that_wait_for_each_other",
-    "worker_stopped", "no_task_is_run_twice",
+    "worker_stopped", "no_task_is_run_twice", "a_large_function_crosses_once",
 ]  # fmt: skip
 
 
