@@ -2,10 +2,11 @@
  *
  *   host.c     dsm_host_init, dsm_host_step: which function serves which event
  *   region.c   regions and the page table
- *   page.c     the automaton of a page: faults, fetches, invalidations, comparisons
+ *   page.c     the automaton of a page: faults, fetches, invalidations
  *   home.c     what a home does: give copies, apply diffs
  *   move.c     how a home moves: taken by a writer, or handed over
  *   run.c      what one fault brings for the pages behind it
+ *   flush.c    comparisons, diffs, acknowledgements
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   token.c    locks whose token is or is not here
@@ -279,27 +280,31 @@ bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint3
 /* page.c */
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
-int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 /* Ask the home of absent pages for them. */
 void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel);
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
-/* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
-void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
-int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event);
 void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed);
 /* A page that was fetched or handed over is here: serve the threads parked on it. */
 void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t count);
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length);
-/* The diff that was kept while its page's home was asked for goes out after all. */
-void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page);
 /* Forget an invalidation that waits; false: none does. */
 bool dsm_page_revalidate(struct dsm_host *host, struct dsm_page *page);
 int dsm_page_on_gone(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_host_lost(struct dsm_host *host, uint32_t who);
-void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
 /* Act on one page more: joined with the action before it if that was about the page before. */
 void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page);
+
+/* flush.c */
+/* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
+void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
+int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event);
+/* The diff that was kept while its page's home was asked for goes out after all. */
+void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page);
+int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
+/* The number of the next diff: an acknowledgement names it. */
+uint32_t dsm_diff_number(struct dsm_host *host);
 
 /* home.c */
 int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);

@@ -20,7 +20,7 @@
  *    └─────────────────┴───────────────┴────────────────┘
  *
  * dsm_page_fault serves the edges "fault" and "write", dsm_page_invalidate "notice", dsm_page_on_*
- * the messages, apply_result what follows a comparison. What a home does is in home.c.
+ * the messages, what a comparison leads to is in flush.c, what a home does in home.c.
  */
 #include <assert.h>
 
@@ -348,141 +348,6 @@ int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
     return DSM_OK;
 }
 
-/* ---- comparing and flushing -------------------------------------------------------------- */
-
-void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
-    assert(page->state == DSM_DIRTY && host->ncompared < 2 * DSM_BATCH);
-    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
-    action->id = dsm_page_id(host, page);
-    action->flag = keep;
-    host->compare[host->ncompared++] =
-        (struct dsm_compared){.page = dsm_ref_of(host, page), .early = early, .keep = keep};
-}
-
-/* What the result means for the page; the diff, if there is one, is still to be sent. */
-static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
-    struct dsm_page *page = dsm_page_at(host, result->page);
-    if (result->look) {
-        dsm_run_looked(host, result);
-        return;
-    }
-    dsm_run_compared(page, result->len != 0);
-    if (result->len) {
-        if (page->hot < UINT8_MAX) page->hot++;
-        page->idle = 0;
-        if (!result->early || DSM_RULE_ON(host, DSM_RULE_OWED))
-            dsm_page_owe(host, page, true); /* 10 */
-        if (dsm_is_lost(host, page->home)) {
-            dsm_page_act(host, DSM_ACT_UNDIFF, page);
-            result->len = 0;
-        } else if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
-            page->flags |= DSM_UNACKED; /* 1, 6 */
-            host->unacked++;
-        }
-        result->take = result->len && !result->early && dsm_move_wanted(host, page, result->len);
-    } else if (page->idle < UINT8_MAX) {
-        page->idle++;
-    }
-    if (result->keep) {
-        dsm_page_dirtied(host, page);
-        return;
-    }
-    dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    page->state = DSM_CLEAN;
-    if (result->early) {
-        dsm_page_act(host, DSM_ACT_PUNCH, page);
-        page->state = DSM_ABSENT;
-    }
-}
-
-static uint32_t next_diff(struct dsm_host *host) {
-    if (++host->diffs == 0) host->diffs = 1;
-    return host->diffs;
-}
-
-/* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
-static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
-    uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_DIFF);
-    uint32_t where = host->out->nbytes, n = 0, bytes = 0, picked[DSM_SLICE];
-    dsm_put16(host->out, 0);
-    for (uint32_t i = from; i < host->ncompared && n < DSM_SLICE; i++) {
-        struct dsm_compared *result = &host->compare[i];
-        struct dsm_page *page = dsm_page_at(host, result->page);
-        if (!result->len || result->take || page->home != home) continue;
-        page->diff = next_diff(host);
-        dsm_put64(host->out, dsm_page_id(host, page));
-        dsm_put32(host->out, page->diff);
-        dsm_put32(host->out, result->len);
-        bytes += result->len;
-        result->len = 0;
-        picked[n++] = i;
-    }
-    dsm_patch16(host->out, where, n);
-    dsm_sent(host->out, message, n);
-    for (uint32_t i = 0; i < n; i++)
-        dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id =
-            dsm_page_id(host, dsm_page_at(host, host->compare[picked[i]].page));
-    dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
-    dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
-}
-
-/* In place of the diffs, which are kept: a wish for the homes. */
-static void send_takes(struct dsm_host *host, uint32_t home, uint32_t from) {
-    uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_TAKE);
-    uint32_t where = host->out->nbytes, n = 0;
-    dsm_put16(host->out, 0);
-    for (uint32_t i = from; i < host->ncompared; i++) {
-        struct dsm_compared *result = &host->compare[i];
-        struct dsm_page *page = dsm_page_at(host, result->page);
-        if (!result->len || !result->take || page->home != home) continue;
-        page->flags |= DSM_TAKING;
-        page->kept = result->len;
-        page->diff = next_diff(host);
-        result->len = 0;
-        n++;
-        dsm_put64(host->out, dsm_page_id(host, page));
-        dsm_put32(host->out, page->changes);
-    }
-    dsm_patch16(host->out, where, n);
-    dsm_sent(host->out, message, 0);
-}
-
-void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {
-    uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
-    page->diff = next_diff(host);
-    dsm_put16(host->out, 1);
-    dsm_put64(host->out, dsm_page_id(host, page));
-    dsm_put32(host->out, page->diff);
-    dsm_put32(host->out, page->kept);
-    dsm_sent(host->out, message, 1);
-    dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = dsm_page_id(host, page);
-    dsm_count(host, DSM_COUNT_DIFFS_SENT, 1);
-    dsm_count(host, DSM_COUNT_DIFF_BYTES, page->kept);
-}
-
-int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
-    if (host->compared == host->ncompared) return DSM_E_EVENT;
-    struct dsm_compared *result = &host->compare[host->compared];
-    if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
-    result->len = (uint32_t)event->arg;
-    if (++host->compared < host->ncompared) return DSM_OK;
-    uint32_t n = host->ncompared;
-    for (uint32_t i = 0; i < n; i++)
-        apply_result(host, &host->compare[i]);
-    for (uint32_t i = 0; i < n; i++)
-        while (host->compare[i].len) {
-            uint32_t home = dsm_page_at(host, host->compare[i].page)->home;
-            if (host->compare[i].take)
-                send_takes(host, home, i);
-            else
-                send_diffs(host, home, i);
-        }
-    host->compared = host->ncompared = 0;
-    dsm_run_look_again(host, n);
-    return DSM_OK;
-}
-
 /* ---- invalidation ------------------------------------------------------------------------ */
 
 static void drop_copy(struct dsm_host *host, struct dsm_page *page) {
@@ -536,41 +401,6 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
     }
 }
 
-void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
-    page->flags &= (uint16_t)~DSM_UNACKED;
-    host->unacked--;
-    if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
-    if (page->state == DSM_ABSENT && page->waiters) dsm_page_fetch(host, page, 1);
-}
-
-/* What the home says with its acknowledgement: who it is, and whether only we changed the page. */
-static void learn(struct dsm_page *page, uint32_t from, uint32_t epoch, uint32_t changes) {
-    if (epoch > page->epoch) {
-        page->epoch = epoch;
-        page->home = (uint16_t)from;
-    }
-    bool copy = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
-    bool alone = copy && page->changes && changes == page->changes + 1;
-    if (alone && page->streak < UINT8_MAX) page->streak++;
-    if (!alone) page->streak = 0;
-    page->changes = alone ? changes : 0;
-}
-
-int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
-    uint32_t n = dsm_get16(cursor);
-    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 20)
-        return DSM_E_PEER;
-    for (uint32_t i = 0; i < n; i++) {
-        struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
-        uint32_t number = dsm_get32(cursor), epoch = dsm_get32(cursor), changes = dsm_get32(cursor);
-        if (!page || !(page->flags & DSM_UNACKED) || page->diff != number) continue;
-        if (page->flags & DSM_TAKING) continue; /* no diff is out */
-        learn(page, from, epoch, changes);
-        dsm_page_acked(host, page);
-    }
-    return DSM_OK;
-}
-
 /* ---- a host died ------------------------------------------------------------------------- */
 
 static void lose_home(struct dsm_host *host, struct dsm_page *page) {
@@ -597,7 +427,7 @@ static void ask_again(struct dsm_host *host, struct dsm_page *page) {
         if (page->waiters) dsm_page_fetch(host, page, 1);
     } else if (page->flags & DSM_UNACKED && !(page->flags & DSM_TAKING)) {
         uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
-        page->diff = next_diff(host);
+        page->diff = dsm_diff_number(host);
         dsm_put16(host->out, 1);
         dsm_put64(host->out, dsm_page_id(host, page));
         dsm_put32(host->out, page->diff);
