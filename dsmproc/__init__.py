@@ -106,6 +106,7 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "shared_array",
     "shutdown",
     "stats",
 ]
@@ -135,6 +136,13 @@ _SUBMODULES = frozenset(
         "util",
     }
 )
+
+
+def shared_array(shape: Any, dtype: Any = float) -> Any:
+    """A numpy array of zeros in memory that all hosts share; it pickles as a handle."""
+    from .sharedarray import shared_array
+
+    return shared_array(shape, dtype)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import mmap
 import os
 import threading
@@ -153,6 +154,20 @@ class _Region:
         self.memory = memory
         self.address = address
         self.count = 1
+
+    def unmap(self) -> None:
+        """BufferError while anything refers to the memory: its views, and also arrays that were
+        made of a view which was released, for numpy keeps the object but no export of it."""
+        reference = weakref.ref(self.memory)
+        del self.memory
+        memory = reference()
+        if memory is not None:
+            self.memory = memory
+            raise BufferError("cannot close exported pointers exist")
+
+    def exported(self) -> bool:
+        """Whether a view lives. Slow: it is asked only when unmapping was refused."""
+        return any(type(one).__name__ == "managedbuffer" for one in gc.get_referrers(self.memory))
 
 
 class Client:
@@ -360,11 +375,16 @@ class Client:
         with self._lock:
             known = self._regions[region]
             if known.count == 1:
-                known.memory.close()  # BufferError while views of it live
+                known.unmap()
                 del self._regions[region]
                 self._ask("detach", lib.DSMPROC_OP_DETACH, region)
             else:
                 known.count -= 1
+
+    def exported(self, region: int) -> bool:
+        """Whether a view of the region's memory lives in this process."""
+        with self._lock:
+            return self._regions[region].exported()
 
     def _open_faults(self) -> None:
         if self._faults >= 0:

@@ -56,6 +56,16 @@ class Mapping:
         if self._client is _memory.current():  # else its cluster is over
             self._client.detach(self.region)
 
+    def close(self) -> None:
+        """As detach, but what only an array refers to (numpy.ndarray(buffer=view) holds no view)
+        is no error: it stays mapped until that is gone."""
+        try:
+            self.detach()
+        except BufferError:
+            if self._client.exported(self.region):
+                raise
+            self.leave()
+
     def leave(self, drop: bool = False) -> None:
         """As detach, from a destructor; with `drop` the region itself is not needed any more."""
         self.release()

@@ -102,10 +102,10 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
 
     def close(self) -> None:
         """No more access through this object; the memory stays. BufferError while views of it
-        live: then try again when they are gone."""
+        live: then try again when they are gone. An array that was made of `buf` may live on."""
         self._release_buffer()
         if self._mapping is not None:
-            self._mapping.detach()
+            self._mapping.close()
             self._mapping = None
 
     def unlink(self) -> None:
