@@ -111,6 +111,7 @@ class Link:
         self._limits = (count, size)
         self._numbers = 0
         self._seals: Seals | None = None
+        self._sent = 0  # bytes since there was room for more
         self._fresh()
         self._sock = self._connect(ticket, 0)
         self.closed = False
@@ -216,6 +217,8 @@ class Link:
         if self.wired:  # who reads next to us must find it there when this returns
             self.put(bytes(data))
             return
+        if self._sent >= frames.WINDOW and self.role == frames.WRITER:
+            self._wait_for_room()
         stamp = self.stamp()
         with self.lock:
             try:
@@ -223,6 +226,12 @@ class Link:
             except BaseException as error:
                 self._mend(error)
                 raise
+        self._sent += len(data)
+
+    def _wait_for_room(self) -> None:
+        if self.request(frames.ROOM).kind == frames.BROKEN:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        self._sent = 0
 
     def _send(self, data: Any, stamp: int) -> None:
         if self.role == frames.WRITER and (self.broken or self._has_heard()):

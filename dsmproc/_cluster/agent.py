@@ -34,7 +34,7 @@ from dsmproc.errors import ClusterError, ProtocolError
 
 from . import modules, procs, wire
 from .broker import Broker
-from .console import Output
+from .console import Output, patient
 from .desks import Desks
 from .frames import Place
 from .listener import Listener, Peer
@@ -266,6 +266,7 @@ class Agent:
             raise ClusterError(f"the master refuses this host: {values[0]}")
         self.host, others = values
         output = await self._connect(self.options.master, "output")
+        patient(output.sock)
         await output.send(self.host)
         self.listener.spawn(self._speak(output))
         self.listener.spawn(self._follow(self._control))

@@ -72,6 +72,7 @@ class Broker:
             frames.ADOPT: self._on_adopt,
             frames.SYNC: self._on_sync,
             frames.CLOSE: self._on_close,
+            frames.ROOM: self._on_room,
         }
         listener.on("channel", self._connected)
 
@@ -277,6 +278,10 @@ class Broker:
     def _on_sync(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
         link.reply(frames.OK, number)
 
+    def _on_room(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        link.the_channel.senders.append(link)
+        self.serve(link.the_channel)
+
     def _on_close(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
         self.detached(link)
         link.reply(frames.OK, number)
@@ -331,10 +336,10 @@ class Broker:
         if channel.ended:
             while channel.getters:
                 self.answer(channel.getters.popleft(), frames.END)
-        if channel.size_limit:
-            crowded = channel.crowded
-            for link in channel.links:
-                link.hold_up(crowded)
+        if channel.senders and (channel.broken or not channel.crowded):
+            senders, channel.senders = channel.senders, []
+            for link in senders:
+                link.reply(frames.BROKEN if channel.broken else frames.OK, link.active)
         for link in channel.listeners:
             self.tell(link)
 

@@ -8,8 +8,9 @@ Definitions
 
 Rules
  1. A message is in the channel, in one hand, or gone; a hand that is lost gives it back in front.
- 2. A writer whose one-way messages fill the channel is not read from (it blocks in its socket); a
-    PUT waits here for room.
+ 2. A writer asks for room after every WINDOW of one-way messages, and is answered when the channel
+    is not crowded; a PUT waits here for room. What is sent is always read: a TCP connection whose
+    window stays shut is taken for dead (wire.py: tune).
  3. The stamp is the newest that anybody sent with what it did here. `released` counts what was
     done here by processes of this host, whose writes are not published yet; before an answer
     leaves the host they must be (broker.py).
@@ -61,6 +62,7 @@ class Channel:
         self.getters: collections.deque[Link] = collections.deque()
         self.putters: collections.deque[tuple[Link, Message]] = collections.deque()
         self.joiners: list[Link] = []
+        self.senders: list[Link] = []  # writers that wait for room
         self.stamp = 0
         self.released = 0
         self.published = 0
@@ -160,8 +162,9 @@ class Channel:
                 self.putters.remove(entry)
                 entry[1].drop()
                 break
-        if link in self.joiners:
-            self.joiners.remove(link)
+        for waiting in (self.joiners, self.senders):
+            if link in waiting:
+                waiting.remove(link)
 
     def discard_all(self) -> None:
         for message in self.messages:

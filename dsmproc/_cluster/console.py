@@ -21,6 +21,19 @@ BACKLOG_LIMIT = 1 << 20  # bytes that an agent holds before it stops reading its
 PARTIAL_SECONDS = 0.2  # an unfinished line (a prompt) waits so long
 CHUNK = 1 << 16
 FLUSH_SECONDS = 10.0
+KERNEL_BYTES = 1 << 18
+
+
+def bound(sock: socket.socket) -> None:
+    """For who receives output: else the kernel takes tens of megabytes that nobody reads
+    (tcp_rmem), before a worker has to wait."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES)
+
+
+def patient(sock: socket.socket) -> None:
+    """For who sends output: a terminal that is not read for long is not a lost host. Losses are
+    noticed by other connections."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
 
 class Output:

@@ -18,6 +18,7 @@ under way on a link; SEND, ACK and READY are no requests.
     TICKET   a place for a handle in flight         OK (the ticket)
     ADOPT    tickets, to be held by this link       OK
     SYNC     has all that was sent arrived?         OK
+    ROOM     until the channel is not full, by size OK, BROKEN
     CLOSE    this end is closed                     OK, and then end of file
 
 READY comes without a request, to a link that asked for such tokens, has no request under way and
@@ -35,7 +36,7 @@ HEADER = struct.Struct("<BBHIQQ")  # kind, flags, tickets, number, stamp, length
 LENGTH_LIMIT = 1 << 40
 
 ATTACH, SEND, PUT, GET, ACK, POLL, STATE, DONE, JOIN, CANCEL = range(1, 11)
-TICKET, ADOPT, SYNC, CLOSE = range(11, 15)
+TICKET, ADOPT, SYNC, CLOSE, ROOM = range(11, 16)
 OK, FULL, BROKEN, MESSAGE, END, EMPTY, YES, NO, CANCELLED, ERROR, READY = range(32, 43)
 
 NOWAIT = 1  # flag of GET and PUT: answer at once
@@ -45,6 +46,7 @@ WIRE = 8  # flag of the OK to ATTACH: a descriptor is behind the channel; send b
 FOREIGN = 16  # flag of the same: the descriptor's other end may be on any machine
 
 READER, WRITER = 1, 2  # roles of a link or ticket; a queue's are both, an anchor's none
+WINDOW = 1 << 18  # bytes that a writer sends before it asks whether there is room for more
 TASKS = 1  # option of a channel: count unfinished tasks
 TOKENS = 2  # option of a link: wants READY
 

@@ -90,13 +90,11 @@ class Link(asyncio.BufferedProtocol):
         if not self.closed:
             self._transport.abort()
 
-    # -- back pressure ------------------------------------------------------------------------
+    # -- one after the other ------------------------------------------------------------------
 
-    def hold_up(self, crowded: bool) -> None:
-        """Rule 2: read on, or not."""
-        pause = self._waiting_for is not None or (
-            crowded and self.role == frames.WRITER and not self.broken
-        )
+    def _wait_for_turn(self) -> None:
+        """Read on, or not yet."""
+        pause = self._waiting_for is not None
         if pause != self._paused and not self.closed:
             self._paused = pause
             if pause:
@@ -107,7 +105,7 @@ class Link(asyncio.BufferedProtocol):
     def succeeded_by(self, successor: Link) -> None:
         """The same end goes on there, when what was sent here has been read."""
         self._successor, successor._waiting_for = successor, self
-        successor.hold_up(False)
+        successor._wait_for_turn()
 
     # -- the protocol's callbacks ---------------------------------------------------------------
 
@@ -178,4 +176,4 @@ class Link(asyncio.BufferedProtocol):
         successor = self._successor
         if successor is not None:
             successor._waiting_for = self._successor = None
-            successor.hold_up(successor.channel is not None and successor.channel.crowded)
+            successor._wait_for_turn()

@@ -27,6 +27,7 @@ from dsmproc._enginethread import MAX_HOSTS, Engine
 from dsmproc.errors import ClusterError, ProtocolError
 
 from . import procs
+from .console import bound, patient
 from .listener import Listener, Peer
 from .names import Names
 from .seal import is_loopback
@@ -383,6 +384,7 @@ class Master:
     # -- output -------------------------------------------------------------------------------
 
     async def _output(self, peer: Peer) -> None:
+        bound(peer.sock)
         host = self.hosts[await peer.recv()]
         host.output = peer
         while True:
@@ -398,6 +400,7 @@ class Master:
                 peer.post(number)
 
     async def _console(self, peer: Peer) -> None:
+        patient(peer.sock)
         entry = (peer, await peer.recv())
         self.consoles.append(entry)
         try:

@@ -57,6 +57,7 @@ class Program:
             connected = wire.connect_tcp(self.address, "console", self.key)
         except (OSError, EOFError) as error:
             raise StartError(self.broken or f"the master does not answer: {error}") from None
+        console.bound(connected.sock)
         self.console = Peer(connected.sock, connected.seals)
         await self.console.send(self.session)
         self._reading = asyncio.create_task(self._read(self.console))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
+
 import pytest
 from helpers import RunScript, eventually
 from places import PATIENCE
+from test_interrupted import soon
 
 import dsmproc
 from dsmproc import _channel
@@ -54,6 +59,30 @@ def test_cancelled_get_leaves_the_message(cluster: None) -> None:
     assert keeper.get(timeout=PATIENCE) == b"again"
     keeper.close()
     other.close()
+
+
+def unread(link: Link) -> int:
+    return int.from_bytes(fcntl.ioctl(link._sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def test_a_full_channel_is_read_all_the_same(cluster: None) -> None:
+    """A sender asks for room and waits for the answer. A socket that nobody reads would be taken
+    for a dead host's after ten seconds (TCP_USER_TIMEOUT)."""
+    reader = Link(role=frames.READER, size=1000)
+    writer = Link(reader.owner, reader.channel, frames.WRITER)
+    large = b"x" * frames.WINDOW
+    for _ in range(8):
+        writer._sock.sendall(frames.frame(frames.SEND, 0, large))
+    eventually(lambda: unread(writer) == 0, what="all was read")
+    for _ in range(8):
+        with pytest.raises(TimedOut):
+            writer.request(frames.ROOM, timeout=0.01)
+        assert reader.get() == large
+    assert writer.request(frames.ROOM, timeout=PATIENCE).kind == frames.OK
+    writer.send(large)
+    with soon(reader.close), pytest.raises(BrokenPipeError):
+        writer.send(b"waits for room")
+    writer.close()
 
 
 def test_channel_ends_with_its_last_holder(cluster: None) -> None:

@@ -70,7 +70,7 @@ def _look(conn: Any, sentinel: Any) -> None:
         expect(Interrupt, conn.recv)
     conn.send("go")
     assert conn.poll(PATIENCE) and dsmproc.connection.wait([conn, sentinel]) == [conn]
-    assert connection.wait([conn], 0) == [conn]
+    assert connection.wait([conn], PATIENCE) == [conn]
     assert conn.recv() == "first"
     conn.send("gone")
     assert conn.poll(None)
