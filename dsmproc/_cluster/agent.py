@@ -476,7 +476,8 @@ class Agent:
         except OSError as error:
             await peer.send(("failed", f"host {self.host} cannot start a process: {error}"))
             return
-        if request["session"] in self._ended:  # its driver died while this was on the way
+        # Its driver died, or this host began to leave, while this was on the way.
+        if request["session"] in self._ended or self._ending.is_set():
             worker.signal(signal.SIGKILL)
         with contextlib.suppress(OSError):
             await peer.send(("started", worker.pid))

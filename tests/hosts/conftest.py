@@ -39,6 +39,18 @@ def host_cluster(made_hosts: HostCluster) -> HostCluster:
     return made_hosts
 
 
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[HostCluster]:
+    """The same, for all tests of a file that leave it as it was."""
+    _need_namespaces()
+    cluster = HostCluster(4)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.end()
+
+
 def _need_namespaces() -> None:
     reason = hostnet.why_not()
     if reason is not None:

@@ -94,17 +94,17 @@ def _devices(host: Host) -> int:
 
 
 @pytest.mark.parametrize("what", ["pages", "locks", "queues", "pool"])
-def test_bytes_sent_is_what_the_devices_sent(host_cluster: HostCluster, what: str) -> None:
+def test_bytes_sent_is_what_the_devices_sent(shared_cluster: HostCluster, what: str) -> None:
     work = {"pages": PAGES, "locks": LOCKS, "queues": QUEUES, "pool": POOL}[what]
-    running = host_cluster.script(1, HEAD + work + TAIL)
+    running = shared_cluster.script(1, HEAD + work + TAIL)
     said: dict[str, dict[str, dict[str, int]]] = {}
     devices: dict[str, list[int]] = {}
     for name in ("begin", "end"):
         said.update(json.loads(running.line(f'{{"{name}": ')))
-        devices[name] = [_devices(host) for host in host_cluster.hosts]
-        host_cluster.hosts[1].write(f"{host_cluster.hosts[1].work}/{name}", "")
+        devices[name] = [_devices(host) for host in shared_cluster.hosts]
+        shared_cluster.hosts[1].write(f"{shared_cluster.hosts[1].work}/{name}", "")
     running.wait().check()
-    for host in host_cluster.hosts:
+    for host in shared_cluster.hosts:
         number = host.number
         begin, end = (said[name][str(number)]["bytes_sent"] for name in ("begin", "end"))
         sent = devices["end"][number] - devices["begin"][number]
@@ -114,7 +114,7 @@ def test_bytes_sent_is_what_the_devices_sent(host_cluster: HostCluster, what: st
         )
 
 
-def test_reset_begins_anew(host_cluster: HostCluster) -> None:
+def test_reset_begins_anew(shared_cluster: HostCluster) -> None:
     """What came before the reset is not told again, for any host."""
     script = """
         import dsmproc as mp
@@ -128,4 +128,4 @@ def test_reset_begins_anew(host_cluster: HostCluster) -> None:
         print(mp.stats(reset=True)[2]["bytes_sent"] > 10 << 20, end=" ")
         print(mp.stats()[2]["bytes_sent"] < 1 << 20)
     """
-    assert host_cluster.run(1, script).check().out == "True True\n"
+    assert shared_cluster.run(1, script).check().out == "True True\n"

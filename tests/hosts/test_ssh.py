@@ -142,8 +142,10 @@ def test_a_server_on_loopback_stays_on_loopback(network: hostnet.Network) -> Non
     ssh.serve(host, "self", "127.0.0.1")
     path = host.write(f"{host.work}/script.py", textwrap.dedent(SQUARES))
     command = [PYTHON, "-m", "dsmproc", "run", "--hosts", "self", "--slots", "3", path]
-    result = host.run(*command, env=ssh.env).check()
-    ssh.end()
+    try:
+        result = host.run(*command, env=ssh.env).check()
+    finally:
+        ssh.end()
     assert result.lines() == ["True", "[(0, 'host0'), (1, 'host0')]"], result.err
     assert "head at tcp://127.0.0.1:" in result.err
 
@@ -216,12 +218,21 @@ def _other_version(host: hostnet.Host) -> str:
     return host.write("/srv/other/python", wrapper, 0o755)
 
 
+MUTE = """
+import socket
+server = socket.create_server(("0.0.0.0", 2222))
+print("listens", flush=True)
+taken = [server.accept() for _ in range(10)]
+"""
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
         ("unknown", "host nobody.invalid: no route to nobody.invalid"),
         ("unreachable", "host gone: ssh: connect to host 192.0.2.99 port 22: No route to host"),
         ("refused", "host shut: ssh: connect to host 192.0.2.1 port 22: Connection refused"),
+        ("silent", "host mute: Connection "),
         ("key", "host b: root@192.0.2.2: Permission denied (publickey)"),
         ("python", "host c has no Python at /nowhere/python (--python says where)"),
         ("dsmproc", "has no dsmproc: install it there"),
@@ -241,6 +252,11 @@ def test_what_is_missing_is_said_with_the_hosts_name(
     elif what == "refused":
         ssh.name("shut", ssh_hosts.driver.address)
         options = ["--hosts", "b,shut"]
+    elif what == "silent":
+        ssh.name("mute", f"{b.address}\n    Port 2222")
+        ssh_hosts.running.append(Running(b.popen(PYTHON, "-c", MUTE)))
+        ssh_hosts.running[-1].read_until("listens")
+        options = ["--hosts", "c,mute"]
     elif what == "key":
         b.write(f"{sshd.FOLDER}/authorized_keys", "")
         options = ["--hosts", "b,c"]
