@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compatibility check clean
+.PHONY: help demo test bench compat compatibility check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -22,6 +22,10 @@ test: $(VENV)/built ## all tests (less than 8 minutes on 2 cores)
 
 bench: $(VENV)/built ## what one operation costs, against floors and peers
 	$(RUN) -m dsmproc.bench
+
+compat: $(VENV)/built ## programs nobody here wrote, on three hosts
+	$(RUN) -m pip install -q -e '.[compat]'
+	$(RUN) -m tests.compat.table
 
 compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compatibility.md
 	$(RUN) -m tests.surface.table
