@@ -327,6 +327,9 @@ void dsm_run_used(struct dsm_page *first, uint32_t count);
 void dsm_run_unused(struct dsm_page *page);
 /* How many of `length` pages from this one on lie in its chunk. */
 uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, uint32_t length);
+/* Was it written before each of the last publishes? Then a read of it will be followed by a write,
+ * and a publish leaves it writable. */
+bool dsm_run_is_hot(const struct dsm_host *host, const struct dsm_page *page);
 /* First write of a page: make it dirty, and as many of its likes behind it as `length` lets; the
  * number of pages, which the caller maps writable. */
 uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t length);

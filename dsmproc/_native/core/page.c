@@ -228,6 +228,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     dsm_page_settle_in(host, page);
     switch (page->state) {
     case DSM_ABSENT:
+        if (length == 1 && dsm_run_is_hot(host, page)) write = true;
         wait_for(host, page, event->client, write, length);
         dsm_page_fetch(host, page, length);
         break;

@@ -51,8 +51,7 @@ void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page) {
     } else if (page->state == DSM_HOME_DIRTY) {
         announce_home_page(host, page);
     } else if (page->state == DSM_DIRTY && page->home != DSM_NO_HOST) {
-        bool hot = host->config.hot && page->hot >= host->config.hot && page->idle < 2;
-        dsm_page_compare(host, page, false, hot);
+        dsm_page_compare(host, page, false, dsm_run_is_hot(host, page));
     } else if (page->state == DSM_DIRTY && !DSM_RULE_ON(host, DSM_RULE_CLAIM)) {
         become_home(host, page);
     } else if (page->state == DSM_DIRTY && !(page->flags & DSM_CLAIMED)) {

@@ -98,6 +98,10 @@ uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, 
     return length < end - page->index ? length : end - page->index;
 }
 
+bool dsm_run_is_hot(const struct dsm_host *host, const struct dsm_page *page) {
+    return host->config.hot && page->hot >= host->config.hot && page->idle < 2;
+}
+
 /* ---- opening ----------------------------------------------------------------------------- */
 
 static bool opens_with(const struct dsm_host *host, const struct dsm_page *first,
