@@ -33,6 +33,7 @@ _STATS = {
     "lock_remote": lib.DSM_COUNT_LOCK_REMOTE,
     "barriers": lib.DSM_COUNT_BARRIERS,
     "publishes": lib.DSM_COUNT_PUBLISHES,
+    "evictions": lib.DSM_COUNT_EVICTIONS,
     "lock_local": lib.DSMPROC_STAT_LOCK_LOCAL,
     "messages_sent": lib.DSMPROC_STAT_MESSAGES_SENT,
     "bytes_sent": lib.DSMPROC_STAT_BYTES_SENT,
@@ -89,8 +90,10 @@ class Engine:
         ahead: int = 256,
         hot: int = 3,
         grants: int = 16,
+        memory: int = 0,
     ) -> None:
-        """`tick` in seconds (0: none; None: DSMPROC_TICK, in ms, else 0.1)."""
+        """`memory` in bytes (0: no limit); `tick` in seconds (0: none; None: DSMPROC_TICK, in ms,
+        else 0.1)."""
         if tick is None:
             tick = float(os.environ.get("DSMPROC_TICK") or 100) / 1000
         options = ffi.new("struct dsmproc_options *")
@@ -99,7 +102,7 @@ class Engine:
         options.run, options.most, options.ahead = run, most, ahead
         options.hot, options.grants = hot, grants
         options.tick_ms = round(tick * 1000)
-        options.arena = arena
+        options.arena, options.memory = arena, memory
         made = ffi.new("struct dsmproc_engine **")
         check(lib.dsmproc_engine_start(options, made), f"cannot start the {role}'s engine")
         self.role = role

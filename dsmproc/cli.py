@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ._cluster import wire
-from ._cluster.environ import check_settings
+from ._cluster.environ import check_settings, parse_memory
 from ._cluster.local import Plan
 from .cluster import default_key_file
 from .errors import ProcessError
@@ -53,6 +53,7 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--address", metavar="tcp://H:P", help="a cluster that runs already")
     command.add_argument("--slots", type=_count, metavar="K", help="processes per host")
+    _memory_option(command)
     command.add_argument("--python", metavar="PATH", help="the interpreter on --hosts")
     command.add_argument(
         "--patch",
@@ -71,6 +72,7 @@ def _run(arguments: Arguments) -> int:
     plan = _plan(arguments)
     if plan is None and not address:
         raise ValueError("say where: --local N, --hosts a,b,c or --address tcp://H:P")
+    _limit(arguments)
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
     from ._cluster import launch, program
@@ -81,6 +83,17 @@ def _run(arguments: Arguments) -> int:
         return program.pass_on(asyncio.run(program.attached(*joining)))
     code = asyncio.run(launch.supervise(plan, command))
     return program.pass_on(code)
+
+
+def _memory_option(command: argparse.ArgumentParser) -> None:
+    text = "what pages may take on a host, as 500M (default: half of its memory)"
+    command.add_argument("--memory", metavar="SIZE", help=text)
+
+
+def _limit(arguments: Arguments) -> None:
+    """Agents are told by the environment, on other machines too."""
+    if arguments.memory:
+        os.environ["DSMPROC_MEMORY"] = str(parse_memory(arguments.memory))
 
 
 def _plan(arguments: Arguments) -> Plan | None:
@@ -120,11 +133,13 @@ def _head_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bind", default="127.0.0.1:0", metavar="H:P")
     command.add_argument("--no-agent", action="store_true", help="the master alone")
     command.add_argument("--slots", type=_count, metavar="K", help="of the agent here")
+    _memory_option(command)
     command.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
     command.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
 
 
 def _head(arguments: Arguments) -> int:
+    _limit(arguments)
     from ._cluster import head
 
     return head.main(arguments)
@@ -133,6 +148,7 @@ def _head(arguments: Arguments) -> int:
 def _agent_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--join", required=True, metavar="H:P", help="the head's address")
     command.add_argument("--slots", type=_count, metavar="K", help="processes (default: cores)")
+    _memory_option(command)
     command.add_argument(
         "--bind", metavar="H", help="address to listen at (default: that from which it joins)"
     )
@@ -141,6 +157,7 @@ def _agent_options(command: argparse.ArgumentParser) -> None:
 
 
 def _agent(arguments: Arguments) -> int:
+    _limit(arguments)
     from ._cluster import head
 
     return head.agent_main(arguments)

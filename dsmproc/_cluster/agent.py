@@ -32,7 +32,7 @@ from dsmproc._binding import MASTER, Client, Engine
 from dsmproc._enginethread import MAX_HOSTS
 from dsmproc.errors import ClusterError, ProtocolError
 
-from . import modules, procs, wire
+from . import environ, modules, procs, wire
 from .broker import Broker
 from .console import Output, patient
 from .desks import Desks
@@ -144,7 +144,7 @@ class Agent:
     def _start_engine(self) -> None:
         """This host's half of the memory: one native thread, and a client of it for this process,
         which publishes and observes what leaves and reaches the host by way of the agent."""
-        self.engine = Engine("agent", self.host)
+        self.engine = Engine("agent", self.host, memory=environ.memory_limit())
         self.verbs = Verbs(Client(self.engine.connect, lifeline=False))
         asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
         self._engine_ready.set()

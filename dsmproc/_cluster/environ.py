@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
+
+from . import procs
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -27,9 +30,30 @@ def check_settings(environ: Mapping[str, str]) -> None:
         said = value.lower() if value and name == "DSMPROC_LOG" else value
         if said and said not in allowed:
             raise ValueError(f"{name}={value} is none of {', '.join(allowed)}")
+    memory = environ.get("DSMPROC_MEMORY")
+    if memory:
+        parse_memory(memory)
     tick = environ.get("DSMPROC_TICK")
     if tick and not _is_count(tick):
         raise ValueError(f"DSMPROC_TICK={tick} is no number of milliseconds (0: no tick)")
+
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_memory(text: str) -> int:
+    """A number of bytes, as 500M or 2G; ValueError with one sentence."""
+    match = re.fullmatch(r"([0-9]+)([KMGT]?)I?B?", text.strip().upper())
+    size = int(match[1]) * UNITS[match[2]] if match else 0
+    if size < 1 << 20:
+        raise ValueError(f"{text!r} is no size of memory: say 500M or 2G, at least 1M")
+    return size
+
+
+def memory_limit() -> int:
+    """Bytes that the pages of one host may take: DSMPROC_MEMORY, or half of what there is."""
+    said = os.environ.get("DSMPROC_MEMORY")
+    return parse_memory(said) if said else procs.machine_memory() // 2
 
 
 def _is_count(text: str) -> bool:

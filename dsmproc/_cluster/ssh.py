@@ -28,7 +28,11 @@ from .program import how_it_ended
 
 OPTIONS = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
 OPTIONS += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-SETTINGS = (*CHOICES, "DSMPROC_TICK")  # what an agent there is told of our environment
+SETTINGS = (
+    *CHOICES,
+    "DSMPROC_TICK",
+    "DSMPROC_MEMORY",
+)  # what an agent there is told of our environment
 HEADER_LIMIT = 1 << 16
 LINES = 20  # of what it says on stderr, kept to explain its end
 SSH_FAILED = 255

@@ -91,7 +91,7 @@ static int step(struct drive *drive, const struct dsm_event *event) {
 }
 
 static bool is_ours(uint32_t kind) {
-    return kind >= DSM_EV_MESSAGE && kind <= DSM_EV_HAND && kind != DSM_EV_DIFFED &&
+    return kind >= DSM_EV_MESSAGE && kind <= DSM_EV_EVICT && kind != DSM_EV_DIFFED &&
            kind != DSM_EV_WORDED;
 }
 

@@ -226,6 +226,14 @@ class World:
         host.feed(C.DSM_EV_HAND, id=region << 32 | first, arg=count, host=heir)
         return True
 
+    def do_evict(self) -> bool:
+        if all(t.done for t in self.threads):
+            return False
+        host = self.rng.choice(self.hosts)
+        if host.joined and not host.lost:
+            host.feed(C.DSM_EV_EVICT, arg=self.rng.choice([1, 2, 50]))
+        return True
+
     def do_cancel(self) -> bool:
         waiting = [t for t in self.threads if t.req and not t.patient and not t.done]
         if not waiting:
@@ -274,6 +282,7 @@ class World:
             (p.w_tick, self.do_tick),
             (p.w_cancel, self.do_cancel),
             (p.w_move, self.do_move),
+            (p.w_evict, self.do_evict),
             (surprise, self.do_surprise),
         ]
         weights = [w for w, _ in kinds]

@@ -18,7 +18,8 @@ enum {
     DSM_NO_HOST = 0xfffe, /* "not known" where a host is expected */
     DSM_MAX_HOSTS = 256,
     DSM_MAX_CLIENTS = 1024,
-    DSM_SLICE = 64, /* most pages one step compares or sends */
+    DSM_SLICE = 64,       /* most pages one step compares or sends */
+    DSM_EVICT_MAX = 1024, /* most pages one DSM_EV_EVICT gives up */
 };
 
 /* What dsm_*_step returns. Negative: the event was refused and the state is unchanged. */
@@ -53,6 +54,7 @@ enum {
     DSM_EV_LOCK = 16,        /* req, client, id, arg = 1: do not wait for a held lock */
     DSM_EV_UNLOCK = 17,      /* req, id: when the word says WANTED or ABSENT */
     DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
+    DSM_EV_EVICT = 20,       /* arg: give up so many pages that are not needed, if there are */
     DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
 };
 
@@ -153,7 +155,8 @@ enum {
     DSM_COUNT_LOCK_REMOTE = 8, /* tokens that came from another host */
     DSM_COUNT_BARRIERS = 9,
     DSM_COUNT_PUBLISHES = 10,
-    DSM_COUNT_KINDS = 11,
+    DSM_COUNT_EVICTIONS = 11, /* copies given up for want of memory */
+    DSM_COUNT_KINDS = 12,
 };
 
 /* ---- events and actions of the master ---------------------------------------------------- */

@@ -234,6 +234,8 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_token_unlock(host, event);
     case DSM_EV_CALL:
         return dsm_call_request(host, event);
+    case DSM_EV_EVICT:
+        return dsm_evict(host, event);
     case DSM_EV_HAND:
         return dsm_move_hand(host, event);
     default:

@@ -7,6 +7,7 @@
  *   move.c     how a home moves: taken by a writer, or handed over
  *   run.c      what one fault brings for the pages behind it
  *   flush.c    comparisons, diffs, acknowledgements
+ *   evict.c    giving up memory
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   token.c    locks whose token is or is not here
@@ -203,6 +204,7 @@ struct dsm_host {
     uint32_t nowed;
     uint32_t unacked;       /* pages with DSM_UNACKED */
     uint32_t invalid_later; /* pages with DSM_INVALID_LATER */
+    uint64_t hand;          /* the page at which the next eviction begins */
     uint32_t gets, diffs;   /* the last GET's, the last diff's number */
 
     uint32_t publish;           /* enum dsm_publish_state */
@@ -349,6 +351,9 @@ int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 /* The host that a page is being handed to is lost. */
 void dsm_move_lost(struct dsm_host *host, struct dsm_page *page);
 int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+
+/* evict.c */
+int dsm_evict(struct dsm_host *host, const struct dsm_event *event);
 
 /* publish.c */
 /* A dirty page's turn: announce it, compare it, or claim it. */

@@ -125,7 +125,7 @@ static void step(struct dsmproc_engine *engine, const struct dsm_event *event) {
     engine->malformed = false;
 }
 
-static void feed_one(struct dsmproc_engine *engine, const struct dsm_event *event) {
+void dsm_agent_step(struct dsmproc_engine *engine, const struct dsm_event *event) {
     struct dsm_buffer *results = &engine->agent.results;
     if (!engine->failed) step(engine, event);
     while (dsm_buffer_len(results) && !engine->failed) {
@@ -138,8 +138,9 @@ static void feed_one(struct dsmproc_engine *engine, const struct dsm_event *even
 }
 
 void dsm_agent_feed(struct dsmproc_engine *engine, const struct dsm_event *event) {
-    feed_one(engine, event);
+    dsm_agent_step(engine, event);
     dsm_agent_drain(engine);
+    dsm_limit_keep(engine);
 }
 
 void dsm_agent_drain(struct dsmproc_engine *engine) {
@@ -149,7 +150,7 @@ void dsm_agent_drain(struct dsmproc_engine *engine) {
         memcpy(&later, queue->data + queue->head, sizeof later);
         dsm_buffer_consume(queue, sizeof later);
         if (later.event.len) later.event.bytes = later.bytes;
-        feed_one(engine, &later.event);
+        dsm_agent_step(engine, &later.event);
     }
 }
 

@@ -114,6 +114,8 @@ struct dsm_agent {
     struct dsm_buffer later;    /* struct dsm_later */
     struct dsm_buffer sink;     /* payload for peers that are lost */
     bool more;                  /* the core asked for DSM_EV_MORE */
+    uint64_t brought;           /* pages that came into memory since it was measured (limit.c) */
+    bool full;                  /* homes alone pass the limit; said once */
     struct dsm_summary summary; /* of the step whose actions are being done */
 };
 
@@ -176,6 +178,10 @@ uint64_t dsm_peers_traffic(struct dsmproc_engine *engine);
 /* agent.c and master.c: steps of the core */
 int dsm_agent_open(struct dsmproc_engine *engine);
 void dsm_agent_close(struct dsmproc_engine *engine);
+/* One event and its results, without what it leaves for later. */
+void dsm_agent_step(struct dsmproc_engine *engine, const struct dsm_event *event);
+/* limit.c: after an event; above the memory limit, copies are given up. */
+void dsm_limit_keep(struct dsmproc_engine *engine);
 void dsm_agent_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* Feed what actions and closed connections have left, until nothing is. */
 void dsm_agent_drain(struct dsmproc_engine *engine);

@@ -93,6 +93,7 @@ static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *ev
     struct pages pages;
     uint32_t count = action->kind == DSM_ACT_APPLY ? 1 : action->count;
     if (!find_pages(engine, action, count, &pages)) return;
+    if (action->kind != DSM_ACT_APPLY) engine->agent.brought += count;
     if (action->kind == DSM_ACT_ZERO) {
         check_system(engine, "no memory for pages",
                      dsm_memory_ensure(&pages.area->memory, pages.offset, pages.bytes));

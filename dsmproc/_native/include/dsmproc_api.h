@@ -23,6 +23,7 @@ struct dsmproc_options {
     uint32_t hot;     /* see struct dsm_config */
     uint32_t grants;  /* see struct dsm_config */
     uint32_t tick_ms; /* 0: no tick */
+    uint64_t memory;  /* bytes that pages may take before copies are given up (0: no limit) */
     uint64_t arena;   /* bytes of address space for the protocol's state */
 };
 

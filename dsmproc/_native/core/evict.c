@@ -1,0 +1,51 @@
+/* Giving up memory: copies that their home can send again, and pages that are known to be zero.
+ *
+ * A hand goes round all pages of all regions, and takes what it finds: in a sequential scan that is
+ * the copy fetched longest ago. Never taken: home pages, written pages (the next publish makes
+ * copies of them), and a copy that may become the home's page (move.c).
+ */
+#include "core/host.h"
+
+enum { LOOKED_AT = 4096 }; /* most pages that one step looks at */
+
+static bool is_spare(const struct dsm_page *page) {
+    if (page->waiters || page->flags) return false;
+    return page->state == DSM_CLEAN || page->state == DSM_ZERO;
+}
+
+static void evict(struct dsm_host *host, struct dsm_page *page) {
+    dsm_page_act(host, DSM_ACT_PUNCH, page);
+    page->run &= (uint8_t)~DSM_AHEAD;
+    if (page->state == DSM_ZERO) return;
+    page->state = DSM_ABSENT;
+    dsm_count(host, DSM_COUNT_EVICTIONS, 1);
+}
+
+/* The region under the hand; the first one when it has ended, or when all were passed. */
+static const struct dsm_region *region_at_hand(struct dsm_host *host) {
+    const struct dsm_region *region = dsm_region_find(host, host->hand >> 32);
+    if (region && (uint32_t)host->hand < region->pages) return region;
+    dsm_ref next = region ? region->next : 0;
+    if (!next) next = host->region_list;
+    if (!next) return NULL;
+    region = dsm_at(host, next);
+    host->hand = (uint64_t)region->id << 32;
+    return region;
+}
+
+int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
+    uint64_t left = event->arg < DSM_EVICT_MAX ? event->arg : DSM_EVICT_MAX;
+    for (uint32_t looked = 0; left && looked < LOOKED_AT; looked++) {
+        const struct dsm_region *region = region_at_hand(host);
+        if (!region) return DSM_OK;
+        bool ready = region->state == DSM_REGION_READY && region->pages;
+        struct dsm_page *page = ready ? dsm_page_known(host, region, (uint32_t)host->hand) : NULL;
+        if (page && is_spare(page)) {
+            evict(host, page);
+            left--;
+        }
+        /* A chunk without records is all zero and was never touched. */
+        host->hand = page ? host->hand + 1 : ((host->hand | (DSM_CHUNK - 1)) + 1);
+    }
+    return DSM_OK;
+}

@@ -1,0 +1,38 @@
+/* The memory limit: what the regions take is measured after enough pages came, and above the limit
+ * the protocol gives up copies that their homes can send again (core/evict.c). */
+#include "engine/engine.h"
+#include <sys/stat.h>
+
+enum { PARTS = 64, ROUNDS = 64 };
+
+static uint64_t bytes_used(const struct dsmproc_engine *engine) {
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < engine->agent.regions.room; i++) {
+        if (!engine->agent.regions.entries[i].used) continue;
+        const struct dsm_area *area =
+            (const struct dsm_area *)(uintptr_t)engine->agent.regions.entries[i].value;
+        struct stat stat;
+        if (!fstat(area->memory.fd, &stat)) bytes += (uint64_t)stat.st_blocks * 512;
+    }
+    return bytes;
+}
+
+void dsm_limit_keep(struct dsmproc_engine *engine) {
+    uint64_t limit = engine->options.memory, page_size = engine->agent.store.page_size;
+    if (!limit || engine->agent.brought * page_size < limit / PARTS) return;
+    engine->agent.brought = 0;
+    uint64_t used = bytes_used(engine);
+    for (uint32_t round = 0; round < ROUNDS && used > limit; round++) {
+        uint64_t aim = limit - limit / (PARTS / 4);
+        const struct dsm_event event = {.kind = DSM_EV_EVICT, .arg = (used - aim) / page_size + 1};
+        dsm_agent_step(engine, &event);
+        used = bytes_used(engine);
+        if (engine->failed) return;
+    }
+    if (used > limit && !engine->agent.full)
+        dsm_engine_log(engine,
+                       "the memory limit of %llu bytes is passed: %llu are used, and no copies are "
+                       "left to give up",
+                       (unsigned long long)limit, (unsigned long long)used);
+    engine->agent.full = used > limit;
+}

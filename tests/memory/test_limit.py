@@ -1,0 +1,94 @@
+"""`--memory`: an array of three times a host's limit, over four hosts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+LIMIT = 8 << 20
+SCRIPT = """
+import os
+import sys
+
+import dsmproc
+from dsmproc import Barrier, Process, SharedMemory, current_host
+
+SIZE, HOSTS, LIMIT = 3 * (8 << 20), 4, 8 << 20
+QUARTER = SIZE // HOSTS
+
+
+def resident():
+    # what the agent's regions take, read from outside
+    agent = os.getppid()
+    used = 0
+    for fd in os.listdir(f"/proc/{agent}/fd"):
+        path = f"/proc/{agent}/fd/{fd}"
+        try:
+            if "dsmproc-region" in os.readlink(path):
+                used += os.stat(path).st_blocks * 512
+        except FileNotFoundError:
+            pass
+    return used
+
+
+def work(name, place, barrier):
+    memory = SharedMemory(name)
+    host, most = current_host(), 0
+    first = place * QUARTER
+    for at in range(first, first + QUARTER, 1 << 20):
+        memory.buf[at:at + (1 << 20)] = bytes([place + 1]) * (1 << 20)
+        most = max(most, resident())
+    barrier.wait()
+    total = 0
+    for at in range(0, SIZE, 1 << 20):
+        total += sum(memory.buf[at:at + (1 << 20)])
+        most = max(most, resident())
+    print("host", host, "sum", total, "most", most, flush=True)
+    barrier.wait()
+    memory.close()
+
+
+if __name__ == "__main__":
+    memory = SharedMemory(create=True, size=SIZE)
+    barrier = Barrier(HOSTS)
+    workers = []
+    for host in range(HOSTS):
+        worker = Process(target=work, args=(memory.name, host, barrier))
+        worker._dsmproc_host = host
+        worker.start()
+        workers.append(worker)
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0, worker.exitcode
+    print("evicted", [counters["evictions"] for _, counters in sorted(dsmproc.stats().items())])
+    memory.close()
+    memory.unlink()
+"""
+
+
+def test_an_array_of_three_times_the_limit(tmp_path: Path) -> None:
+    script = tmp_path / "large.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "dsmproc", "run", "--local", "4", "--slots", "1"]
+    ran = subprocess.run(
+        [*command, "--memory", "8M", str(script)], capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = re.findall(r"host (\d) sum (\d+) most (\d+)", ran.stdout)
+    assert sorted(host for host, _, _ in said) == ["0", "1", "2", "3"]
+    assert {int(total) for _, total, _ in said} == {(1 + 2 + 3 + 4) * (6 << 20)}
+    for host, _, most in said:
+        assert int(most) <= LIMIT * 1.1, f"host {host} took {most} bytes"
+    (evicted,) = re.findall(r"evicted \[(.*)\]", ran.stdout)
+    assert all(int(count) > 0 for count in evicted.split(","))
+
+
+def test_a_size_that_is_none() -> None:
+    command = [sys.executable, "-m", "dsmproc", "run", "--local", "1", "--memory", "lots", "x.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == (
+        "dsmproc: 'lots' is no size of memory: say 500M or 2G, at least 1M"
+    )
