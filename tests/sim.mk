@@ -1,6 +1,7 @@
 # The simulator, the fuzzers and the sanitizers. Included by the Makefile.
 CORE_C = $(wildcard dsmproc/_native/core/*.c)
-FUZZERS = host master diff
+FUZZERS = host master diff wire
+DECODERS = wire diff
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
 FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
@@ -9,13 +10,13 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
 LIBASAN = $(shell gcc -print-file-name=libasan.so)
 
-.PHONY: sim fuzz asan
+.PHONY: sim fuzz fuzz-decoders asan
 
 sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for both home policies
 	$(RUN) -m tests.sim --policy first --seeds $(SEEDS)
 	$(RUN) -m tests.sim --policy fixed --seeds $(SEEDS)
 
-build/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/drive.h $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
+build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
 	mkdir -p build
 	$(CLANG) $(STRICT) $(SANITIZE) -fsanitize=fuzzer $< $(CORE_C) -o $@
 
@@ -26,6 +27,13 @@ fuzz-%: build/fuzz_%
 	mkdir -p build/corpus_$*
 	build/fuzz_$* $(FUZZ_LIMIT) -timeout=10 -max_len=8192 -print_final_stats=0 \
 	    -verbosity=0 -artifact_prefix=build/crash_$*_ build/corpus_$* tests/fuzz/corpus/$*
+
+# What a peer's bytes meet first: the same 10 million inputs each time, some microseconds an input.
+fuzz-decoders: $(DECODERS:%=build/fuzz_%) ## 10,000,000 inputs each for the decoders of messages and diffs
+	for f in $(DECODERS); do mkdir -p build/decoders_$$f; \
+	    build/fuzz_$$f -seed=1 -runs=10000000 -timeout=10 -max_len=600 -verbosity=0 \
+	    -print_final_stats=1 -artifact_prefix=build/crash_$${f}_ \
+	    build/decoders_$$f tests/fuzz/corpus/$$f || exit 1; done
 
 fuzz: $(FUZZERS:%=fuzz-%) ## each fuzzer for 20 seconds (FUZZ_LIMIT=-max_total_time=20)
 

@@ -41,6 +41,20 @@ class Recorder(Trace):
             self.heard[name] += head + data
 
 
+def messages(heard: bytes, world: int) -> bytes:
+    """The first few messages among those events, as fuzz_wire reads them."""
+    head = struct.Struct("<BBBQQH")
+    made, at, count = bytes([world]), 0, 0
+    while at + head.size <= len(heard) and count < 8:
+        kind, source, _, _, _, length = head.unpack_from(heard, at)
+        at += head.size
+        if kind == C.DSM_EV_MESSAGE:
+            made += struct.pack("<BH", source, length) + heard[at : at + length]
+            count += 1
+        at += length
+    return made
+
+
 def diffs(rng: random.Random) -> list[bytes]:
     buffers = Core().pages(64)
     made = []
@@ -63,6 +77,9 @@ def main() -> None:
         for name, heard in recorder.heard.items():
             (HERE / name).mkdir(parents=True, exist_ok=True)
             (HERE / name / f"seed{seed}").write_bytes(heard)
+            (HERE / "wire").mkdir(parents=True, exist_ok=True)
+            world = 4 * SEEDS.index(seed) + (4 * len(SEEDS) if name == "master" else 0)
+            (HERE / "wire" / f"{name}{seed}").write_bytes(messages(heard, world))
 
 
 if __name__ == "__main__":
