@@ -298,6 +298,7 @@ bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint3
         dsm_get32(&cursor);
         const struct dsm_region *region = dsm_region_find(host, id >> 32);
         if (home >= DSM_MAX_HOSTS || count == 0 || (total += count) > DSM_BATCH) return false;
+        if ((uint64_t)(uint32_t)id + count > UINT32_MAX) return false; /* into the next region */
         if (!region || region->state != DSM_REGION_READY) continue;
         if ((uint64_t)(uint32_t)id + count > region->pages) return false;
     }
