@@ -24,6 +24,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
 # Classes and functions that programs take from the submodules and call without a context.
 NAMES = {
     "connection": ("Client", "Listener", "wait"),
+    "heap": ("BufferWrapper",),
     "managers": ("BaseManager", "SharedMemoryManager", "SyncManager"),
     "pool": ("Pool",),
     "shared_memory": ("ShareableList", "SharedMemory"),

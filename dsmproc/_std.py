@@ -93,9 +93,10 @@ def replace_default_context(ctx: Any) -> None:
 def standard_sharedctypes() -> dict[str, Any]:
     """The functions of the standard sharedctypes, as copies that see each other here: they stay
     what they are when the module's own names are replaced."""
-    from multiprocessing import sharedctypes
+    from multiprocessing import heap, sharedctypes
 
     kept = dict(vars(sharedctypes))
+    kept["heap"] = types.SimpleNamespace(BufferWrapper=heap.BufferWrapper)
     for name in ("_new_value", "RawValue", "RawArray", "Value", "Array", "copy", "synchronized"):
         function = kept[name]
         kept[name] = types.FunctionType(

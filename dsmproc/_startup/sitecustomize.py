@@ -26,12 +26,13 @@ def _patch() -> None:
 
 def _next() -> None:
     """The sitecustomize that this one stands before."""
-    del sys.modules["sitecustomize"]
+    this = sys.modules.pop("sitecustomize")
     try:
         import sitecustomize  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "sitecustomize":
             raise
+        sys.modules["sitecustomize"] = this  # the import of this one goes on
 
 
 _patch()
