@@ -15,13 +15,13 @@ from typing import Any
 from . import _edges, cluster
 from . import _poolframes as frames
 from ._cluster import wire
+from ._cluster.seal import TAG_BYTES
 from ._poolframes import Parcel
 
 FRAME_TASKS = 256
 FRAME_BYTES = 1 << 15  # of more than one task; far below what a socket holds
 AHEAD_BYTES = 1 << 16  # given and not answered, beyond which nothing is sent ahead
 TARGET = 2000.0  # microseconds of work in a frame
-TAG_BYTES = 16
 
 
 class Function:
@@ -91,7 +91,7 @@ class Inbox:
         if not count:
             raise EOFError
         self._have += count
-        seals: Any = getattr(self._wire, "seals", None)
+        seals = self._wire.seals
         tail = 0 if seals is None else TAG_BYTES
         at = 0
         while self._have - at >= wire.HEADER_BYTES:
@@ -102,7 +102,7 @@ class Inbox:
                 break
             body = self._data[start:end]
             if seals is not None:
-                seals.receiving.check(self._data[end : end + tail], head, body)
+                seals.receiving.check(self._data[end : end + tail], bytes(head), bytes(body))
             at = end + tail
             yield body
         rest = bytes(self._data[at : self._have])
@@ -267,7 +267,7 @@ class Member:
     def _send(self, pieces: frames.Pieces) -> None:
         views = [memoryview(piece).cast("B") for piece in pieces]
         head = wire.frame_header(sum(len(view) for view in views))
-        seals: Any = getattr(self._wire, "seals", None)
+        seals = self._wire.seals
         if seals is not None:
             views.append(memoryview(seals.sending.tag(head, *views)))
         if len(views[0]) < frames.APART:

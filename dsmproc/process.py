@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +27,7 @@ __all__ = ["ClusterProcess", "Process", "active_children", "current_process", "p
 
 __getattr__ = _std.names_of("process")
 PLACE_ATTEMPTS = 3
+PRELOAD = ("numpy",)  # a worker has it from its start if its parent has
 
 
 class Process(_std.StdProcess):  # type: ignore[misc]
@@ -97,6 +99,8 @@ class ClusterPopen:
             "home": self._client.home,
             "flags": _std.interpreter_flags(),
             "environ": dict(os.environ),
+            "path": list(sys.path),
+            "preload": [name for name in PRELOAD if name in sys.modules],
             "cwd": os.getcwd(),
             "umask": _umask(),
             "stamp": _edges.publish(),

@@ -200,6 +200,8 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        procs.become_subreaper()
+        loop.add_signal_handler(signal.SIGCHLD, self.workers.reap)
         self.listener.listen_unix(self.socket_path)
         self.address = self.listener.listen_tcp(self.options.bind, 0)
         try:
@@ -366,7 +368,7 @@ class Agent:
 
     def _on_end_session(self, session: str) -> None:
         self._ended.add(session)
-        self.workers.signal(signal.SIGKILL, session)
+        self.workers.end_session(session)
 
     def _on_interrupt(self, session: str) -> None:
         self.workers.signal(signal.SIGINT, session)
@@ -500,7 +502,7 @@ class Agent:
     async def _start(self, request: dict[str, Any], payload: bytearray) -> Worker:
         """A worker whose pid no other live process of the cluster has."""
         while True:
-            worker, control = self.workers.start(request)
+            worker, control = await self.workers.start(request)
             if await self.call("claim", worker.pid):
                 break
             control.close()

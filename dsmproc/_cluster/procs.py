@@ -9,6 +9,7 @@ from typing import Any
 
 _libc: Any = None
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def session_members(session: int) -> list[int]:
@@ -47,6 +48,19 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     libc().prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def become_subreaper() -> None:
+    """Processes whose parents end, below this one, become its children."""
+    libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def dead_child() -> int | None:
+    """One that can be waited for."""
+    with contextlib.suppress(ChildProcessError):
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return None if found is None else found.si_pid
+    return None
 
 
 def machine_id() -> str:

@@ -1,7 +1,4 @@
-"""A worker: a fresh interpreter that becomes the process object it is sent.
-
-It must not import what it does not need: its start is what every `Process.start()` costs.
-"""
+"""A worker: a process, forked by a zygote, that becomes the process object it is sent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The agent's workers: starting them, their output, their end.
 
-A worker is a fresh interpreter (worker.py) that inherits one socket of a pair: the request comes in
-through it, and it reads end-of-file when the process that started the worker is gone. It must be
-started by the agent's main thread: PR_SET_PDEATHSIG fires when the *thread* that forked ends.
+A worker is a fresh interpreter, or forked from the copy that the first one left behind (zygote.py)
+and given to the agent as its child. It has one socket of a pair: the request comes in through it
+(worker.py), and it reads end-of-file when the process that started the worker is gone.
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ from typing import Any
 from . import procs, wire
 from .console import Capture, Output
 from .environ import PACKAGE_ROOT
+from .nursery import Nursery
 
 log = logging.getLogger("dsmproc")
 
+
 BOOT = (
     "import sys; sys.path.append({root!r}); "
-    "from dsmproc._cluster.worker import main; main({fd}, {parent})"
+    "from dsmproc._cluster.zygote import boot; boot({fd}, {parent}, {control})"
 )
 
 
 class Worker:
     """One child of the agent."""
 
-    def __init__(self, process: subprocess.Popen[bytes], session: str) -> None:
-        self.process = process
-        self.pid = process.pid
+    def __init__(self, pid: int, session: str) -> None:
+        self.pid = pid
+        self.code: int | None = None  # once it has ended, and its pid may be another's
         self.session = session
         self.captures: list[Capture] = []
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control: socket.socket | None = None
 
     def signal(self, number: int) -> None:
-        if self.process.returncode is None:
+        if self.code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -67,60 +69,93 @@ class WorkerTable:
     """All workers of an agent."""
 
     def __init__(self, directory: str, output: Output) -> None:
-        self._directory = directory
         self._output = output
+        self._directory = directory
+        self._nursery = Nursery()
         self._workers: dict[int, Worker] = {}
+        self._starting = 0
+        self._early: dict[int, int] = {}  # ended before they were known
 
     def __len__(self) -> int:
         return len(self._workers)
 
-    def start(self, request: dict[str, Any]) -> tuple[Worker, socket.socket]:
-        """A new interpreter, and the socket through which it waits for its request."""
+    async def start(self, request: dict[str, Any]) -> tuple[Worker, socket.socket]:
+        """A new process, and the socket through which it waits for its request."""
         session = request["session"]
-        ours, theirs = socket.socketpair()
         captures = [Capture(self._output, session, stream) for stream in (1, 2)]
-        boot = BOOT.format(root=PACKAGE_ROOT, fd=theirs.fileno(), parent=os.getpid())
+        out, err = (capture.theirs.fileno() for capture in captures)
+        self._starting += 1
         try:
-            process: subprocess.Popen[bytes] = subprocess.Popen(
+            pid, ours = await self._nursery.fork(request, out, err) or self._boot(request, out, err)
+        except BaseException:
+            for capture in captures:
+                capture.close()
+            raise
+        finally:
+            self._starting -= 1
+            for capture in captures:
+                capture.started()
+        worker = Worker(pid, session)
+        worker.captures = captures
+        self._workers[pid] = worker
+        if pid in self._early:
+            self._ended(worker, self._early.pop(pid))
+        return worker, ours
+
+    def _boot(self, request: dict[str, Any], out: int, err: int) -> tuple[int, socket.socket]:
+        """A fresh interpreter: there is no zygote (yet). It may leave one behind."""
+        zygote = self._nursery.expect(request)
+        control = -1 if zygote is None else zygote.theirs.fileno()
+        ours, theirs = socket.socketpair()
+        boot = BOOT.format(
+            root=PACKAGE_ROOT, fd=theirs.fileno(), parent=os.getpid(), control=control
+        )
+        fds = [theirs.fileno()] if zygote is None else [theirs.fileno(), control]
+        try:
+            process = subprocess.Popen(
                 [sys.executable, *request["flags"], "-c", boot],
                 stdin=subprocess.DEVNULL,
-                stdout=captures[0].theirs.fileno(),
-                stderr=captures[1].theirs.fileno(),
-                pass_fds=[theirs.fileno()],
+                stdout=out,
+                stderr=err,
+                pass_fds=fds,
                 env=request["environ"],
                 cwd=self._directory,
             )
         except BaseException:
             ours.close()
-            for capture in captures:
-                capture.close()
             raise
         finally:
             theirs.close()
-        for capture in captures:
-            capture.started()
-        worker = Worker(process, session)
-        worker.captures = captures
-        self._workers[worker.pid] = worker
-        self._watch(worker)
-        return worker, ours
+            if zygote is not None:
+                zygote.introduce(request)
+        process.returncode = 0  # it is not Popen that reaps it
+        return process.pid, ours
 
-    def _watch(self, worker: Worker) -> None:
-        loop = asyncio.get_running_loop()
-        pidfd = os.pidfd_open(worker.pid)
+    def reap(self) -> None:
+        """Some child has ended: also those that workers left behind are the agent's."""
+        while (pid := procs.dead_child()) is not None:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            worker = self._workers.get(pid)
+            if worker is not None:
+                self._ended(worker, code)
+            elif self._starting:  # perhaps it is one whose pid is on its way to us
+                self._early[pid] = code
+        if not self._starting:
+            self._early.clear()
 
-        def ended() -> None:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-            code = worker.process.wait()
-            self._workers.pop(worker.pid, None)
-            for capture in worker.captures:
-                capture.drain()
-            log.debug("worker %d ended: %d", worker.pid, code)
-            if not worker.exited.done():
-                worker.exited.set_result(code)
+    def _ended(self, worker: Worker, code: int) -> None:
+        worker.code = code
+        self._workers.pop(worker.pid, None)
+        for capture in worker.captures:
+            capture.drain()
+        log.debug("worker %d ended: %d", worker.pid, code)
+        if not worker.exited.done():
+            worker.exited.set_result(code)
 
-        loop.add_reader(pidfd, ended)
+    def end_session(self, session: str) -> None:
+        """Its driver is gone: nothing of it may go on."""
+        self.signal(signal.SIGKILL, session)
+        self._nursery.end(session)
 
     def signal(self, number: int, session: str = "") -> None:
         for worker in self._workers.values():
@@ -134,6 +169,7 @@ class WorkerTable:
             self.signal(signal.SIGTERM)
             await asyncio.wait(waiting, timeout=grace)
         self.signal(signal.SIGKILL)
+        self._nursery.end()
         if os.getsid(0) == os.getpid():
             procs.kill_session(os.getpid(), spare=os.getpid())
         if waiting:
