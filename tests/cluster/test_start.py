@@ -138,7 +138,9 @@ def test_the_end_of_a_child(run_script: RunScript) -> None:
         print(process.exitcode)
         """
     ).check()
-    assert result.lines() == ["finalized on 1", "atexit on 1", "daemon gone", "0"]
+    lines = result.lines()  # Python 3.13 runs atexit's functions first
+    assert sorted(lines[:2]) == ["atexit on 1", "finalized on 1"]
+    assert lines[2:] == ["daemon gone", "0"]
 
 
 def test_logging_in_children(run_script: RunScript) -> None:
