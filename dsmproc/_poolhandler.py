@@ -40,6 +40,7 @@ log = logging.getLogger("dsmproc")
 
 FUNCTIONS = 64  # kept between jobs,
 LARGE = 1 << 20  # if they have not more bytes than this
+GATHER = 1.0  # seconds
 FAILED_STARTS = 3  # workers in a row that died before they were ready: the pool gives up
 STALL = 0.005  # seconds of silence of a worker that has tasks it may not have started
 STALL_ALONE = 0.1  # of one that has a single task, which it started, if it can
@@ -84,6 +85,7 @@ class Handler(threading.Thread):
         self._functions: dict[bytes, Function] = {}  # by the digest of their pickles
         self._packer = Packer()
         self._failed_starts = 0
+        self._gather_until = time.monotonic() + GATHER  # 0: that is over
         self._lock = threading.Lock()
         self._new: list[Flow] = []  # under the lock, like the next two
         self._closing = False
@@ -160,6 +162,7 @@ class Handler(threading.Thread):
         """The first workers, before this thread is one."""
         for _ in range(self._processes):
             self.add(self._start_member(self._number))
+        self._gather_until = time.monotonic() + GATHER
 
     def add(self, member: Member) -> None:
         self._members.append(member)
@@ -194,7 +197,8 @@ class Handler(threading.Thread):
 
     def _recall_silent(self) -> float | None:
         """Rule 2; seconds until somebody is silent for too long."""
-        now, soonest = time.monotonic(), None
+        now = time.monotonic()
+        soonest = max(0.0, self._gather_until - now) + 0.001 if self._gather_until else None
         for member in self._members:
             if not member.given or member.asked or member.ended or member.exited:
                 continue
@@ -212,6 +216,8 @@ class Handler(threading.Thread):
 
     def _give_out(self) -> None:
         """Tasks for each worker that wants some, as long as there are any."""
+        if not self._gathered():
+            return
         for member in self._members:
             while member.room(1) and (first := self._next_task()) is not None:
                 room = member.room(self._share(first.function.pace.size))
@@ -219,6 +225,15 @@ class Handler(threading.Thread):
                     self._returned.appendleft(first)
                     break
                 member.give(self._more_like(first, room))
+
+    def _gathered(self) -> bool:
+        """The first tasks wait a moment for all workers, or the first one would have them all."""
+        if self._gather_until and (
+            time.monotonic() > self._gather_until
+            or all(m.ready or m.ended or m.exited for m in self._members)
+        ):
+            self._gather_until = 0.0
+        return not self._gather_until
 
     def _share(self, size: int) -> int:
         """Of `size` tasks, what leaves something for the other workers."""
