@@ -39,6 +39,7 @@ class Params:
     w_move: float = 0.0  # homes are handed over for no reason
     moves: int = 0  # at most so often
     w_evict: float = 0.0  # memory is short
+    evictions: int = 0  # at most so often
     intra: float = 0.05  # between two actions a local thread runs
     queued: float = 0.2  # a request or fault reaches the engine later
     slow: float = 0.0  # share of connections that are slow
@@ -105,6 +106,7 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     p.w_cancel = rng.choice([0.005, 0.02, 0.1])
     p.w_move = 0.0 if p.lost else rng.choice([0, 0, 0.05, 0.3])
     p.w_evict = rng.choice([0, 0, 0, 0.02, 0.2])
+    p.evictions = rng.choice([10, 100])
     p.moves = rng.choice([5, 30, 100])
     p.w_more = rng.choice([0.05, 0.3, 1])
     p.intra = rng.choice([0, 0.05, 0.2])

@@ -70,7 +70,7 @@ class World:
         self.blind = False  # a host was lost: nobody knows what the bytes must hold
         self.mourners: list[SimHost | None] = []  # who has not yet heard of it (None: the master)
         self.dead: SimHost | None = None
-        self.moved = self.crashed = self.agreed = self.deliveries = 0
+        self.evicted = self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core, master=True, host=MASTER, page_size=params.page_size, rules_off=off
         )
@@ -227,8 +227,9 @@ class World:
         return True
 
     def do_evict(self) -> bool:
-        if all(t.done for t in self.threads):
+        if self.evicted >= self.params.evictions:
             return False
+        self.evicted += 1
         host = self.rng.choice(self.hosts)
         if host.joined and not host.lost:
             host.feed(C.DSM_EV_EVICT, arg=self.rng.choice([1, 2, 50]))

@@ -21,12 +21,12 @@ static void evict(struct dsm_host *host, struct dsm_page *page) {
     dsm_count(host, DSM_COUNT_EVICTIONS, 1);
 }
 
-/* The region under the hand; the first one when it has ended, or when all were passed. */
+/* The region under the hand, the first one if that has ended; NULL when all were passed. */
 static const struct dsm_region *region_at_hand(struct dsm_host *host) {
     const struct dsm_region *region = dsm_region_find(host, host->hand >> 32);
     if (region && (uint32_t)host->hand < region->pages) return region;
-    dsm_ref next = region ? region->next : 0;
-    if (!next) next = host->region_list;
+    dsm_ref next = region ? region->next : host->region_list;
+    host->hand = 0;
     if (!next) return NULL;
     region = dsm_at(host, next);
     host->hand = (uint64_t)region->id << 32;
@@ -37,7 +37,7 @@ int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
     uint64_t left = event->arg < DSM_EVICT_MAX ? event->arg : DSM_EVICT_MAX;
     for (uint32_t looked = 0; left && looked < LOOKED_AT; looked++) {
         const struct dsm_region *region = region_at_hand(host);
-        if (!region) return DSM_OK;
+        if (!region) return DSM_OK; /* the next round begins with the next event */
         bool ready = region->state == DSM_REGION_READY && region->pages;
         struct dsm_page *page = ready ? dsm_page_known(host, region, (uint32_t)host->hand) : NULL;
         if (page && is_spare(page)) {
