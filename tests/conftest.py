@@ -31,7 +31,8 @@ PATIENCE = 5.0  # seconds for what is ending to end
 
 
 def marked_processes(mark: str) -> dict[int, str]:
-    """pid -> command line of every process with the mark in its environment, but this one."""
+    """pid -> command line of every process with the mark in its environment, but this one and the
+    zygotes of clusters that are older than the test: those end with the cluster."""
     needle = f"{MARK}={mark}".encode()
     found = {}
     for name in os.listdir("/proc"):
@@ -43,7 +44,16 @@ def marked_processes(mark: str) -> dict[int, str]:
                     continue
             with open(f"/proc/{name}/cmdline", "rb") as file:
                 found[int(name)] = file.read().replace(b"\0", b" ").decode(errors="replace")
-    return found
+    return {pid: what for pid, what in found.items() if not _zygote_of_another(pid, found)}
+
+
+def _zygote_of_another(pid: int, marked: dict[int, str]) -> bool:
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            before, _, after = file.read().rpartition(b")")
+        parent = int(after.split()[1])
+        return before.endswith(b"(dsmproc-zygote") and parent not in (1, *marked)
+    return False
 
 
 def our_files() -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 _libc: Any = None
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -53,6 +54,17 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 def become_subreaper() -> None:
     """Processes whose parents end, below this one, become its children."""
     libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def name() -> bytes:
+    """What `ps` calls this thread."""
+    with open("/proc/thread-self/comm", "rb") as file:
+        return file.read().rstrip(b"\n")
+
+
+def rename(name: bytes) -> None:
+    """At most 15 bytes."""
+    libc().prctl(PR_SET_NAME, name, 0, 0, 0)
 
 
 def dead_child() -> int | None:

@@ -25,6 +25,7 @@ from typing import Any
 from . import procs, wire
 
 READY = b"R"
+NAME = b"dsmproc-zygote"  # in `ps`
 
 
 def boot(fd: int, agent: int, control: int) -> None:
@@ -64,10 +65,13 @@ def _zygote(control: int, agent: int) -> int:
     _adopted_by(agent)
     null = os.open(os.devnull, os.O_RDWR)
     _take_streams(null, os.dup(null))  # not those of the worker that it comes from
+    name = procs.name()
+    procs.rename(NAME)
     with socket.socket(fileno=control) as commands:
         worker = _serve(commands, agent)
     if worker < 0:
         os._exit(0)
+    procs.rename(name)
     _reseed()
     return worker
 
