@@ -197,8 +197,8 @@ def test_sound_messages_that_nobody_asked_for(
     by_hand: ByHand, program: Program, false_host: FalseHost
 ) -> None:
     """A page, an acknowledgement, a grant: ignored, or the end of the false host alone."""
-    page = struct.pack("<BIQHI", 2, 7, 1 << 32, 1, 0) + b"\xee" * 4096
-    acknowledged = struct.pack("<BHQ", 4, 1, 1 << 32)
+    page = struct.pack("<BIQHII", 2, 7, 1 << 32, 1, 0, 0) + b"\xee" * 4096
+    acknowledged = struct.pack("<BHQIII", 4, 1, 1 << 32, 0, 0, 0)
     diff = struct.pack("<BHQII", 3, 1, 1 << 32, 0, 6) + b"\0\0\0\1\0\xee"
     granted = struct.pack("<BQ", 38, 1)
     with false_host.engine("master", false_host.master):
