@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -167,6 +168,14 @@ class Host(Namespace):
 def inner(process: subprocess.Popen[bytes]) -> int:
     """The pid, as seen from here, of the command that a `popen` runs."""
     return int(eventually(lambda: _child(process.pid), what="the command inside the host"))
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """The command that a `popen` runs, and so the nsenter around it. (An orphan of a killed nsenter
+    takes the kernel more than a second to be rid of.)"""
+    if process.poll() is None:
+        os.kill(inner(process), signal.SIGKILL)
+        process.wait(TIMEOUT)
 
 
 def _ip(namespace: Namespace, *lines: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from helpers import Running, eventually
-from hostnet import MARK, Host
+from hostnet import MARK, Host, kill
 
 SERVER = shutil.which("sshd") or "/usr/sbin/sshd"
 FOLDER = "/srv/ssh"
@@ -85,6 +85,7 @@ class Ssh:
 
     def end(self) -> None:
         for running in self._running:
+            kill(running.process)
             running.close()
 
 
