@@ -2,8 +2,8 @@
 
     driver ──TCP or unix, frames of _cluster/wire.py──► the worker's agent ──unix──► worker
 
-    driver -> agent   Order; then, for GIVE, one pickled task after the other (`Frame`); for BLOB,
-                      the bytes
+    driver -> agent   Order; then, for GIVE, one pickled task after the other (`Frame`); for BLOB
+                      and SHARE, the bytes
     agent -> worker   the GIVEs and BLOBs as they came, each behind its length
     worker -> driver  a stream of Records with their bodies, passed on by the agent in chunks
     agent -> driver   chunks: FROM_WORKER and bytes of that stream; or one of RETURNED, ENDED (both
@@ -20,13 +20,13 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import _pickle
 
 ORDER = struct.Struct("<BQIQQ")  # kind, first token, count, function, stamp
-GIVE, BLOB, RECALL, END, FINISH, FORGET = range(1, 7)
+GIVE, BLOB, RECALL, END, FINISH, FORGET, SHARE, DROP = range(1, 9)
 
 RECORD = struct.Struct("<BQIQQ")  # kind, token, microseconds, stamp, length of the body
 READY, REFUSED, RESULT = range(1, 4)
@@ -38,10 +38,12 @@ TOKEN = struct.Struct("<Q")
 LAST = (1 << 64) - 1  # the token that means: no more work
 
 APART = 1 << 15  # bytes; a buffer of this size and more is not copied into its pickle
+SHARED = 1 << 20  # bytes; what several tasks have in common goes once to each host (_poolshared.py)
 ALIGN = 64
 BLOB_AT = (ORDER.size + ALIGN - 1) // ALIGN * ALIGN  # a blob's parcel in its frame
 LENGTH = struct.Struct("<Q")
 _PARCEL = struct.Struct("<QI")  # length of the pickle, number of buffers behind it
+_NAMES_SHARED = 1 << 31  # with that number: the pickle names parcels that are elsewhere
 
 Pieces = list[bytes | memoryview]
 
@@ -59,9 +61,10 @@ class Parcel:
 
     __slots__ = ("pieces", "size")
 
-    def __init__(self, data: bytes, buffers: list[memoryview]) -> None:
+    def __init__(self, data: bytes, buffers: list[memoryview], shared: bool = False) -> None:
         sizes = b"".join(LENGTH.pack(buffer.nbytes) for buffer in buffers)
-        head = _PARCEL.pack(len(data), len(buffers)) + sizes + data
+        count = len(buffers) | (_NAMES_SHARED if shared else 0)
+        head = _PARCEL.pack(len(data), count) + sizes + data
         self.pieces: Pieces = [head]
         self.size = len(head)
         for buffer in buffers:
@@ -74,11 +77,13 @@ class Parcel:
         self.pieces = [b"".join(self.pieces)]
 
 
-def unpack_parcel(view: memoryview) -> Any:
-    """The object. Its large buffers stay where they are: in `view`, which is then its own."""
+def unpack_parcel(view: memoryview, fetch: Callable[[int], memoryview] | None = None) -> Any:
+    """The object. Its large buffers stay where they are: in `view`, which is then its own. `fetch`
+    gives a shared parcel that it names, in memory that is then its own too."""
     length, count = _PARCEL.unpack_from(view)
+    names_shared, count = count & _NAMES_SHARED, count & ~_NAMES_SHARED
     at = _PARCEL.size
-    if not count:
+    if not count and not names_shared:
         return _pickle.loads(view[at : at + length])
     sizes = [LENGTH.unpack_from(view, at + i * LENGTH.size)[0] for i in range(count)]
     at += count * LENGTH.size
@@ -89,39 +94,62 @@ def unpack_parcel(view: memoryview) -> Any:
         at += -at % ALIGN
         buffers.append(view[at : at + size])
         at += size
+    if names_shared and fetch is not None:
+        return _Unpickler(io.BytesIO(data), fetch, buffers).load()
     return pickle.loads(data, buffers=buffers)
 
 
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: Any, fetch: Callable[[int], memoryview], buffers: Any) -> None:
+        super().__init__(file, buffers=buffers)
+        self._fetch = fetch
+        self._loaded: dict[int, Any] = {}  # named twice, it is one object
+
+    def persistent_load(self, number: int) -> Any:
+        if number not in self._loaded:
+            self._loaded[number] = unpack_parcel(self._fetch(number))
+        return self._loaded[number]
+
+
 def has_buffers(view: memoryview) -> bool:
-    return bool(_PARCEL.unpack_from(view)[1])
+    return bool(_PARCEL.unpack_from(view)[1] & ~_NAMES_SHARED)
+
+
+class Buffers:
+    """Takes the large ones out of a pickle."""
+
+    def __init__(self) -> None:
+        self.views: list[memoryview] = []
+
+    def apart(self, buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < APART:
+            return True
+        self.views.append(view)
+        return False
 
 
 class Packer:
     """Pickles one object after the other; cheaper than a pickler for each."""
 
+    used: tuple[Any, ...] = ()  # what the last one names that is elsewhere
+
     def __init__(self) -> None:
         self._file = io.BytesIO()
-        self._buffers: list[memoryview] = []
-        self._pickler = _pickle.Pickler(self._file, buffer_callback=self._apart)
-
-    def _apart(self, buffer: pickle.PickleBuffer) -> bool:
-        view = buffer.raw()
-        if view.nbytes < APART:
-            return True
-        self._buffers.append(view)
-        return False
+        self._buffers = Buffers()
+        self._pickler = _pickle.Pickler(self._file, buffer_callback=self._buffers.apart)
 
     def pack(self, value: Any) -> Parcel:
         try:
             self._pickler.dump(value)
             data = self._file.getvalue()
-            return Parcel(data, self._buffers)
+            return Parcel(data, self._buffers.views)
         except Exception:
             return Parcel(_pickle.dumps(value), [])  # the dear way, or it raises again
         finally:
             self._file.seek(0)
             self._file.truncate()
-            self._buffers = []
+            self._buffers.views = []
             self._pickler.clear_memo()
             self._pickler.globals_ref.clear()
 

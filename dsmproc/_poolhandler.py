@@ -12,8 +12,8 @@ Rules.
  4. Answers that a worker sent before it died count.
  5. The tasks of a job are taken from their iterable when a worker wants them; imap also waits for
     its reader (`Flow.room`).
- 6. A function's bytes go to a host once. Another worker there is given tasks of it only when the
-    agent has said that it has them.
+ 6. A function's bytes go to a host once, and so does what tasks have in common. Another worker
+    there is given tasks that need them only when the agent has said that it has them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,19 @@ from multiprocessing.pool import IMapIterator
 from typing import Any
 
 from . import _edges
-from ._poolframes import FINISH, FORGET, READY, REFUSED, Packer, unpack_parcel
-from ._poolmember import FRAME_BYTES, Function, Member, Record, Returned, Stored, Task, new_number
+from ._poolframes import DROP, FINISH, FORGET, READY, REFUSED, Packer, unpack_parcel
+from ._poolmember import (
+    FRAME_BYTES,
+    Blob,
+    Function,
+    Member,
+    Record,
+    Returned,
+    Stored,
+    Task,
+    new_number,
+)
+from ._poolshared import Sharer, Sharing
 from ._poolworker import describe_end, split
 from .errors import HostLostError, WorkerLostError
 
@@ -71,7 +82,7 @@ class Flow:
 class Handler(threading.Thread):
     """Serves one pool until it is closed and empty, terminated, or broken."""
 
-    def __init__(self, pool: Any, start: Callable[[int], Member]) -> None:
+    def __init__(self, pool: Any, start: Callable[[int], Member], initial: list[Blob]) -> None:
         super().__init__(name="dsmproc-pool", daemon=True)
         self._cache: dict[int, Any] = pool._cache
         self._processes: int = pool._processes
@@ -83,6 +94,9 @@ class Handler(threading.Thread):
         self._returned: collections.deque[Task] = collections.deque()
         self._by_id: dict[int, Function] = {}
         self._functions: dict[bytes, Function] = {}  # by the digest of their pickles
+        self._initial = initial  # what every worker needs first
+        self._blobs: dict[int, Blob] = {}  # all that are in use, by number
+        self._sharers: dict[int, Sharer] = {}  # by job
         self._packer = Packer()
         self._failed_starts = 0
         self._gather_until = time.monotonic() + GATHER  # 0: that is over
@@ -149,6 +163,8 @@ class Handler(threading.Thread):
         if closing and not self._cache and not self._flows:
             return False
         self._repopulate()
+        self._give_initial()
+        self._drop_shared()
         if not self._flows and not any(m.given for m in self._members):
             self._forget_functions()
         self._listen()
@@ -221,7 +237,8 @@ class Handler(threading.Thread):
         for member in self._members:
             while member.room(1) and (first := self._next_task()) is not None:
                 room = member.room(self._share(first.function.pace.size))
-                if not room or not self._have_function(member, first.function):
+                needs = (first.function, *first.shared)
+                if not room or not all(self._have(member, blob) for blob in needs):
                     self._returned.appendleft(first)
                     break
                 member.give(self._more_like(first, room))
@@ -250,21 +267,29 @@ class Handler(threading.Thread):
             if task is None:
                 break
             size += task.parcel.size
-            if task.function is not first.function or size > FRAME_BYTES:
+            alike = task.function is first.function and task.shared == first.shared
+            if not alike or size > FRAME_BYTES:
                 self._returned.appendleft(task)
                 break
             tasks.append(task)
         return tasks
 
-    def _have_function(self, member: Member, function: Function) -> bool:
+    def _have(self, member: Member, blob: Blob) -> bool:
         """Rule 6: whether the member's host has it, or gets it from here now."""
-        if member.host in function.stored or function.shipping.get(member.host) is member:
+        if member.host in blob.stored or blob.shipping.get(member.host) is member:
             return True
-        if member.host in function.shipping:
+        if member.host in blob.shipping:
             return False
-        function.shipping[member.host] = member
-        member.give_function(function)
+        blob.shipping[member.host] = member
+        self._blobs[blob.number] = blob
+        member.give_blob(blob)
         return True
+
+    def _give_initial(self) -> None:
+        for member in self._members:
+            if not (member.ready or member.ended or member.exited):
+                for blob in self._initial:
+                    self._have(member, blob)
 
     def _next_task(self) -> Task | None:
         while self._returned:
@@ -290,10 +315,15 @@ class Handler(threading.Thread):
             if flow.last < 0:
                 flow.total = getattr(result, "_number_left", 1)
             flow.last = part
+            packer = self._packer
+            if isinstance(function, Sharing):
+                packer = self._sharers[job] = function.sharer
+                function = function.helper
             try:
                 kind, inner, arguments = split(function, args)
                 function = self._pickled(inner)
-                return Task(job, part, function, self._packer.pack((kind, arguments, kwds)))
+                parcel = packer.pack((kind, arguments, kwds))
+                return Task(job, part, function, parcel, packer.used)
             except Exception as error:
                 result._set(part, (False, error))
         if flow.set_length is not None:
@@ -324,11 +354,23 @@ class Handler(threading.Thread):
             del self._functions[function.digest]
             for value in function.values:
                 del self._by_id[id(value)]
-            for host in function.stored:
-                for member in self._members:
-                    if member.host == host and not member.ended:
-                        member.say(FORGET, function.number)
-                        break
+            self._give_up(function, FORGET)
+
+    def _drop_shared(self) -> None:
+        """What the tasks of a job had in common, once nobody waits for them."""
+        for job in [job for job in self._sharers if job not in self._cache]:
+            for blob in self._sharers.pop(job).blobs.values():
+                self._give_up(blob, DROP)
+
+    def _give_up(self, blob: Blob, order: int) -> None:
+        """No host needs it any more."""
+        self._blobs.pop(blob.number, None)
+        hosts = {*blob.stored, *blob.shipping}
+        for member in self._members:
+            host = member.host
+            if host in hosts and blob.shipping.get(host, member) is member and not member.ended:
+                member.say(order, blob.number)
+                hosts.remove(host)
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -342,10 +384,10 @@ class Handler(threading.Thread):
                 self._stored(member, message.number)
 
     def _stored(self, member: Member, number: int) -> None:
-        for function in self._functions.values():
-            if function.number == number:
-                function.shipping.pop(member.host, None)
-                function.stored.add(member.host)
+        blob = self._blobs.get(number)
+        if blob is not None:
+            blob.shipping.pop(member.host, None)
+            blob.stored.add(member.host)
 
     def _record(self, member: Member, record: Record) -> None:
         if record.stamp:
@@ -409,11 +451,11 @@ class Handler(threading.Thread):
         self._list.remove(member.process)
         member.close()
         others = [m for m in self._members if m.host == member.host and m.ready and not m.ended]
-        for function in self._functions.values():
-            if function.shipping.get(member.host) is member:
-                del function.shipping[member.host]
+        for blob in self._blobs.values():
+            if blob.shipping.get(member.host) is member:
+                del blob.shipping[member.host]
             if not others:  # the agent keeps nothing for a pool that has no desk there
-                function.stored.discard(member.host)
+                blob.stored.discard(member.host)
         for task in member.given.values():
             self._set(task, False, reason)
         if self._failed_starts >= FAILED_STARTS:

@@ -24,32 +24,43 @@ AHEAD_BYTES = 1 << 16  # given and not answered, beyond which nothing is sent ah
 TARGET = 2000.0  # microseconds of work in a frame
 
 
-class Function:
-    """One that was pickled, and the hosts that have it."""
+class Blob:
+    """Something that was pickled, and the hosts that have it."""
 
     numbers = itertools.count(1)
+    order = frames.SHARE
 
-    def __init__(self, value: Any, digest: bytes, parcel: Parcel) -> None:
-        self.values = [value]  # kept, so that their ids stay their own
-        self.digest = digest
+    def __init__(self, parcel: Parcel) -> None:
         self.parcel = parcel
         self.number = next(self.numbers)
         self.stored: set[int] = set()
         self.shipping: dict[int, Member] = {}
+
+
+class Function(Blob):
+    order = frames.BLOB
+
+    def __init__(self, value: Any, digest: bytes, parcel: Parcel) -> None:
+        super().__init__(parcel)
+        self.values = [value]  # kept, so that their ids stay their own
+        self.digest = digest
         self.pace = Pace()
 
 
 class Task:
     """A part of a job that was taken from its iterable, until it is answered."""
 
-    __slots__ = ("function", "job", "last", "order", "parcel", "part")
+    __slots__ = ("function", "job", "last", "order", "parcel", "part", "shared")
     orders = itertools.count()
 
-    def __init__(self, job: int, part: int, function: Function, parcel: Parcel) -> None:
+    def __init__(
+        self, job: int, part: int, function: Function, parcel: Parcel, shared: tuple[Blob, ...]
+    ) -> None:
         self.job = job
         self.part = part
         self.function = function
         self.parcel = parcel
+        self.shared = shared
         self.order = next(self.orders)
         self.last = False  # of its frame
 
@@ -178,7 +189,7 @@ class Returned:
 
 @dataclasses.dataclass
 class Stored:
-    """The agent has a function."""
+    """The agent has a blob."""
 
     number: int
 
@@ -252,12 +263,12 @@ class Member:
         """What this host has written goes before it."""
         return (_edges.publish() or 0) if self._remote else 0
 
-    def give_function(self, function: Function) -> None:
-        order = frames.ORDER.pack(frames.BLOB, 0, 0, function.number, self._stamp())
-        self._send(frames.blob_frame(order, function.parcel))
+    def give_blob(self, blob: Blob) -> None:
+        order = frames.ORDER.pack(blob.order, 0, 0, blob.number, self._stamp())
+        self._send(frames.blob_frame(order, blob.parcel))
 
-    def say(self, kind: int, function: int = 0) -> None:
-        self._send([frames.ORDER.pack(kind, 0, 0, function, 0)])
+    def say(self, kind: int, blob: int = 0) -> None:
+        self._send([frames.ORDER.pack(kind, 0, 0, blob, 0)])
 
     def recall(self) -> None:
         """What it has not started is to come back."""

@@ -8,6 +8,7 @@ what was done counts even if that one kills the worker.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 
 from . import _edges, _std, cluster
 from . import _poolframes as frames
+from ._poolshared import put_together
 
 # How the arguments of a batch are to be applied. The standard Pool wraps the user's function in
 # helpers of its own; here the function travels apart from them.
@@ -52,6 +54,7 @@ class _Desk:
         client = cluster.client()
         wired = client.connect_agent("pool-worker")
         wired.send(number)
+        self._number = number
         self._fifo = os.open(wired.recv(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         wired.send("open")
         self._wire = wired
@@ -94,6 +97,18 @@ class _Desk:
         if isinstance(function, memoryview):
             function = self._functions[number] = frames.unpack_parcel(function)
         return function
+
+    def shared(self, number: int) -> memoryview:
+        """A parcel that tasks have in common, in memory of its own."""
+        with cluster.client().connect_agent("pool-shared") as wired:
+            wired.send((self._number, number))
+            _, fds, _, _ = socket.recv_fds(wired.sock, 1, 1)
+        if not fds:
+            raise _Gone
+        try:
+            return memoryview(mmap.mmap(fds[0], 0, access=mmap.ACCESS_COPY))
+        finally:
+            os.close(fds[0])
 
     def _read(self) -> None:
         body = bytearray(frames.LENGTH.unpack(self._exactly(bytearray(frames.LENGTH.size)))[0])
@@ -155,7 +170,7 @@ def work(
     try:
         if initializer is not None:
             try:
-                initializer(*initargs)
+                initializer(*put_together(initargs, desk.shared))
             except Exception as error:
                 desk.say(frames.REFUSED, 0, _failed(desk, _traced(error)))
                 return
@@ -185,7 +200,7 @@ def _do(desk: _Desk, number: int, place: memoryview, wrap_exception: bool) -> fr
     function = None
     try:
         function = desk.function(number)
-        kind, args, kwds = frames.unpack_parcel(place)
+        kind, args, kwds = frames.unpack_parcel(place, desk.shared)
         value = apply(kind, function, args, kwds)
     except Exception as error:
         reraises = function is _std.pool._helper_reraises_exception

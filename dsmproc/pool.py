@@ -22,6 +22,7 @@ from . import _progress, _std, cluster
 from ._choice import Choosing
 from ._poolhandler import Handler
 from ._poolmember import Member, new_number
+from ._poolshared import Sharing, sharer, take_apart
 from ._poolworker import work
 from .context import cluster_context
 
@@ -85,8 +86,9 @@ class Pool(standard.Pool, metaclass=Choosing):
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._cache: dict[int, Any] = {}
-        start = _Starter(context, initializer, self._initargs, maxtasksperchild)
-        self._handler = Handler(self, start)
+        arguments, initial = take_apart(self._initargs) if initializer else ((), [])
+        start = _Starter(context, initializer, arguments, maxtasksperchild)
+        self._handler = Handler(self, start, initial)
         self._taskqueue = self._handler  # the standard methods put jobs into it
         self._terminate = util.Finalize(self, _terminate, args=(self._handler,), exitpriority=15)
         try:
@@ -113,6 +115,13 @@ class Pool(standard.Pool, metaclass=Choosing):
         if progress:
             _progress.watch(result)
         return result.get()
+
+    def _map_async(self, func: Any, iterable: Any, mapper: Any, *rest: Any, **more: Any) -> Any:
+        """What map, starmap and their async forms have in common."""
+        items = iterable if hasattr(iterable, "__len__") else list(iterable)
+        common = sharer(items, starred=mapper is not _std.pool.mapstar)
+        helper = mapper if common is None else Sharing(mapper, common)
+        return super()._map_async(func, items, helper, *rest, **more)  # type: ignore[misc]
 
     def imap(
         self,

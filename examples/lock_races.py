@@ -22,6 +22,7 @@ except ImportError:  # the same program without dsmproc
     current_host, hosts = (lambda: 0), (lambda: [0])
 
 WORKERS = 3
+ROUNDS = 100
 PAGE = 4096 // 8  # a page, in 64-bit words
 COUNTERS = range(4)
 CELL = [0, 4, PAGE, PAGE + 4]  # two counters on each page, so that locks and pages do not match
@@ -30,14 +31,14 @@ VALUE, HOLDER, CHANGES, WRITERS = range(4)  # the words of a counter's cell
 OPERATIONS = [some for n in (1, 2, 4) for some in itertools.combinations(COUNTERS, n)]
 
 
-def work(number, operations, memory, locks, added, start) -> None:
-    """One worker: operations drawn at random; what it has added goes into its row of `added`."""
+def work(number, operations, memory, locks, added, together) -> None:
+    """One worker: random operations; what it has added goes into its row of `added`."""
     cells = memory.buf.cast("q")
-    draw = random.Random(number)
+    draw, mine = random.Random(number), [0] * 4
     me = current_host() + 1  # 0 is nobody
-    mine = [0] * 4
-    start.wait()
-    for _ in range(operations):
+    for turn in range(operations):
+        if turn % (operations // ROUNDS or 1) == 0:
+            together.wait()  # or a quick one might be done before the next begins
         counters = draw.choice(OPERATIONS)
         amount = draw.randrange(1, 10)
         for counter in counters:  # always in this order: no deadlock
@@ -77,8 +78,8 @@ def run(operations: int = 10_000) -> None:
     memory = SharedMemory(create=True, size=2 * PAGE * 8)
     locks = [multiprocessing.Lock() for _ in COUNTERS]
     added = multiprocessing.RawArray("q", WORKERS * 4)
-    start = multiprocessing.Barrier(WORKERS)
-    args = (operations, memory, locks, added, start)
+    together = multiprocessing.Barrier(WORKERS)
+    args = (operations, memory, locks, added, together)
     workers = [multiprocessing.Process(target=work, args=(n, *args)) for n in range(WORKERS)]
     for worker in workers:
         worker.start()

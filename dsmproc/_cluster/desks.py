@@ -17,6 +17,7 @@ from dsmproc import _poolframes as frames
 
 from . import wire
 from .listener import Listener, Peer
+from .vault import Vault
 
 FIFO_BYTES = 1 << 16
 PATIENCE = 60.0  # seconds until both sides of a desk have come
@@ -69,8 +70,10 @@ class Desks:
         self._desks: dict[int, Desk] = {}
         self._pools: dict[int, int] = {}  # pool -> its desks here
         self._blobs: dict[tuple[int, int], bytearray] = {}
+        self._vault = Vault()
         listener.on("pool-driver", self._driver)
         listener.on("pool-worker", self._worker)
+        listener.on("pool-shared", self._shared)
 
     @contextlib.contextmanager
     def _desk(self, number: int):  # type: ignore[no-untyped-def]
@@ -112,6 +115,17 @@ class Desks:
                 desk.ended = True
                 await desk.tell(frames.ENDED, desk.left())
 
+    async def _shared(self, peer: Peer) -> None:
+        """A worker wants what its tasks have in common with others."""
+        number, blob = await peer.recv()
+        desk = self._desks.get(number)
+        if not peer.local or desk is None:
+            raise wire.ProtocolError("no worker of a pool asks for a shared parcel")
+        await desk.met.wait()
+        with contextlib.suppress(asyncio.CancelledError):  # no pool any more
+            fd = await self._vault.get((desk.pool, blob))
+            socket.send_fds(peer.sock, [b"F"], [fd])
+
     async def _pass_on(self, worker: Peer, desk: Desk) -> None:
         """What the worker says, in chunks, to its end."""
         loop = asyncio.get_running_loop()
@@ -148,6 +162,7 @@ class Desks:
             del self._pools[pool]
             for key in [key for key in self._blobs if key[0] == pool]:
                 del self._blobs[key]
+            self._vault.leave(pool)
 
     async def _obey(self, pool: int, desk: Desk, body: bytearray) -> None:
         kind, first, count, blob, _ = frames.ORDER.unpack_from(body)
@@ -158,6 +173,11 @@ class Desks:
             await desk.tell(frames.STORED, frames.TOKEN.pack(blob))
         elif kind == frames.FORGET:
             await self._forget(pool, blob, body)
+        elif kind == frames.SHARE:
+            await self._vault.put((pool, blob), memoryview(body)[frames.BLOB_AT :])
+            await desk.tell(frames.STORED, frames.TOKEN.pack(blob))
+        elif kind == frames.DROP:
+            self._vault.drop((pool, blob))
         elif kind == frames.RECALL:
             await desk.tell(frames.RETURNED, desk.left())
         elif kind == frames.END:

@@ -14,6 +14,8 @@ import tempfile
 import threading
 from multiprocessing import connection
 
+import numpy
+
 import dsmproc as mp
 
 CLUSTER = len(mp.hosts()) > 1
@@ -502,6 +504,96 @@ def case_a_large_function_crosses_once():
     assert {answer[0] for answer in answers} == {size}
     assert len({answer[1] for answer in answers}) == 2
     assert 2 * size < sent < 2.2 * size, sent / size
+
+
+def shout_and_tell(data, *_):
+    """What a task does to its argument is nobody else's."""
+    before, data[0] = data[0], data[0] + 1
+    return bytes(data[:1]) != bytes([before]) and int(data.nbytes), before, mp.current_host()
+
+
+def array(size):
+    return numpy.frombuffer(os.urandom(size), dtype="B") // 2
+
+
+def sent_by(work):
+    """What it answers, and the bytes that left hosts meanwhile."""
+    mp.stats(reset=True)
+    answer = work()
+    return answer, sum(counters["bytes_sent"] for counters in mp.stats().values())
+
+
+def case_a_large_argument_crosses_once():
+    """Eight workers on two hosts get it in many tasks; to each host it goes once."""
+    size = 4 << 20
+    data = array(size)
+    first = int(data[0])
+    with mp.Pool(8) as pool:
+        pool.map(square, range(8), chunksize=1)
+        for method, items in (
+            (pool.map, [data] * 40),
+            (pool.starmap, [(data, i) for i in range(40)]),
+        ):
+            answers, sent = sent_by(lambda: method(shout_and_tell, items, chunksize=1))  # noqa: B023
+            assert {answer[:2] for answer in answers} == {(size, first)}, set(answers)
+            assert len({answer[2] for answer in answers}) == 2
+            assert 2 * size < sent < 2.2 * size, sent / size
+        text = "x" * size  # no buffer; both in one task are one object still
+        answers, sent = sent_by(lambda: pool.map(len_of_both, [(text, text)] * 4 + [text] * 4, 2))
+        assert answers == [(size, True)] * 4 + [(size, False)] * 4
+        small = numpy.arange(10)
+        assert pool.map(list, [small] * 3 + [small]) == [list(range(10))] * 4
+
+
+def len_of_both(item):
+    return (len(item[0]), item[0] is item[1]) if isinstance(item, tuple) else (len(item), False)
+
+
+def keep_array(data, barrier):
+    global setting
+    setting = data
+    barrier.wait()
+
+
+def size_and_first(_):
+    setting[0] += 1
+    return int(setting.nbytes), int(setting[0]), os.getpid(), mp.current_host()
+
+
+def case_large_initargs_cross_once():
+    size = 4 << 20
+    data = array(size)
+    data[0] = 0
+    pool, sent = sent_by(lambda: mp.Pool(8, keep_array, (data, mp.Barrier(8))))
+    with pool:
+        answers, more = sent_by(lambda: pool.map(size_and_first, range(64), chunksize=1))
+        assert {answer[0] for answer in answers} == {size}
+        assert len({answer[3] for answer in answers}) == 2
+        by_process = {}
+        for _, count, pid, host in answers:
+            by_process.setdefault((pid, host), []).append(count)
+        for counts in by_process.values():  # nobody else counts in its array
+            assert sorted(counts) == list(range(1, len(counts) + 1))
+    assert 2 * size < sent + more < 2.3 * size, (sent + more) / size
+
+
+def case_a_job_with_large_arguments_survives_its_workers():
+    """The one that brought it to a host dies; the others have it, or get it."""
+    data = array(4 << 20)
+    with mp.Pool(4) as pool:
+        result = pool.map_async(die_once, [(data, i) for i in range(12)], chunksize=1)
+        try:
+            result.get(30)
+            raise AssertionError("a worker died")
+        except mp.WorkerLostError:
+            pass
+        assert pool.map(len_of_both, [data] * 6) == [(4 << 20, False)] * 6
+
+
+def die_once(item):
+    if item[1] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(item[0])
 
 
 if __name__ == "__main__":
