@@ -1,4 +1,5 @@
-"""Programs nobody here wrote, from their packages, with their processes on other hosts.
+"""Programs nobody here wrote, from their packages. Their processes are on three other hosts than the
+driver, and no two hosts share a file, a pid or an address.
 
 Each ends with the number of hosts, other than the driver's, that took part: none is a failure.
 """
@@ -6,7 +7,7 @@ Each ends with the number of hosts, other than the driver's, that took part: non
 from __future__ import annotations
 
 import pytest
-from helpers import RunScript
+from hostcluster import HostCluster
 
 ELSEWHERE = {"DSMPROC_PLACE": "remote"}
 
@@ -180,7 +181,7 @@ PROGRAMS = [
 @pytest.mark.parametrize(
     ("module", "text"), [p[1:] for p in PROGRAMS], ids=[p[0] for p in PROGRAMS]
 )
-def test_program(run_script: RunScript, module: str, text: str) -> None:
+def test_program(hosts: HostCluster, module: str, text: str) -> None:
     pytest.importorskip(module)
     end = "\n        assert elsewhere, 'no process on another host'\n"
-    run_script(text.rstrip() + end, env=ELSEWHERE, timeout=110).check()
+    hosts.run(0, text.rstrip() + end, env=ELSEWHERE, timeout=110).check()
