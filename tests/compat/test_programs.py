@@ -1,5 +1,5 @@
-"""Programs nobody here wrote, from their packages. Their processes are on three other hosts than the
-driver, and no two hosts share a file, a pid or an address.
+"""Programs nobody here wrote, from their packages. Their processes are on three other hosts than
+the driver, and no two hosts share a file, a pid or an address.
 
 Each ends with the number of hosts, other than the driver's, that took part: none is a failure.
 """
