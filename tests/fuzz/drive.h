@@ -91,8 +91,14 @@ static inline void drive_init(struct drive *drive, const uint8_t *data, size_t s
 }
 
 static inline struct dsm_config drive_config(uint32_t host) {
-    return (struct dsm_config){
-        .host = host, .page_size = PAGE, .run = 4, .most = 8, .ahead = 16, .hot = 1, .grants = 1};
+    return (struct dsm_config){.host = host,
+                               .page_size = PAGE,
+                               .run = 4,
+                               .most = 8,
+                               .ahead = 16,
+                               .hot = 1,
+                               .grants = 1,
+                               .carry = 12};
 }
 
 #endif

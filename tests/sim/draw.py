@@ -17,6 +17,8 @@ class Params:
     ahead: int = 0
     hot: int = 0
     grants: int = 1
+    carry: int = 0  # bytes of a bound page's diff that go with a notice
+    bound: float = 0.0  # share of pages that are bound at a host
     regions: list[int] = field(default_factory=lambda: [1])  # pages of each
     clients: list[list[int]] = field(default_factory=lambda: [[1], [1]])  # host -> threads of each
     turns: int = 6
@@ -87,6 +89,8 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     p.ahead = rng.choice([0, 0, 2, 16])
     p.hot = rng.choice([0, 1, 2])
     p.grants = rng.choice([0, 1, 3])
+    p.carry = rng.choice([0, 0, 6, 12, 30, 100])
+    p.bound = rng.choice([0.3, 0.7, 1.0]) if p.carry else 0.0
     p.regions = [rng.choice([1, 1, 2, 3, 6]) for _ in range(rng.choice([1, 1, 2, 3]))]
     p.clients = [spread(rng, rng.choice([1, 1, 2, 3])) for _ in range(p.hosts)]
     p.turns = rng.choice([3, 6, 6, 12])

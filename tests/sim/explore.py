@@ -3,12 +3,12 @@
 A state is the nodes' arenas, the hosts' memory, the connections and how far each thread is. The
 search is depth first over copies of whole states; a state that was seen before is left at once.
 
-A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N` and `ahead N` (see
-core.h), `bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the
-verdict: `never EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every
-execution. Operations: `x=1`,
-`r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial value 0),
-`barrier B N`, `send M` (publishes first), `receive M` (observes).
+A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N` and `carry N`
+(see core.h; with it all pages are bound), `bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0),
+`thread HOST: OP; OP; ...`, and the verdict: `never EXPR`, `sometimes EXPR`, `always EXPR` over the
+registers at the end of every execution. Operations: `x=1`, `r1=x`, `lock L`, `unlock L`,
+`acquire S`, `release S` (a semaphore of initial value 0), `barrier B N`, `send M` (publishes
+first), `receive M` (observes).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Litmus:
     pages: int = 1
     most: int = 1  # pages that a fault brings at most
     ahead: int = 0  # pages that are then asked for ahead
+    carry: int = 0  # all pages are bound, and diffs of so many bytes go with notices
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
     locks: list[str] = field(default_factory=list)
     threads: list[tuple[int, list[str]]] = field(default_factory=list)
@@ -54,7 +55,7 @@ def parse_lines(name: str, lines: list[str]) -> Litmus:
     for line in lines:
         line = line.partition("#")[0].strip()
         word, _, rest = line.partition(" ")
-        if word in ("hosts", "pages", "most", "ahead"):
+        if word in ("hosts", "pages", "most", "ahead", "carry"):
             setattr(litmus, word, int(rest))
         elif word == "bytes":
             for item in rest.split():
@@ -150,6 +151,7 @@ class LitmusWorld(World):
     def __init__(self, litmus: Litmus, core: Core, policy: str, hot: int, off: int = 0) -> None:
         params = Params(policy=policy, hosts=litmus.hosts, page_size=PAGE, hot=hot, regions=[])
         params.most, params.ahead = litmus.most, litmus.ahead
+        params.carry, params.bound = litmus.carry, float(litmus.carry > 0)
         params.intra = params.queued = 0.0
         super().__init__(params, random.Random(0), core, off)
         self.registers: dict[str, int] = {}

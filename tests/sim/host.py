@@ -50,6 +50,7 @@ class SimHost:
             ahead=p.ahead,
             hot=p.hot,
             grants=p.grants,
+            carry=p.carry,
             rules_off=off,
         )
         self.core, self.lib, self.buffers = core, core.lib, core.pages(p.page_size)
@@ -64,6 +65,7 @@ class SimHost:
         self.seen = self.out = self.busy = 0  # the control segment
         self.more = False
         self.results: list[tuple[int, int, int]] = []
+        self.later: list[tuple[int, dict[str, int]]] = []  # events that an answer made
         self.counts = [0] * C.DSM_COUNT_KINDS
         self.joined, self.lost = True, False
         self.poisoned: set[int] = set()
@@ -79,6 +81,9 @@ class SimHost:
         while self.results:  # before any other event
             kind, page, arg = self.results.pop(0)
             self.step(kind, {"id": page, "arg": arg})
+        while self.later:
+            kind, more = self.later.pop(0)
+            self.step(kind, more)
         if not self.world.checked:
             return
         broken = self.lib.dsm_host_check(self.node.state)
@@ -135,7 +140,7 @@ class SimHost:
             if action[0] == C.DSM_ACT_PAYLOAD_DIFF:
                 if page not in self.diffs:
                     raise Violation(f"host {self.number} sends a diff it has not", page)
-                parts.append(self.diffs.pop(page))
+                parts.append(self.diffs[page] if action[5] else self.diffs.pop(page))
             elif action[0] == C.DSM_ACT_PAYLOAD_PAGES:
                 parts.append(self.pages(page, action[4]))
             elif action[0] == C.DSM_ACT_PAYLOAD_EVENT:
@@ -266,6 +271,7 @@ class SimHost:
         diff, snapshot = self.buffers.encode(current, self.twins.get(page))
         if a[5]:
             self.twins[page] = snapshot
+        self.diffs.pop(page, None)
         if diff:
             self.diffs[page] = diff
         self.results.append((C.DSM_EV_DIFFED, page, len(diff)))

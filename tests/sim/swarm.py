@@ -19,7 +19,7 @@ from .world import World
 
 RULES = ["ACK", "FLUSH", "CROSSED", "ONE_DIFF", "BYTES", "FETCHED"]
 RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST", "LOOK"]
-RULES += ["FORWARD", "COUNTED"]
+RULES += ["FORWARD", "COUNTED", "SINCE", "ONCE", "WHOLE", "TWINNED", "WATCHED", "APART"]
 
 
 @dataclass

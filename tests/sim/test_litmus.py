@@ -28,6 +28,12 @@ NEEDED = [
     ("LOOK", "D-look", "first"),
     ("FORWARD", "D-forward", "migrating"),
     ("COUNTED", "D-counted", "migrating"),
+    ("SINCE", "D-since", "first"),
+    ("ONCE", "D-once", "first"),
+    ("WHOLE", "D-whole", "first"),
+    ("TWINNED", "D-twinned", "first"),
+    ("WATCHED", "D-watched", "first"),
+    ("APART", "D-apart", "fixed"),
 ]
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
 

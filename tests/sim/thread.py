@@ -254,11 +254,20 @@ class Thread:
             if arg != self.world.sizes[region]:
                 raise Violation(f"attach of region {region} says {arg} pages")
             self.client.attached[region] = self.client.attached.get(region, 0) + 1
+            self.bind(region)
         elif status == C.DSM_ST_NO_REGION:
             if region not in self.world.unlinked:
                 raise Violation(f"attach of region {region}: not found, but nobody unlinked it")
             self.client.gone.add(region)
         self.result = status
+
+    def bind(self, region: int) -> None:
+        """Some pages are bound: now, or in the middle of their life by another thread."""
+        if not self.world.params.bound:
+            return
+        for index in range(self.world.sizes[region]):
+            if self.rng.random() < self.world.params.bound:
+                self.host.later.append((C.DSM_EV_BIND, {"id": region << 32 | index, "arg": 1}))
 
     def ask_detach(self, region: int) -> None:
         attached, maps = self.client.attached, self.client.maps

@@ -36,6 +36,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     16: ("CLAIM", "H", "Q"),
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
+    27: ("CHANGES", "BH", "QHIH"),
     19: ("ATTACH", "I", ""),
     20: ("DETACH", "I", ""),
     21: ("LOCK_ASK", "QB", ""),
@@ -55,6 +56,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     40: ("TRY_FAILED", "Q", ""),
     41: ("RET", "QBQ", ""),
     42: ("UNLOCK", "QHQ", ""),
+    43: ("UPDATES", "H", "QHIH*"),
 }
 
 
@@ -72,6 +74,7 @@ def decode(data: bytes) -> tuple[str, set[int]]:
     if not data or data[0] not in MESSAGES:
         return f"? {data.hex()}", set()
     name, fixed, repeated = MESSAGES[data[0]]
+    inline, repeated = repeated.endswith("*"), repeated.rstrip("*")
     head = struct.Struct("<" + fixed)
     values = head.unpack_from(data, 1)
     words = [number(c, v) for c, v in zip(fixed, values, strict=True)]
@@ -86,8 +89,12 @@ def decode(data: bytes) -> tuple[str, set[int]]:
     for _ in range(values[-1] if repeated else 0):
         row = part.unpack_from(data, at)
         at += part.size
-        pages |= set(range(row[0], row[0] + (row[1] & 0x7FFF if repeated[:2] == "QH" else 1)))
-        words.append("(" + " ".join(map(number, repeated, row)) + ")")
+        pages |= set(range(row[0], row[0] + (row[1] & 0x7FFF if repeated == "QHHI" else 1)))
+        text = " ".join(map(number, repeated, row))
+        if inline:  # a diff of so many bytes follows
+            text += f" {data[at : at + row[-1]].hex()}"
+            at += row[-1]
+        words.append(f"({text})")
     rest = data[at:]
     return " ".join([name, *words]) + (f" | {rest.hex()}" if rest else ""), pages
 
@@ -107,7 +114,7 @@ class Trace:
             self.line(f"{who} <- {source}: {text}", pages)
             return
         id = event.get("id", 0)
-        is_page = EVENTS[kind] in ("READ_FAULT", "WRITE_FAULT", "DIFFED", "HAND")
+        is_page = EVENTS[kind] in ("READ_FAULT", "WRITE_FAULT", "DIFFED", "HAND", "BIND")
         words = [
             f"{k}={v}" if k == "req" else f"{k}={v:x}"
             for k, v in event.items()

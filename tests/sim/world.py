@@ -72,7 +72,12 @@ class World:
         self.dead: SimHost | None = None
         self.evicted = self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
-            core, master=True, host=MASTER, page_size=params.page_size, rules_off=off
+            core,
+            master=True,
+            host=MASTER,
+            page_size=params.page_size,
+            carry=params.carry,
+            rules_off=off,
         )
         self.hosts = [SimHost(self, core, i, off) for i in range(params.hosts)]
 

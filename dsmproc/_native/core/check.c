@@ -34,6 +34,8 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (home && page->flags & DSM_UNACKED) return 18;
     if (page->flags & DSM_CHANGED && !(page->flags & DSM_IN_OWED)) return 19;
     if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* rule 8 */
+    if (page->carried && !(page->flags & DSM_CHANGED)) return 20;      /* bound.c, a */
+    if (page->run & DSM_HOME_TWIN && state != DSM_HOME_DIRTY) return 21;
     return 0;
 }
 

@@ -56,6 +56,7 @@ enum {
     DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
     DSM_EV_EVICT = 20,       /* arg: give up so many pages that are not needed, if there are */
     DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
+    DSM_EV_BIND = 21,        /* id = page, arg = count: their bytes are bound to a lock (bound.c) */
 };
 
 /* ---- actions of a host, in the order in which they must be done -------------------------- */
@@ -63,8 +64,9 @@ enum {
     /* Send a message: host, channel, off/len = its bytes in out->bytes, then `count` actions of
      * kind PAYLOAD_* follow, whose bytes are appended to the message in that order. */
     DSM_ACT_SEND = 1,
-    DSM_ACT_PAYLOAD_PAGES = 2,  /* id = first page, count = pages: their bytes as they are now */
-    DSM_ACT_PAYLOAD_DIFF = 3,   /* id = page: the diff kept since its COMPARE; then forget it */
+    DSM_ACT_PAYLOAD_PAGES = 2, /* id = first page, count = pages: their bytes as they are now */
+    /* id = page: the diff kept since its COMPARE; then forget it, unless flag = 1 */
+    DSM_ACT_PAYLOAD_DIFF = 3,
     DSM_ACT_PAYLOAD_EVENT = 21, /* off, len: bytes of the event's message, passed on */
     /* Let `client` use pages id..id+count-1 (resident now), read-only or, flag = 1, writable, and
      * wake its threads parked on them. A dead client is ignored. */
@@ -156,7 +158,8 @@ enum {
     DSM_COUNT_BARRIERS = 9,
     DSM_COUNT_PUBLISHES = 10,
     DSM_COUNT_EVICTIONS = 11, /* copies given up for want of memory */
-    DSM_COUNT_KINDS = 12,
+    DSM_COUNT_UPDATES = 12, /* changes stored into a copy, which an invalidation would have ended */
+    DSM_COUNT_KINDS = 13,
 };
 
 /* ---- events and actions of the master ---------------------------------------------------- */
@@ -229,6 +232,8 @@ struct dsm_config {
     uint32_t ahead;     /* pages asked for ahead by rows that bring that many */
     uint32_t hot;       /* publishes with changes after which a page stays writable (0: never) */
     uint32_t grants;    /* local grants of a lock while another host waits for it */
+    uint32_t carry;     /* bytes of a bound page's diff that go with a notice; the master keeps so
+                           many of a page, too (0: none) */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
@@ -249,7 +254,13 @@ enum {
     DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
     DSM_RULE_FORWARD = 13, /* 4: a diff that reaches a host that is no longer home is passed on */
     DSM_RULE_COUNTED = 14, /* 12: a home goes without its page only if the copy there is equal */
-    DSM_RULES = 15,
+    DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */
+    DSM_RULE_ONCE = 16,    /* ... and once */
+    DSM_RULE_WHOLE = 17,   /* a diff is told for a notice only if it is all that changed */
+    DSM_RULE_TWINNED = 18, /* an update of a written copy goes into its twin too */
+    DSM_RULE_WATCHED = 19, /* writes at home are noticed while copies live on updates */
+    DSM_RULE_APART = 20,   /* ... and what others write there goes into that twin too */
+    DSM_RULES = 21,
 };
 
 struct dsm_host;

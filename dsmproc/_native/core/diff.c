@@ -14,7 +14,8 @@
 
 #include "core/host.h"
 
-enum { RUNS = 0, BITS = 1, RUN_HEAD = 4, DSM_PAGE_MAX = 32768 };
+enum { RUNS = DSM_DIFF_RUNS, BITS = DSM_DIFF_BITS, RUN_HEAD = DSM_DIFF_RUN_HEAD };
+enum { DSM_PAGE_MAX = 32768 };
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a word's first byte is its lowest");
 

@@ -13,6 +13,7 @@
 
 void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
     assert(page->state == DSM_DIRTY && host->ncompared < 2 * DSM_BATCH);
+    dsm_bound_forget(host, page);
     if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
     action->id = dsm_page_id(host, page);
@@ -28,13 +29,20 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         dsm_run_looked(host, result);
         return;
     }
+    if (result->bound) {
+        dsm_bound_looked(host, result);
+        return;
+    }
     dsm_run_compared(page, result->len != 0);
     if (result->len) {
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
-        if (!result->early || DSM_RULE_ON(host, DSM_RULE_OWED))
-            dsm_page_owe(host, page, true); /* 10 */
+        if (!result->early)
+            dsm_bound_owe(host, page, result->len); /* 10 */
+        else if (DSM_RULE_ON(host, DSM_RULE_OWED))
+            dsm_page_owe(host, page, true);
         if (dsm_is_lost(host, page->home)) {
+            page->carried = 0;
             dsm_page_act(host, DSM_ACT_UNDIFF, page);
             result->len = 0;
         } else if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
@@ -45,6 +53,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     } else if (page->idle < UINT8_MAX) {
         page->idle++;
     }
+    page->run &= (uint8_t)~DSM_BARE;
     if (result->keep) {
         dsm_page_dirtied(host, page);
         return;
@@ -60,6 +69,12 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
 uint32_t dsm_diff_number(struct dsm_host *host) {
     if (++host->diffs == 0) host->diffs = 1;
     return host->diffs;
+}
+
+static void act_payload(struct dsm_host *host, const struct dsm_page *page) {
+    struct dsm_action *payload = dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF);
+    payload->id = dsm_page_id(host, page);
+    payload->flag = page->carried != 0;
 }
 
 /* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
@@ -82,8 +97,7 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     dsm_patch16(host->out, where, n);
     dsm_sent(host->out, message, n);
     for (uint32_t i = 0; i < n; i++)
-        dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id =
-            dsm_page_id(host, dsm_page_at(host, host->compare[picked[i]].page));
+        act_payload(host, dsm_page_at(host, host->compare[picked[i]].page));
     dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
     dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
 }
@@ -117,7 +131,7 @@ void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {
     dsm_put32(host->out, page->diff);
     dsm_put32(host->out, page->kept);
     dsm_sent(host->out, message, 1);
-    dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = dsm_page_id(host, page);
+    act_payload(host, page);
     dsm_count(host, DSM_COUNT_DIFFS_SENT, 1);
     dsm_count(host, DSM_COUNT_DIFF_BYTES, page->kept);
 }

@@ -196,8 +196,9 @@ static void apply_diff(struct dsm_host *host, struct dsm_page *page, const struc
     action->id = dsm_page_id(host, page);
     action->off = diff->off;
     action->len = diff->len;
-    /* Opened: what others write there is no change of ours. */
-    action->flag = page->state == DSM_HOME_DIRTY && page->run & DSM_OPENED;
+    /* Opened, bound: what others write there is no change of ours. */
+    uint32_t twinned = DSM_OPENED | (DSM_RULE_ON(host, DSM_RULE_APART) ? DSM_HOME_TWIN : 0);
+    action->flag = page->state == DSM_HOME_DIRTY && page->run & twinned;
     page->changes++;
 }
 

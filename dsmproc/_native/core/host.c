@@ -142,6 +142,8 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     switch (type) {
     case DSM_MSG_NOTICES:
         return dsm_observe_on_notices(host, cursor);
+    case DSM_MSG_UPDATES:
+        return dsm_bound_on_updates(host, cursor);
     case DSM_MSG_CLAIMED:
         return dsm_publish_on_claimed(host, cursor);
     case DSM_MSG_REGION:
@@ -236,6 +238,8 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_call_request(host, event);
     case DSM_EV_EVICT:
         return dsm_evict(host, event);
+    case DSM_EV_BIND:
+        return dsm_bound_bind(host, event);
     case DSM_EV_HAND:
         return dsm_move_hand(host, event);
     default:

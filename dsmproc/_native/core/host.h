@@ -7,6 +7,7 @@
  *   move.c     how a home moves: taken by a writer, or handed over
  *   run.c      what one fault brings for the pages behind it
  *   flush.c    comparisons, diffs, acknowledgements
+ *   bound.c    pages bound to locks: their changes travel with notices
  *   evict.c    giving up memory
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
@@ -24,9 +25,6 @@
 #else
 #define DSM_RULE_ON(node, rule) ((void)(node), true)
 #endif
-
-/* diff.c: would dsm_diff_apply take it? */
-bool dsm_diff_sound(const uint8_t *diff, uint32_t len, uint32_t page_size);
 
 /* ---- pages ------------------------------------------------------------------------------- */
 
@@ -56,10 +54,13 @@ enum dsm_page_flag {
 };
 
 enum dsm_run_flag {
-    DSM_OPENED = 1, /* dirty since a neighbour's write fault, not known to be written itself */
-    DSM_VAIN = 2,   /* was opened and not written: not opened by a run again */
-    DSM_AHEAD = 4,  /* asked for ahead, and mapped nowhere yet */
-    DSM_SHY = 8,    /* was asked for ahead and thrown away unused: not again */
+    DSM_OPENED = 1,     /* dirty since a neighbour's write fault, not known to be written itself */
+    DSM_VAIN = 2,       /* was opened and not written: not opened by a run again */
+    DSM_AHEAD = 4,      /* asked for ahead, and mapped nowhere yet */
+    DSM_SHY = 8,        /* was asked for ahead and thrown away unused: not again */
+    DSM_BARE = 16,      /* DIRTY: its twin is zeros, and not kept */
+    DSM_BOUND = 32,     /* its bytes belong to a lock (bound.c) */
+    DSM_HOME_TWIN = 64, /* HOME_DIRTY: a twin is kept, to know what is written */
 };
 
 struct dsm_page {
@@ -83,7 +84,7 @@ struct dsm_page {
     uint8_t streak;    /* publishes in a row in which only this host changed it */
     uint8_t patience;  /* adaptive: how much longer a streak must be, from bad experience */
     uint8_t run;       /* enum dsm_run_flag */
-    uint8_t unused[2];
+    uint16_t carried;  /* bytes of the diff that the next notice takes along (0: none) */
 };
 
 _Static_assert(sizeof(struct dsm_page) % DSM_ARENA_UNIT == 0, "a page record fills whole units");
@@ -171,7 +172,8 @@ struct dsm_compared {
     uint8_t keep;  /* leave it writable */
     uint8_t look;  /* 1, 2: the first, the second look at an opened page */
     uint8_t take;  /* ask for the home instead of sending the diff */
-    uint8_t unused[5];
+    uint8_t bound; /* a written page at its home (bound.c) */
+    uint8_t unused[4];
 };
 
 /* Faults that followed each other (run.c). */
@@ -352,10 +354,32 @@ int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 void dsm_move_lost(struct dsm_host *host, struct dsm_page *page);
 int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
+/* bound.c */
+int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event);
+/* Does the publish leave it writable? */
+bool dsm_bound_keeps(const struct dsm_host *host, const struct dsm_page *page);
+/* A diff of `len` bytes of it is kept: it is owed, and the notice may carry the diff. */
+void dsm_bound_owe(struct dsm_host *host, struct dsm_page *page, uint32_t len);
+/* The notice will not carry it after all. */
+void dsm_bound_forget(struct dsm_host *host, struct dsm_page *page);
+/* Compare a written page that is at home here, and has a twin. */
+void dsm_bound_look(struct dsm_host *host, struct dsm_page *page);
+void dsm_bound_looked(struct dsm_host *host, struct dsm_compared *result);
+/* A queue of pages, by owed_next. */
+struct dsm_owed {
+    dsm_ref head, tail;
+};
+/* Take those whose diffs are carried out of the owed pages, and announce them: the last NOTICE. */
+struct dsm_owed dsm_bound_owed(struct dsm_host *host);
+void dsm_bound_announce(struct dsm_host *host, struct dsm_owed *owed);
+int dsm_bound_on_updates(struct dsm_host *host, struct dsm_cursor *cursor);
+
 /* evict.c */
 int dsm_evict(struct dsm_host *host, const struct dsm_event *event);
 
 /* publish.c */
+/* A page at home here changed: it will be announced, and no copy of it is held any more. */
+void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page);
 /* A dirty page's turn: announce it, compare it, or claim it. */
 void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page);
 int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
@@ -373,6 +397,11 @@ void dsm_publish_tick(struct dsm_host *host);
 int dsm_observe_request(struct dsm_host *host, const struct dsm_event *event);
 int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_observe_tick(struct dsm_host *host);
+/* A change of the page was announced: learn its home. NULL: nothing of it is here. */
+struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t home,
+                                  uint32_t epoch);
+/* May the master say so? */
+bool dsm_observe_possible(const struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch);
 void dsm_gate(struct dsm_host *host, struct dsm_job job); /* do it when invalidations are done */
 void dsm_gate_try(struct dsm_host *host);
 

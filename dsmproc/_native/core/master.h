@@ -2,6 +2,7 @@
  *
  *   master.c     dsm_master_init, dsm_master_step: which function serves which event
  *   version.c    the log: stamps, page versions, homes; what a host must be told
+ *   carry.c      changes that came with their bytes
  *   mregion.c    regions: who has them attached, and when they end
  *   mlock.c      where each lock's token is, and who waits for it
  *   semaphore.c  permits
@@ -32,7 +33,8 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
-    uint64_t unused; /* a reference counts units of 16 bytes, so records side by side fill them */
+    dsm_ref carry;   /* carry.c (0: its last notice came without bytes) */
+    uint32_t unused; /* a reference counts units of 16 bytes, so records side by side fill them */
 };
 _Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
 
@@ -98,11 +100,28 @@ static inline void dsm_set_bit(uint64_t *bits, uint32_t host, bool on) {
 /* version.c */
 void dsm_tell(struct dsm_master *master, uint32_t host);
 int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 /* Send REGION with all its pages ever noticed, at this position of the log. */
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
                            bool with_pages, bool asked);
 void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
+
+/* carry.c */
+/* A change of the page, stamped master->log, came with its diff; before it is noticed. */
+void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
+                   const uint8_t *bytes, uint32_t len);
+void dsm_carry_drop(struct dsm_master *master, struct dsm_version *version);
+/* Can the host be told what changed, instead of that the page did? */
+bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version *version,
+                      uint32_t host);
+/* An UPDATES message being written (n = 0: none is). */
+struct dsm_updates {
+    uint32_t message, n_at, n;
+};
+void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
+                    uint64_t id, const struct dsm_version *version);
+void dsm_carry_end(struct dsm_master *master, struct dsm_updates *updates);
 
 /* mregion.c */
 struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id);

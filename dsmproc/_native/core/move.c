@@ -83,6 +83,7 @@ int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 static void move_in(struct dsm_host *host, struct dsm_page *page, uint32_t epoch) {
     dsm_page_revalidate(host, page); /* of an older change, which the home's page had */
     dsm_page_act(host, DSM_ACT_UNDIFF, page);
+    page->carried = 0;
     if (page->state == DSM_DIRTY) dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = DSM_HOME_PRIVATE;
     page->home = (uint16_t)host->config.host;
@@ -126,11 +127,11 @@ static void hand(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     dsm_page_settle_in(host, page);
     if (page->state != DSM_HOME) dsm_page_act(host, DSM_ACT_PROTECT, page); /* 8 */
     if (page->state == DSM_HOME_DIRTY) {
-        if (page->run & DSM_OPENED) dsm_page_act(host, DSM_ACT_UNTWIN, page);
+        if (page->run & (DSM_OPENED | DSM_HOME_TWIN)) dsm_page_act(host, DSM_ACT_UNTWIN, page);
         page->changes++;
         dsm_page_owe(host, page, true);
     }
-    page->run = 0;
+    page->run &= DSM_BOUND;
     give(page, to);
     page->flags |= DSM_HANDING;
 }
@@ -190,7 +191,7 @@ static void inherit(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
                     uint32_t off) {
     bool dirty = page->state == DSM_DIRTY;
     take_bytes(host, page, off);
-    page->run = 0;
+    page->run &= DSM_BOUND;
     page->state = dirty ? DSM_HOME_DIRTY : DSM_HOME;
     page->flags |= DSM_HELD;
     page->home = (uint16_t)host->config.host;

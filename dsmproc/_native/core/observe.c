@@ -50,9 +50,11 @@ void dsm_observe_tick(struct dsm_host *host) {
     if (!host->observing && host->region_list) send_observe(host);
 }
 
-static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch) {
+struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t home,
+                                  uint32_t epoch) {
     const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    if (!region || region->state != DSM_REGION_READY) return; /* its list comes with the attach */
+    if (!region || region->state != DSM_REGION_READY)
+        return NULL; /* its list comes with the attach */
     bool untouched = !dsm_page_known(host, region, (uint32_t)id);
     struct dsm_page *page = dsm_page_find(host, id);
     if (page->home == DSM_NO_HOST ||
@@ -60,10 +62,14 @@ static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t e
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }
-    if (untouched && home != host->config.host)
-        page->state = DSM_ABSENT; /* nothing to punch */
-    else
-        dsm_page_invalidate(host, page);
+    if (!untouched || home == host->config.host) return page;
+    page->state = DSM_ABSENT; /* nothing to punch */
+    return NULL;
+}
+
+static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch) {
+    struct dsm_page *page = dsm_observe_home(host, id, home, epoch);
+    if (page) dsm_page_invalidate(host, page);
 }
 
 static bool home_is_possible(const struct dsm_host *host, const struct dsm_region *region,
@@ -74,6 +80,15 @@ static bool home_is_possible(const struct dsm_host *host, const struct dsm_regio
     if (epoch == last) return home == known;
     /* A host that gave a page away may hear that it got it back before it does get it. */
     return epoch < last || !page || !dsm_at_home(page);
+}
+
+bool dsm_observe_possible(const struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch) {
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    if (home >= DSM_MAX_HOSTS) return false;
+    if (!region || region->state != DSM_REGION_READY) return true;
+    if ((uint32_t)id >= region->pages) return false;
+    if (!DSM_RULE_ON(host, DSM_RULE_CLAIM)) return true;
+    return home_is_possible(host, region, (uint32_t)id, home, epoch);
 }
 
 /* A home is known to itself first, and an epoch has one home. And is there room to note it? */

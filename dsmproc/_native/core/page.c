@@ -74,7 +74,10 @@ void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page) {
 }
 
 void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed) {
-    if (changed) page->flags |= DSM_CHANGED;
+    if (changed) {
+        dsm_bound_forget(host, page); /* it is not all of the change any more */
+        page->flags |= DSM_CHANGED;
+    }
     if (page->flags & DSM_IN_OWED) return;
     dsm_ref ref = dsm_ref_of(host, page);
     page->flags |= DSM_IN_OWED;
@@ -413,7 +416,7 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
     }
     if (page->flags & DSM_TAKING) {
         page->flags &= (uint16_t)~DSM_TAKING;
-        page->kept = 0;
+        page->kept = page->carried = 0;
         dsm_page_act(host, DSM_ACT_UNDIFF, page);
     }
     if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);

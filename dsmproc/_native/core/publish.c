@@ -31,7 +31,7 @@ uint64_t dsm_publish_out(const struct dsm_host *host) {
 
 /* Our own page: others hear of it by the notice, and read it here. Copies given out before now
  * are older than that notice, so none is held any more, and it need not be protected (8). */
-static void announce_home_page(struct dsm_host *host, struct dsm_page *page) {
+void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page) {
     page->state = DSM_HOME_PRIVATE;
     page->flags &= (uint16_t)~DSM_HELD;
     page->changes++;
@@ -42,16 +42,19 @@ static void announce_home_page(struct dsm_host *host, struct dsm_page *page) {
 static void become_home(struct dsm_host *host, struct dsm_page *page) {
     page->home = (uint16_t)host->config.host;
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    announce_home_page(host, page);
+    dsm_publish_home_page(host, page);
 }
 
 void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page) {
     if (dsm_run_look(host, page)) {
         return;
+    } else if (page->state == DSM_HOME_DIRTY && page->run & DSM_HOME_TWIN) {
+        dsm_bound_look(host, page);
     } else if (page->state == DSM_HOME_DIRTY) {
-        announce_home_page(host, page);
+        dsm_publish_home_page(host, page);
     } else if (page->state == DSM_DIRTY && page->home != DSM_NO_HOST) {
-        dsm_page_compare(host, page, false, dsm_run_is_hot(host, page));
+        bool keep = dsm_run_is_hot(host, page) || dsm_bound_keeps(host, page);
+        dsm_page_compare(host, page, false, keep);
     } else if (page->state == DSM_DIRTY && !DSM_RULE_ON(host, DSM_RULE_CLAIM)) {
         become_home(host, page);
     } else if (page->state == DSM_DIRTY && !(page->flags & DSM_CLAIMED)) {
@@ -187,6 +190,7 @@ static struct run pop_run(struct dsm_host *host) {
 }
 
 static void send_notices(struct dsm_host *host) {
+    struct dsm_owed carried = dsm_bound_owed(host);
     while (host->nowed) {
         uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_NOTICE);
         uint32_t last_at = host->out->nbytes, n = 0;
@@ -201,9 +205,10 @@ static void send_notices(struct dsm_host *host) {
             dsm_put32(host->out, run.epoch);
         }
         dsm_patch16(host->out, n_at, n);
-        host->out->bytes[last_at] = host->nowed == 0;
+        host->out->bytes[last_at] = host->nowed == 0 && !carried.head;
         dsm_sent(host->out, message, 0);
     }
+    dsm_bound_announce(host, &carried);
     host->notices++;
 }
 

@@ -109,6 +109,7 @@ static bool opens_with(const struct dsm_host *host, const struct dsm_page *first
     if (page->state != first->state || page->flags & (DSM_UNACKED | DSM_CLAIMED | DSM_HANDING))
         return false;
     if (page->state == DSM_ZERO && page->home == host->config.host) return false;
+    if (page->run & DSM_BOUND) return false;
     return !(page->run & DSM_VAIN) || first->run & DSM_VAIN;
 }
 
@@ -120,13 +121,16 @@ uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t len
         count++;
     for (uint32_t i = 0; i < count; i++) {
         if (before == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, &page[i]);
-        if (before == DSM_CLEAN || (home && i > 0)) dsm_page_act(host, DSM_ACT_TWIN, &page[i]);
+        if (before == DSM_CLEAN || (home && (i > 0 || page[i].run & DSM_BOUND)))
+            dsm_page_act(host, DSM_ACT_TWIN, &page[i]);
     }
     dsm_run_brought(host, dsm_page_id(host, page) + count);
     for (uint32_t i = 0; i < count; i++) {
         page[i].state = home ? DSM_HOME_DIRTY : DSM_DIRTY;
-        page[i].run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD);
+        page[i].run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD | DSM_BARE);
         if (i > 0) page[i].run |= DSM_OPENED;
+        if (before == DSM_ZERO) page[i].run |= DSM_BARE;
+        if (home && page[i].run & DSM_BOUND) page[i].run |= DSM_HOME_TWIN;
         dsm_page_dirtied(host, &page[i]);
     }
     return count;

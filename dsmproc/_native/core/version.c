@@ -124,13 +124,29 @@ static struct list begin_notices(struct dsm_master *master, uint32_t to, uint64_
     return list;
 }
 
+static void tell_updates(struct dsm_master *master, uint32_t host) {
+    struct dsm_updates updates = {0};
+    for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
+        const struct dsm_version *version = version_at(master, at);
+        if (version->last <= master->told[host]) break;
+        if (concerns(master, version, host) && dsm_carry_serves(master, version, host))
+            dsm_carry_tell(master, &updates, host, page_id(master, version), version);
+    }
+    dsm_carry_end(master, &updates);
+}
+
 void dsm_tell(struct dsm_master *master, uint32_t host) {
     if (master->told[host] == master->log) return;
     struct list list = {0};
+    bool carried = false;
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
         if (!concerns(master, version, host)) continue;
+        if (dsm_carry_serves(master, version, host)) {
+            carried = true;
+            continue;
+        }
         if (list.pages == DSM_BATCH) {
             end_list(master, &list);
             list = (struct list){0};
@@ -139,6 +155,7 @@ void dsm_tell(struct dsm_master *master, uint32_t host) {
         add_page(master, &list, version);
     }
     if (list.pages) end_list(master, &list);
+    if (carried) tell_updates(master, host);
     list = begin_notices(master, host, master->log);
     end_list(master, &list);
     master->told[host] = master->log;
@@ -159,6 +176,28 @@ static bool runs_sound(const struct dsm_master *master, struct dsm_cursor cursor
     return dsm_cursor_done(&cursor);
 }
 
+/* Where it is now, if the host knows better; a page that is not settled is not announced. */
+static bool settle(const struct dsm_master *master, struct dsm_version *version, uint32_t from,
+                   uint32_t home, uint32_t epoch) {
+    if (version->home == DSM_NO_HOST && !DSM_RULE_ON(master, DSM_RULE_CLAIM))
+        version->home = (uint16_t)from;
+    if (epoch > version->epoch) {
+        version->home = (uint16_t)home;
+        version->epoch = epoch;
+    }
+    return version->home != DSM_NO_HOST;
+}
+
+static void published(struct dsm_master *master, uint32_t host) {
+    if (DSM_RULE_ON(master, DSM_RULE_TWO_NUMBERS))
+        dsm_tell(master, host);
+    else
+        master->told[host] = master->log;
+    uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_PUBLISHED);
+    dsm_put64(master->out, master->log);
+    dsm_sent(master->out, message, 0);
+}
+
 int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
     if (!runs_sound(master, *cursor, n)) return DSM_E_PEER;
@@ -172,23 +211,60 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
         count &= ~(uint32_t)DSM_MOVED_ONLY;
         for (uint32_t k = 0; k < count; k++) {
             struct dsm_version *version = version_of(master, region, (uint32_t)id + k);
-            if (version->home == DSM_NO_HOST && !DSM_RULE_ON(master, DSM_RULE_CLAIM))
-                version->home = (uint16_t)from;
-            if (epoch > version->epoch) {
-                version->home = (uint16_t)home;
-                version->epoch = epoch;
-            }
-            if (changed && version->home != DSM_NO_HOST) notice(master, version, from);
+            if (!settle(master, version, from, home, epoch) || !changed) continue;
+            dsm_carry_drop(master, version);
+            notice(master, version, from);
         }
     }
-    if (!last) return DSM_OK;
-    if (DSM_RULE_ON(master, DSM_RULE_TWO_NUMBERS))
-        dsm_tell(master, from);
-    else
-        master->told[from] = master->log;
-    uint32_t message = dsm_send(master->out, from, DSM_FAST, DSM_MSG_PUBLISHED);
-    dsm_put64(master->out, master->log);
-    dsm_sent(master->out, message, 0);
+    if (last) published(master, from);
+    return DSM_OK;
+}
+
+struct change {
+    uint64_t id;
+    uint32_t home, epoch, len;
+};
+
+static struct change next_change(struct dsm_cursor *cursor) {
+    struct change change = {.id = dsm_get64(cursor)};
+    change.home = dsm_get16(cursor);
+    change.epoch = dsm_get32(cursor);
+    change.len = dsm_get16(cursor);
+    return change;
+}
+
+static bool changes_sound(const struct dsm_master *master, struct dsm_cursor cursor, uint32_t n) {
+    if (n > DSM_SLICE || (uint64_t)(cursor.end - cursor.at) < (uint64_t)n * 16) return false;
+    const uint8_t *bytes = cursor.at + (size_t)n * 16;
+    for (uint32_t i = 0; i < n; i++) {
+        struct change change = next_change(&cursor);
+        const struct dsm_mregion *region = dsm_mregion_find(master, change.id >> 32);
+        if (region && (uint32_t)change.id >= region->pages) return false;
+        if (change.home >= DSM_MAX_HOSTS || change.len > cursor.end - bytes) return false;
+        if (!dsm_diff_sound(bytes, change.len, master->config.page_size)) return false;
+        bytes += change.len;
+    }
+    return bytes == cursor.end;
+}
+
+int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
+    if (cursor->bad || !changes_sound(master, *cursor, n)) return DSM_E_PEER;
+    const uint8_t *bytes = cursor->at + (size_t)n * 16;
+    master->log++;
+    for (uint32_t i = 0; i < n; i++) {
+        struct change change = next_change(cursor);
+        struct dsm_mregion *region = dsm_mregion_find(master, change.id >> 32);
+        if (region) {
+            struct dsm_version *version = version_of(master, region, (uint32_t)change.id);
+            if (settle(master, version, from, change.home, change.epoch)) {
+                dsm_carry_add(master, version, from, bytes, change.len);
+                notice(master, version, from);
+            }
+        }
+        bytes += change.len;
+    }
+    if (last) published(master, from);
     return DSM_OK;
 }
 
@@ -265,8 +341,10 @@ void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region) {
         dsm_ref chunk = ((dsm_ref *)dsm_at(master, region->chunks))[i];
         if (!chunk) continue;
         struct dsm_version *versions = dsm_at(master, chunk);
-        for (uint32_t k = 0; k < DSM_VERSIONS; k++)
+        for (uint32_t k = 0; k < DSM_VERSIONS; k++) {
             unlink_version(master, &versions[k]);
+            dsm_carry_drop(master, &versions[k]);
+        }
         dsm_arena_give(&master->arena, chunk, DSM_VERSIONS * sizeof *versions);
     }
     dsm_arena_give(&master->arena, region->chunks, region->nchunks * sizeof(dsm_ref));

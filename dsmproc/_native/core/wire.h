@@ -18,6 +18,8 @@
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
  *            home u16, epoch u32)                    -> PUBLISHED if last
+ *   CHANGES  last u8, n u16, n x (page u64, home u16, epoch u32, length u16), then the n diffs:
+ *            a NOTICE of pages with what changed in them
  *   OBSERVE                                          -> OBSERVED
  *   ATTACH   region u32                              -> REGION
  *   DETACH   region u32
@@ -29,6 +31,7 @@
  *   UNLOCKED asker u16, req u64, status u8           answer to UNLOCK
  *   master to host
  *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
+ *   UPDATES   n u16, n x (page u64, home u16, epoch u32, length u16, the diff): as NOTICES
  *   CLAIMED   n u16, n x (page u64, home u16, epoch u32)
  *   PUBLISHED stamp u64
  *   OBSERVED
@@ -72,6 +75,7 @@ enum {
     DSM_MSG_CALL = 24,
     DSM_MSG_CANCEL = 25,
     DSM_MSG_UNLOCKED = 26,
+    DSM_MSG_CHANGES = 27,
     DSM_MSG_NOTICES = 32,
     DSM_MSG_CLAIMED = 33,
     DSM_MSG_PUBLISHED = 34,
@@ -83,6 +87,7 @@ enum {
     DSM_MSG_TRY_FAILED = 40,
     DSM_MSG_RET = 41,
     DSM_MSG_UNLOCK = 42,
+    DSM_MSG_UPDATES = 43,
 };
 
 enum {
@@ -104,6 +109,11 @@ uint32_t dsm_get32(struct dsm_cursor *cursor);
 uint64_t dsm_get64(struct dsm_cursor *cursor);
 /* Nothing read past the end and nothing left over. */
 bool dsm_cursor_done(const struct dsm_cursor *cursor);
+
+/* A diff's first byte, and what comes before the bytes of each run (diff.c). */
+enum { DSM_DIFF_RUNS = 0, DSM_DIFF_BITS = 1, DSM_DIFF_RUN_HEAD = 4 };
+/* Would dsm_diff_apply take it? */
+bool dsm_diff_sound(const uint8_t *diff, uint32_t len, uint32_t page_size);
 
 struct dsm_out;
 void dsm_put8(struct dsm_out *out, uint32_t value);
