@@ -138,11 +138,12 @@ _SUBMODULES = frozenset(
 )
 
 
-def shared_array(shape: Any, dtype: Any = float) -> Any:
-    """A numpy array of zeros in memory that all hosts share; it pickles as a handle."""
+def shared_array(shape: Any, dtype: Any = float, *, home: str | None = None) -> Any:
+    """A numpy array of zeros in memory that all hosts share; it pickles as a handle. `home`: the
+    policy for where its pages live, as SharedMemory's."""
     from .sharedarray import shared_array
 
-    return shared_array(shape, dtype)
+    return shared_array(shape, dtype, home=home)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,15 +10,18 @@ from . import _memory, cluster
 
 ANONYMOUS = ""
 HOME_POLICIES = {"first": 0, "fixed": 1, "barrier": 2, "migrating": 3, "adaptive": 4}
+DEFAULT_HOME = "first"
+UNWRITTEN = ("homeless",)
 
 
-def home_policy() -> int:
-    """DSMPROC_HOME: where the pages of new regions live."""
-    name = os.environ.get("DSMPROC_HOME") or "first"
+def home_policy(name: str | None = None) -> int:
+    """Where the pages of a new region live: as DSMPROC_HOME says, or this region's own `name`."""
+    where = "home" if name else "DSMPROC_HOME"
+    name = name or os.environ.get("DSMPROC_HOME") or DEFAULT_HOME
     if name not in HOME_POLICIES:
-        raise NotImplementedError(
-            f"DSMPROC_HOME={name}: this version has the home policies "
-            f"{', '.join(sorted(HOME_POLICIES))}"
+        kind = NotImplementedError if name in UNWRITTEN else ValueError
+        raise kind(
+            f"{where}={name}: this version has the home policies {', '.join(sorted(HOME_POLICIES))}"
         )
     return HOME_POLICIES[name]
 
@@ -28,10 +31,12 @@ def ask(question: str, *arguments: Any) -> Any:
     return cluster.client().ask("master", "names", question, *arguments)
 
 
-def create(name: str | None, size: int, track: bool = True) -> tuple[str, int]:
+def create(
+    name: str | None, size: int, track: bool = True, home: str | None = None
+) -> tuple[str, int]:
     """A new region: its name and number. With `track` it ends with its driver at the latest."""
     session = cluster.client().session if track else ""
-    made: tuple[str, int] = ask("create", name, size, home_policy(), session)
+    made: tuple[str, int] = ask("create", name, size, home_policy(home), session)
     return made
 
 

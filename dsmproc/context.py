@@ -110,9 +110,15 @@ class ClusterContext(BaseContext):
         )
 
     def SharedMemory(
-        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        home: str | None = None,
     ) -> Any:
-        return _make("sharedmem", "SharedMemory", name, create, size, track=track)
+        return _make("sharedmem", "SharedMemory", name, create, size, track=track, home=home)
 
     def get_context(self, method: str | None = None) -> Any:
         return self if method is None else named_context(method)
@@ -236,14 +242,21 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
         return chosen_context().Array(typecode_or_type, size_or_initializer, lock=lock)
 
     def SharedMemory(
-        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        home: str | None = None,
     ) -> Any:
-        """As multiprocessing.shared_memory.SharedMemory; `track` on every version of Python."""
+        """As multiprocessing.shared_memory.SharedMemory, with `track` on every version of Python.
+        `home`: the policy for where its pages live, if not the cluster's (DSMPROC_HOME)."""
         if cluster.active():
-            return cluster_context.SharedMemory(name, create, size, track=track)
+            return cluster_context.SharedMemory(name, create, size, track=track, home=home)
         from .sharedmem import standard
 
-        return standard(name, create, size, track=track)
+        return standard(name, create, size, track=track, home=home)
 
 
 cluster_context = ClusterContext()

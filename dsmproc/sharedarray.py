@@ -55,9 +55,9 @@ class _Region:
         self.view = self._mapping.view[:size]
 
     @classmethod
-    def make(cls, size: int) -> _Region:
+    def make(cls, size: int, home: str | None = None) -> _Region:
         _sweep()
-        number = _regions.create(_regions.ANONYMOUS, size)[1]
+        number = _regions.create(_regions.ANONYMOUS, size, home=home)[1]
         try:
             return cls(number, size)
         except BaseException:
@@ -187,14 +187,14 @@ def _rebuild(
     return made
 
 
-def shared_array(shape: Any, dtype: Any = float) -> SharedArray:
-    """A numpy array of zeros that every process that is given it shares."""
+def shared_array(shape: Any, dtype: Any = float, *, home: str | None = None) -> SharedArray:
+    """A numpy array of zeros that every process that is given it shares; `home`: SharedMemory's."""
     kind = numpy.dtype(dtype)
     if kind.hasobject:
         raise TypeError(f"an array of {kind} holds references to objects of one process only")
     like = numpy.broadcast_to(numpy.empty((), kind), shape)
     size = like.size * kind.itemsize
-    block = (_Region if cluster.active() and size else _File).make(size)
+    block = _Region.make(size, home) if cluster.active() and size else _File.make(size)
     return _rebuild(block, 0, like.shape, _row_major(like.shape, kind.itemsize), kind)
 
 

@@ -45,23 +45,36 @@ class _Untracked(StdSharedMemory):
 
 
 def standard(
-    name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+    name: str | None = None,
+    create: bool = False,
+    size: int = 0,
+    *,
+    track: bool = True,
+    home: str | None = None,
 ) -> StdSharedMemory:
-    """The standard library's SharedMemory, which knows `track` from Python 3.13 on."""
+    """The standard library's SharedMemory, which knows `track` from Python 3.13 on. (`home` has no
+    meaning on one machine.)"""
     if sys.version_info >= (3, 13):
         return StdSharedMemory(name, create, size, track=track)
     return (StdSharedMemory if track else _Untracked)(name, create, size)
 
 
 class SharedMemory(StdSharedMemory, metaclass=Choosing):
-    """A named block of memory that all hosts of the cluster share."""
+    """A named block of memory that all hosts of the cluster share. `home`, when it is created: the
+    policy for where its pages live (docs/protocols.md), otherwise the cluster's (DSMPROC_HOME)."""
 
     _standard = StdSharedMemory
     _make_standard = staticmethod(standard)
     _mapping: _regions.Mapping | None = None
 
     def __init__(
-        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        home: str | None = None,
     ) -> None:
         if not size >= 0:
             raise ValueError("'size' must be a positive integer")
@@ -73,7 +86,7 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
             _check_name(name)
         if name is None or create:
             size = operator.index(size)
-            self._name, region = _regions.create(name, size, track)
+            self._name, region = _regions.create(name, size, track, home)
         else:
             region, size = _regions.ask("lookup", name)
             self._name = name

@@ -238,6 +238,35 @@ def test_an_unknown_home_policy_is_refused(cluster: None, monkeypatch: pytest.Mo
     perform("driver", handed_to_children)
 
 
+def write_in_turns(memory: Any, barrier: Any, number: int) -> None:
+    for turn in range(6):
+        if turn % 2 == number:
+            memory.buf[0] += 1
+        barrier.wait(30)
+
+
+def moves_of(home: str) -> int:
+    """How often the page went to a new home; it is at home here first."""
+    ctx = dsmproc.get_context()
+    memory, barrier = dsmproc.SharedMemory(create=True, size=10, home=home), ctx.Barrier(2)
+    memory.buf[0] = 1
+    dsmproc.stats(reset=True)
+    children = [start(ctx, write_in_turns, memory, barrier, n, host=1 + n) for n in range(2)]
+    finish(*children)
+    assert memory.buf[0] == 7
+    memory.close()
+    memory.unlink()
+    return sum(counters["home_migrations"] for counters in dsmproc.stats().values())
+
+
+def test_each_region_may_have_a_home_policy_of_its_own(cluster: None) -> None:
+    assert moves_of("first") == 0
+    assert moves_of("migrating") > 0
+    assert moves_of("fixed") == 0
+    with pytest.raises(ValueError, match="home=nowhere: this version has"):
+        dsmproc.SharedMemory(create=True, size=10, home="nowhere")
+
+
 def test_too_large(cluster: None) -> None:
     with pytest.raises(MemoryError):
         dsmproc.SharedMemory(create=True, size=1 << 50)
