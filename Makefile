@@ -4,10 +4,10 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compat compatibility check clean
+.PHONY: help demo test bench compat compat-cpython compatibility check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
 
 $(VENV)/built: $(NATIVE)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,11 @@ bench: $(VENV)/built ## what one operation costs, against floors and peers
 compat: $(VENV)/built ## programs nobody here wrote, on three hosts
 	$(RUN) -m pip install -q -e '.[compat]'
 	$(RUN) -m tests.compat.table
+
+compat-cpython: $(VENV)/built ## CPython's own tests of multiprocessing, on three hosts and on none
+	$(RUN) -m tests.compat.cpython --mode cluster
+	for method in fork spawn forkserver; do \
+	    $(RUN) -m tests.compat.cpython --mode local --method $$method || exit 1; done
 
 compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compatibility.md
 	$(RUN) -m tests.surface.table

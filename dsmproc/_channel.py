@@ -227,6 +227,14 @@ class Link:
                 self._mend(error)
                 raise
         self._sent += len(data)
+        (_edges.sent if self.role == frames.WRITER else _edges.queued).add(self)
+
+    def delivered(self) -> None:
+        """Wait until the broker has what was sent; or another thread's request, which comes after
+        it, is under way; or the broker is gone, which the next one to ask will be told."""
+        if not (self.closed or self.lock.locked()):
+            with contextlib.suppress(OSError, ProcessError):
+                self.request(frames.SYNC)
 
     def _wait_for_room(self) -> None:
         if self.request(frames.ROOM).kind == frames.BROKEN:
@@ -417,6 +425,10 @@ class Link:
         was closed (not collected: `quietly`) gets BrokenPipeError."""
         if self.closed:
             return
+        for senders in (_edges.sent, _edges.queued):
+            if self in senders:
+                senders.discard(self)
+                self.delivered()
         self.closed = True
         alone = self.pid == os.getpid() and self._forks == _forks
         if alone and not quietly and self.role == frames.READER:
@@ -555,6 +567,7 @@ def _forked_child() -> None:
     """The parent's anchors hold the parent's tickets; ours are new. Closing our copies of them
     lets the parent's end count as the end."""
     global _anchors_lock
+    _edges.forget_senders()
     _anchors_lock = threading.Lock()
     _close_anchors()
 

@@ -4,16 +4,58 @@ A message that orders two processes carries the stamp that its sender got from `
 receiver observes the stamp before it goes on. Outside a cluster there is nothing to order:
 `publish` answers None and `observe` returns. In one, the first edge opens this process's half of
 the memory (_memory.py), for the host's other processes may have written what this one passes on.
+
+Messages that were sent one way must be where they are read before something that comes after them
+orders another process: before a lock, semaphore or barrier lets others go on, `deliver` waits for
+the brokers of the pipes that this process has written to, and at the process's end for those of
+queues as well. (A standard queue has no more order than that either.)
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from typing import Any, Protocol
 
 Stamp = int | None
 
 _publish: Callable[[], int] | None = None
 _observe: Callable[[int], None] | None = None
+
+
+class Sender(Protocol):
+    """A link through which something was sent one way."""
+
+    channel: int
+
+    def delivered(self) -> None: ...
+
+
+sent: set[Sender] = set()  # into pipes
+queued: set[Sender] = set()
+
+
+def deliver(last: bool = False) -> None:
+    """What this process has sent is where it will be read; `last`: what it has put, too."""
+    for senders in (sent, queued) if last else (sent,):
+        with contextlib.suppress(KeyError):  # another thread was faster
+            while senders:
+                senders.pop().delivered()
+
+
+def deliver_to(readers: set[Any]) -> None:
+    """What this process has sent into the pipes that these links read is there."""
+    if sent:
+        channels = {reader.channel for reader in readers if reader is not None}
+        for sender in [one for one in tuple(sent) if one.channel in channels]:
+            sent.discard(sender)
+            sender.delivered()
+
+
+def forget_senders() -> None:
+    """In a forked child: those are its parent's."""
+    sent.clear()
+    queued.clear()
 
 
 def attach(publish: Callable[[], int], observe: Callable[[int], None]) -> None:

@@ -27,6 +27,7 @@ NAMES = {
     "heap": ("BufferWrapper",),
     "managers": ("BaseManager", "SharedMemoryManager", "SyncManager"),
     "pool": ("Pool",),
+    "reduction": ("recv_handle", "send_handle"),
     "shared_memory": ("ShareableList", "SharedMemory"),
     "sharedctypes": ("Array", "RawArray", "RawValue", "Value", "copy"),
 }

@@ -23,6 +23,8 @@ from multiprocessing.reduction import ForkingPickler
 from queue import Empty
 from typing import Any
 
+from . import _edges
+
 __all__ = [
     "BaseContext",
     "BaseProcess",
@@ -42,6 +44,7 @@ __all__ = [
     "interpreter_flags",
     "keep_standard_contexts",
     "names_of",
+    "new_memory_name",
     "pool",
     "prepare",
     "preparation_data",
@@ -136,6 +139,13 @@ def names_of(submodule: str) -> Callable[[str], Any]:
     return standard_name
 
 
+def new_memory_name() -> str:
+    """For a SharedMemory whose maker gave none."""
+    shared_memory: Any = importlib.import_module("multiprocessing.shared_memory")
+    name: str = shared_memory._make_filename()
+    return name.lstrip("/")
+
+
 @contextlib.contextmanager
 def spawning(popen: Any) -> Iterator[None]:
     """This thread pickles a process object: what may only be inherited may be pickled."""
@@ -215,7 +225,9 @@ def inheriting() -> Iterator[None]:
 
 def bootstrap(process_object: Any, parent_sentinel: int) -> int:
     """In the child: become the process, run it, and say how it ended."""
-    return int(process_object._bootstrap(parent_sentinel))
+    code = int(process_object._bootstrap(parent_sentinel))
+    _edges.deliver(last=True)
+    return code
 
 
 def main_module_fields() -> dict[str, Any]:

@@ -163,6 +163,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     have gone to another reader: such a connection is not ready.
     """
     objects = list(object_list)
+    _edges.deliver_to({one._reader for one in objects if isinstance(one, LinkConnection)})
     until = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if until is None else max(0.0, until - time.monotonic())

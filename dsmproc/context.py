@@ -10,6 +10,7 @@ raises NotImplementedError rather than be silently local.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import multiprocessing
 import os
@@ -41,8 +42,10 @@ def _make(module: str, name: str, *arguments: Any, **keywords: Any) -> Any:
 class ClusterContext(BaseContext):
     """Processes on all hosts, and objects that all hosts share."""
 
-    _name = "cluster"
     Process = process.ClusterProcess
+
+    def __init__(self, name: str = "cluster") -> None:
+        self._name = name
 
     def cpu_count(self) -> int:
         """The slots of all hosts: what Pool() starts."""
@@ -156,7 +159,7 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         if not cluster.active():
             _std.default_context.set_start_method(method, force)
-        elif method is None or method == "cluster" or _methods_are_cluster():
+        elif method is None or method == "cluster":
             self._method = None
         else:
             named_context(method)  # ValueError if there is no such method, and the warning
@@ -170,7 +173,8 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
 
     def get_all_start_methods(self) -> list[str]:
         methods: list[str] = _std.default_context.get_all_start_methods()
-        return ["cluster", *methods] if cluster.active() else methods
+        ours = cluster.active() and not _methods_are_cluster()
+        return ["cluster", *methods] if ours else methods
 
     @property
     def reducer(self) -> Any:
@@ -268,9 +272,10 @@ def chosen_context() -> Any:
     """The cluster's context if there is a cluster, else the standard library's default."""
     if not cluster.active():
         return _std.default_context.get_context()
-    if default_context._method is not None:
-        return _std.default_context.get_context(default_context._method)
-    return cluster_context
+    method = default_context._method
+    if method is None:
+        return cluster_context
+    return _alias(method) if _methods_are_cluster() else _std.default_context.get_context(method)
 
 
 def named_context(method: str) -> Any:
@@ -279,7 +284,7 @@ def named_context(method: str) -> Any:
         return cluster_context
     if cluster.active() and method in STANDARD_METHODS:
         if _methods_are_cluster():
-            return cluster_context
+            return _alias(method)
         warnings.warn(
             f"the start method {method!r} keeps its processes on this host "
             "(DSMPROC_METHODS=cluster makes it mean the cluster)",
@@ -291,6 +296,12 @@ def named_context(method: str) -> Any:
 
 def _methods_are_cluster() -> bool:
     return os.environ.get("DSMPROC_METHODS") == "cluster"
+
+
+@functools.cache
+def _alias(method: str) -> ClusterContext:
+    """The cluster, under the name of a standard start method, which programs compare."""
+    return ClusterContext(method)
 
 
 def _level_outside() -> int:

@@ -24,7 +24,7 @@ from multiprocessing.synchronize import Condition, Event
 from threading import BrokenBarrierError, get_ident
 from typing import Any
 
-from . import _memory
+from . import _edges, _memory
 from ._binding import Call, Client, Status, quick_give, quick_take
 from ._binding import Lock as _Word
 from ._choice import Choosing
@@ -134,7 +134,7 @@ def _ways(
     client: Client, word: _Word, quick: Any
 ) -> tuple[Callable[..., bool], Callable[[], None]]:
     """To take and to give a lock: one call of C each, if the engine need not be asked."""
-    take, give = quick_take, quick_give
+    take, give, sent = quick_take, quick_give, _edges.sent
 
     def wait(block: bool, timeout: float | None) -> bool:
         if timeout is not None and timeout <= 0:
@@ -156,8 +156,12 @@ def _ways(
             raise
 
     def release() -> None:
-        if give(quick):
-            ask()
+        try:
+            if sent:
+                _edges.deliver()
+        finally:
+            if give(quick):
+                ask()
 
     return acquire, release
 
@@ -225,6 +229,7 @@ class _Permits(_SemLock):
         raise _unexpected("semaphore", status)
 
     def release(self) -> None:
+        _edges.deliver()
         status: int = Status.TOO_OFTEN
         if self.maxvalue > 0:  # at the master a bound of 0 is none
             self._held -= 1
@@ -365,6 +370,7 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
         """Wait for all parties; this party's number among them. One of them runs the action."""
         if timeout is None:
             timeout = self._timeout
+        _edges.deliver()
         status, value = self._ask(Call.BAR_WAIT, timeout)
         while status == Status.CANCELLED and value == LATER:
             # The round before is complete and its action runs still: ours has not begun.

@@ -1,13 +1,15 @@
 """Managers whose server any process of the cluster can reach; multiprocessing.managers otherwise.
 
-The server is a process on the driver's host that listens at that host's address. What goes between
-it and the proxies is the standard protocol, challenges included, with our pickler; each message is
-published before and observed after (connection.ForeignConnection), so a call orders plain memory.
+The server is a process on the driver's host (with DSMPROC_PLACE=remote on another than that of its
+starter) and listens at that host's address. What goes between it and the proxies is the standard
+protocol, challenges included, with our pickler; each message is published before and observed after
+(connection.ForeignConnection), so a call orders plain memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from multiprocessing import connection as std_connection
 from multiprocessing import managers as standard
@@ -107,14 +109,10 @@ class BaseManager(StdBaseManager):
         ctx: Any = None,
         **options: Any,
     ) -> None:
-        self._dsmproc_host: int | None = None
-        if on_cluster(ctx):
+        self._dsmproc_ours = on_cluster(ctx)
+        if self._dsmproc_ours:
             from .context import cluster_context
 
-            client = cluster.client()
-            self._dsmproc_host = client.host
-            if address is None:
-                self._dsmproc_host, address = _driver_host()
             if serializer == "pickle":
                 serializer = SERIALIZER
             ctx = ctx or cluster_context
@@ -124,7 +122,7 @@ class BaseManager(StdBaseManager):
         self, initializer: Callable[..., Any] | None = None, initargs: Iterable[Any] = ()
     ) -> None:
         """Start the server's process."""
-        if self._dsmproc_host is None:
+        if not self._dsmproc_ours:
             super().start(initializer, initargs)
             return
         manager: Any = self
@@ -132,12 +130,15 @@ class BaseManager(StdBaseManager):
             raise ProcessError("this manager was started already")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        host, address = cluster.client().host, manager._address
+        if address is None:
+            host, address = _server_host()
         heard, said = Pipe(duplex=False)
-        arguments = (manager._registry, manager._address, manager._authkey, manager._serializer)
+        arguments = (manager._registry, address, manager._authkey, manager._serializer)
         process = manager._ctx.Process(
             target=type(manager)._run_server, args=(*arguments, said, initializer, initargs)
         )
-        process._dsmproc_host = self._dsmproc_host
+        process._dsmproc_host = host
         process.name = f"{type(self).__name__}-{process.name}"
         process.start()
         said.close()
@@ -153,6 +154,15 @@ class BaseManager(StdBaseManager):
         manager._process = process
         manager._state.value = _std.State.STARTED
         self._ends_with(process)
+
+    def get_server(self) -> Any:
+        """A server to be run in this process."""
+        manager: Any = self
+        if self._dsmproc_ours and manager._address is None:
+            here = cluster.client()
+            (address,) = [h["address"] for h in here.ask("hosts") if h["id"] == here.host]
+            manager._address = (address[0], 0)
+        return super().get_server()
 
     def _ends_with(self, process: Any) -> None:
         """shutdown(), which is also called at the end of this process or of the manager."""
@@ -236,9 +246,12 @@ def _pool(*arguments: Any, **keywords: Any) -> Any:
 SyncManager.register("Pool", _pool, _std.PoolProxy)
 
 
-def _driver_host() -> tuple[int, tuple[str, int]]:
-    """The driver's host, and an address at which the others reach what listens there."""
+def _server_host() -> tuple[int, tuple[str, int]]:
+    """Where a server is to run, and an address at which the others reach what listens there."""
     client = cluster.client()
+    if os.environ.get("DSMPROC_PLACE") == "remote":
+        host = client.ask("place", "remote", None)
+        return host["id"], (host["address"][0], 0)
     for host in client.ask("hosts"):
         if client.home is not None and tuple(host["address"]) == tuple(client.home):
             return host["id"], (client.home[0], 0)

@@ -164,6 +164,9 @@ class Pool(standard.Pool, metaclass=Choosing):
         self._taskqueue.put((tasks, result._set_length))
         return result if chunksize == 1 else (item for chunk in result for item in chunk)
 
+    def _repopulate_pool(self) -> None:
+        """Asked by those who want ended workers replaced; the handler does it at once."""
+
     def close(self) -> None:
         """No new tasks; the workers end when the given ones are done."""
         if self._state == RUN:

@@ -45,6 +45,7 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         self._closed = False
         self._link = link  # holds the queue; one-way puts go through it in their order
         self._spare: list[Link] = []  # for everything else: a thread takes one and gives it back
+        self._used = False  # something was put by this process
         self._unsent = False  # puts were sent that the broker need not have read yet
         self._poller: LinkConnection | None = None
 
@@ -83,7 +84,7 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
                 return link.get(**options)
             return link.request(kind, **options)
         finally:
-            if self._closed:
+            if self._closed and self._used:
                 link.close(quietly=True)
             else:
                 self._spare.append(link)
@@ -96,8 +97,16 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an object; Full if there is no room (in time)."""
         self._check()
-        with _channel.carrying() as places:
-            data = _pickle.dumps(obj)
+        try:
+            with _channel.carrying() as places:
+                data = _pickle.dumps(obj)
+        except Exception as error:
+            report: Any = self._on_queue_feeder_error  # type: ignore[attr-defined]
+            if report is queues.Queue._on_queue_feeder_error:  # type: ignore[attr-defined]
+                raise
+            report(error, obj)  # a derived class wants to deal with it
+            return
+        self._used = True
         if self._maxsize == 0 and not places and len(data) < LARGE:
             self._link.send(data)
             self._unsent = True
@@ -140,7 +149,7 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     # -- looking ------------------------------------------------------------------------------
 
     def _state(self) -> frames.State:
-        if self._closed:
+        if self._closed and self._used:
             raise OSError("handle is closed")
         return frames.unpack_state(self._ask(frames.STATE).body)
 
@@ -167,9 +176,11 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     # -- the end ------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """This process uses the queue no more."""
+        """This process puts and gets no more. As ever, it may still look at a queue into which it
+        has put nothing."""
         self._closed = True
-        self._close_links(quietly=False)
+        if self._used:
+            self._close_links(quietly=False)
 
     def _close_links(self, quietly: bool) -> None:
         for link in [self._link, *self._spare]:

@@ -15,7 +15,7 @@ import sys
 import types
 from multiprocessing import resource_tracker, shared_memory
 
-from . import _regions
+from . import _regions, _std
 from ._choice import Choosing
 
 __all__ = ["ShareableList", "SharedMemory"]
@@ -86,17 +86,17 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
             _check_name(name)
         if name is None or create:
             size = operator.index(size)
-            self._name, region = _regions.create(name, size, track, home)
+            name, region = _create(name, size, track, home)
         else:
             region, size = _regions.ask("lookup", name)
-            self._name = name
+        self._name = "/" + name  # as the standard class keeps it
         self._size = size
         self._track = track
         try:
             self._mapping = _regions.Mapping(region)
         except BaseException:
             if create:
-                _regions.ask("unlink", self._name)
+                _regions.ask("unlink", name)
             raise
         assert self._mapping.view is not None
         self._buf: memoryview | None = self._mapping.view[:size]
@@ -124,11 +124,19 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
     def unlink(self) -> None:
         """The name is free at once; whoever has the memory mapped keeps it until it closes."""
         _regions.tidy()
-        _regions.ask("unlink", self._name)
+        _regions.ask("unlink", self.name)
 
     @property
     def name(self) -> str:
-        return str(self._name)
+        return str(self._name[1:])
+
+
+def _create(name: str | None, size: int, track: bool, home: str | None) -> tuple[str, int]:
+    """A new block: its name, made up if there is none, and its region."""
+    while name is None:
+        with contextlib.suppress(FileExistsError):
+            return _regions.create(_std.new_memory_name(), size, track, home)
+    return _regions.create(name, size, track, home)
 
 
 def _check_name(name: str) -> None:

@@ -1,0 +1,68 @@
+"""The tests of CPython's suite that are not expected to pass on a cluster, and why.
+
+Reviewed by hand. A key is `Class.method` or `Class.*`; for a class that is made for several types
+(`WithProcesses…`, `WithManager…`) or executors it is what follows these words.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import NamedTuple
+
+FORK = "state inherited by fork"
+PID = "a local pid"
+DESCRIPTOR = "a passed descriptor"
+PATH = "a file path"
+LOOPBACK = "a loopback address"
+REASONS = (FORK, PID, DESCRIPTOR, PATH, LOOPBACK)
+
+# May fail across hosts, for one of these reasons only.
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "TestConnection.test_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
+    "TestConnection.test_large_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
+    "TestConnection.test_missing_fd_transfer": (DESCRIPTOR, "recv_handle from a child"),
+}
+
+# Nothing that a program may rely on: of the standard library's own machinery.
+PRIVATE: dict[str, str] = {
+    "_TestImportStar.*": "the list of files in multiprocessing's own folder",
+    "TestResourceTracker.*": "the process that unlinks the standard library's semaphores",
+    "SemLockTests.*": "the C class _multiprocessing.SemLock",
+}
+
+# Here a thing works, or is refused at once, where the test expects the original to fail.
+BETTER: dict[str, str] = {
+    "TestPoolWorkerErrors.test_unpickleable_result": "a lambda is a result like any other",
+    "TestQueue.test_queue_feeder_donot_stop_onexc": "put() raises what pickling raises",
+}
+
+PREFIXES = ("WithProcesses", "WithManager", "WithThreads", "ProcessPoolForkserver")
+PREFIXES += ("ProcessPoolFork", "ProcessPoolSpawn")
+
+
+class Place(NamedTuple):
+    """Where a test stands in these tables: "" for the name of the table means nowhere."""
+
+    table: str  # elsewhere, private or better
+    reason: str
+
+
+def short(test: str) -> str:
+    """`Class.method`, without the word for what the class was made for."""
+    name = ".".join(test.split(".")[-2:])
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def place(test: str) -> Place:
+    name = short(test)
+    for key, (reason, _) in ELSEWHERE.items():
+        if fnmatch.fnmatchcase(name, key):
+            return Place("elsewhere", reason)
+    for table, entries in (("private", PRIVATE), ("better", BETTER)):
+        for key, why in entries.items():
+            if fnmatch.fnmatchcase(name, key):
+                return Place(table, why)
+    return Place("", "")
