@@ -10,7 +10,6 @@ raises NotImplementedError rather than be silently local.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import multiprocessing
 import os
@@ -42,10 +41,8 @@ def _make(module: str, name: str, *arguments: Any, **keywords: Any) -> Any:
 class ClusterContext(BaseContext):
     """Processes on all hosts, and objects that all hosts share."""
 
+    _name = "cluster"
     Process = process.ClusterProcess
-
-    def __init__(self, name: str = "cluster") -> None:
-        self._name = name
 
     def cpu_count(self) -> int:
         """The slots of all hosts: what Pool() starts."""
@@ -130,6 +127,23 @@ class ClusterContext(BaseContext):
         return self._name
 
 
+class ForkClusterContext(ClusterContext):
+    """The cluster, under the name of a standard start method: programs look at that."""
+
+    _name = "fork"
+    Process = process.ForkClusterProcess
+
+
+class SpawnClusterContext(ClusterContext):
+    _name = "spawn"
+    Process = process.SpawnClusterProcess
+
+
+class ForkServerClusterContext(ClusterContext):
+    _name = "forkserver"
+    Process = process.ForkServerClusterProcess
+
+
 class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     """The choice at each call. Written out name by name, so that readers and tools find them."""
 
@@ -167,7 +181,7 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         if cluster.active():
-            return self._method or "cluster"
+            return self._method or _inherited_method() or "cluster"
         method: str | None = _std.default_context.get_start_method(allow_none)
         return method
 
@@ -264,6 +278,9 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
 
 
 cluster_context = ClusterContext()
+aliases = {
+    c._name: c() for c in (ForkClusterContext, SpawnClusterContext, ForkServerClusterContext)
+}
 default_context = DefaultContext()
 _std.register_concrete_context("cluster", cluster_context)
 
@@ -272,10 +289,16 @@ def chosen_context() -> Any:
     """The cluster's context if there is a cluster, else the standard library's default."""
     if not cluster.active():
         return _std.default_context.get_context()
-    method = default_context._method
+    method = default_context._method or _inherited_method()
     if method is None:
         return cluster_context
-    return _alias(method) if _methods_are_cluster() else _std.default_context.get_context(method)
+    return aliases[method] if _methods_are_cluster() else _std.default_context.get_context(method)
+
+
+def _inherited_method() -> str | None:
+    """The standard start method by whose name this process was started on the cluster."""
+    current = process.current_process()
+    return getattr(current, "_start_method", None) if _methods_are_cluster() else None
 
 
 def named_context(method: str) -> Any:
@@ -284,7 +307,7 @@ def named_context(method: str) -> Any:
         return cluster_context
     if cluster.active() and method in STANDARD_METHODS:
         if _methods_are_cluster():
-            return _alias(method)
+            return aliases[method]
         warnings.warn(
             f"the start method {method!r} keeps its processes on this host "
             "(DSMPROC_METHODS=cluster makes it mean the cluster)",
@@ -296,12 +319,6 @@ def named_context(method: str) -> Any:
 
 def _methods_are_cluster() -> bool:
     return os.environ.get("DSMPROC_METHODS") == "cluster"
-
-
-@functools.cache
-def _alias(method: str) -> ClusterContext:
-    """The cluster, under the name of a standard start method, which programs compare."""
-    return ClusterContext(method)
 
 
 def _level_outside() -> int:

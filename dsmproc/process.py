@@ -37,17 +37,34 @@ class Process(_std.StdProcess):  # type: ignore[misc]
     def _Popen(process_obj: Any) -> Any:
         from .context import chosen_context
 
-        return chosen_context().Process._Popen(process_obj)
+        chosen = chosen_context().Process
+        if issubclass(chosen, ClusterProcess):
+            process_obj._start_method = chosen._start_method
+        return chosen._Popen(process_obj)
 
 
 class ClusterProcess(_std.BaseProcess):
     """The Process of the context "cluster": always on the cluster."""
 
-    _start_method = None
+    _start_method: str | None = None
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         return ClusterPopen(process_obj)
+
+
+class ForkClusterProcess(ClusterProcess):
+    """The same, under the name of a standard start method (DSMPROC_METHODS=cluster)."""
+
+    _start_method = "fork"  # which it tells its own processes
+
+
+class SpawnClusterProcess(ClusterProcess):
+    _start_method = "spawn"
+
+
+class ForkServerClusterProcess(ClusterProcess):
+    _start_method = "forkserver"
 
 
 class ClusterPopen:

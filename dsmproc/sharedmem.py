@@ -123,6 +123,7 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
 
     def unlink(self) -> None:
         """The name is free at once; whoever has the memory mapped keeps it until it closes."""
+        _check_name(self.name)
         _regions.tidy()
         _regions.ask("unlink", self.name)
 

@@ -261,7 +261,7 @@ def test_naming_a_standard_start_method_stays_here_and_warns_once(run_script: Ru
     assert result.err.count("RuntimeWarning: the start method 'spawn' keeps its processes") == 1
     assert "script.py:9" in result.err
     result = run_script(text, env={"DSMPROC_METHODS": "cluster", "DSMPROC_PLACE": "remote"}).check()
-    assert result.lines()[0] == "cluster" and result.lines()[1].startswith("dsmproc.process 1")
+    assert result.lines()[0] == "spawn" and result.lines()[1].startswith("dsmproc.process 1")
     assert result.err == ""
 
 

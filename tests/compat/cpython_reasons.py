@@ -20,19 +20,22 @@ REASONS = (FORK, PID, DESCRIPTOR, PATH, LOOPBACK)
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "TestConnection.test_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
     "TestConnection.test_large_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
-    "TestConnection.test_missing_fd_transfer": (DESCRIPTOR, "recv_handle from a child"),
+    "TestSharedMemory.test_shared_memory_untracking": (PATH, "a program without dsmproc opens it"),
 }
 
 # Nothing that a program may rely on: of the standard library's own machinery.
 PRIVATE: dict[str, str] = {
     "_TestImportStar.*": "the list of files in multiprocessing's own folder",
     "TestResourceTracker.*": "the process that unlinks the standard library's semaphores",
+    "FailingInitializerResourcesTest.*": "the exit code of that process",
     "SemLockTests.*": "the C class _multiprocessing.SemLock",
 }
 
 # Here a thing works, or is refused at once, where the test expects the original to fail.
 BETTER: dict[str, str] = {
     "TestPoolWorkerErrors.test_unpickleable_result": "a lambda is a result like any other",
+    "TestSharedMemory.test_shared_memory_tracking": "who attaches to memory does not destroy it",
+    "TestStartMethod.test_mixed_startmethod": "locks go to any process",
     "TestQueue.test_queue_feeder_donot_stop_onexc": "put() raises what pickling raises",
 }
 
