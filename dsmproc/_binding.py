@@ -386,6 +386,25 @@ class Client:
         with self._lock:
             return self._regions[region].exported()
 
+    def bind(self, buffer: Any) -> None:
+        """The bytes of this buffer, which lies in attached memory, are used under a lock: they
+        travel with it. ValueError if it lies elsewhere."""
+        with ffi.from_buffer(buffer) as start:
+            address, size = int(ffi.cast("uintptr_t", start)), len(start)
+        with self._lock:
+            region, offset = self._place(address, size)
+        if size:
+            first, last = offset // mmap.PAGESIZE, (offset + size - 1) // mmap.PAGESIZE
+            self._ask("bind", lib.DSMPROC_OP_BIND, region << 32 | first, last - first + 1)
+
+    def _place(self, address: int, size: int) -> tuple[int, int]:
+        """The region in which these bytes lie, and where in it."""
+        for region, known in self._regions.items():
+            offset = address - known.address
+            if 0 <= offset <= len(known.memory) - size:
+                return region, offset
+        raise ValueError("the buffer is not in the cluster's memory")
+
     def _open_faults(self) -> None:
         if self._faults >= 0:
             return

@@ -34,6 +34,7 @@ _STATS = {
     "barriers": lib.DSM_COUNT_BARRIERS,
     "publishes": lib.DSM_COUNT_PUBLISHES,
     "evictions": lib.DSM_COUNT_EVICTIONS,
+    "updates": lib.DSM_COUNT_UPDATES,
     "lock_local": lib.DSMPROC_STAT_LOCK_LOCAL,
     "messages_sent": lib.DSMPROC_STAT_MESSAGES_SENT,
     "bytes_sent": lib.DSMPROC_STAT_BYTES_SENT,
@@ -90,6 +91,7 @@ class Engine:
         ahead: int = 256,
         hot: int = 3,
         grants: int = 16,
+        carry: int = 1024,
         memory: int = 0,
     ) -> None:
         """`memory` in bytes (0: no limit); `tick` in seconds (0: none; None: DSMPROC_TICK, in ms,
@@ -100,7 +102,7 @@ class Engine:
         options.role = lib.DSMPROC_AGENT if role == "agent" else lib.DSMPROC_MASTER
         options.host = host
         options.run, options.most, options.ahead = run, most, ahead
-        options.hot, options.grants = hot, grants
+        options.hot, options.grants, options.carry = hot, grants, carry
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory
         made = ffi.new("struct dsmproc_engine **")

@@ -49,6 +49,12 @@ class Mapping:
         self._client = _memory.client()
         self.view: memoryview | None = self._client.attach(self.region)
 
+    def bind(self, start: int, stop: int) -> None:
+        """These bytes are used under a lock."""
+        assert self.view is not None
+        with self.view[start:stop] as bytes_of_it:
+            self._client.bind(bytes_of_it)
+
     def release(self) -> None:
         """Our own view goes; others may live."""
         if self.view is not None:

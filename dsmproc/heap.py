@@ -28,6 +28,7 @@ __getattr__ = _std.names_of("heap")
 
 FIRST_ARENA = 1 << 20  # it costs nothing before it is touched
 CACHE_LINE = 64
+BOUND_MAX = 64 << 10  # larger blocks change by more than travels with a lock
 
 
 class RegionArena:
@@ -58,6 +59,9 @@ class RegionArena:
     def view(self, start: int, stop: int) -> memoryview:
         assert self._mapping.view is not None
         return self._mapping.view[start:stop]
+
+    def bind(self, start: int, stop: int) -> None:
+        self._mapping.bind(start, stop)
 
     def __del__(self, at_the_end: Callable[[], bool] = sys.is_finalizing) -> None:
         if hasattr(self, "_mapping") and not at_the_end():
@@ -118,16 +122,28 @@ class Block(heap.BufferWrapper):
         chosen = _paged if paged else _packed
         block = chosen.malloc(size)
         self._state = (block, size)
+        self._bound = False
         util.Finalize(self, _free, args=(chosen, block))
         arena, start, stop = block
         self.zeros = start >= arena.fresh  # nobody had these bytes before
         arena.fresh = max(arena.fresh, stop)
 
+    def bind(self) -> None:
+        """It is used under a lock, also where it is sent: small changes travel with that."""
+        (arena, start, _), size = self._state
+        if 0 < size <= BOUND_MAX and not self._bound:
+            arena.bind(start, start + size)
+            self._bound = True
+
     def __getstate__(self) -> tuple[Any, ...]:
-        return self._state
+        return (*self._state, self._bound)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._state = state
+        block, size, bound = state
+        self._state = (block, size)
+        self._bound = False
+        if bound:
+            self.bind()
 
     def create_memoryview(self) -> memoryview:
         (arena, start, _), size = self._state

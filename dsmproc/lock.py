@@ -289,7 +289,15 @@ class _Shared(synchronize.SemLock):
         return _Permits(handle, value, maxvalue)
 
 
-class Lock(_Shared, synchronize.Lock, metaclass=Choosing):
+class _Bindable(_Shared):
+    def bind(self, buffer: Any) -> None:
+        """Say that the bytes of `buffer` (in the cluster's memory) are used under this lock: small
+        changes of them travel with it, and taking it leaves them in place instead of fetching their
+        pages again. Say it in every process that uses them; the program means the same without."""
+        _memory.client().bind(buffer)
+
+
+class Lock(_Bindable, synchronize.Lock, metaclass=Choosing):
     _standard = synchronize.Lock
 
     def __init__(self, *, ctx: Any = None) -> None:
@@ -300,7 +308,7 @@ class Lock(_Shared, synchronize.Lock, metaclass=Choosing):
         return _Token(handle, SEMAPHORE, 1)
 
 
-class RLock(_Shared, synchronize.RLock, metaclass=Choosing):
+class RLock(_Bindable, synchronize.RLock, metaclass=Choosing):
     _standard = synchronize.RLock
 
     def __init__(self, *, ctx: Any = None) -> None:

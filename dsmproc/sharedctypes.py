@@ -121,4 +121,7 @@ def copy(obj: Any) -> Any:
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     """A lock around the use of a ctypes object."""
     context = _context(ctx)
+    block = getattr(obj, "_wrapper", None)
+    if isinstance(block, heap.Block):
+        block.bind()
     return _standard["synchronized"](obj, lock or context.RLock(), context)

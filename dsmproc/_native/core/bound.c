@@ -31,7 +31,7 @@ int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event) {
     if (!region || region->state != DSM_REGION_READY || !event->arg ||
         (uint32_t)event->id + event->arg > region->pages)
         return DSM_E_EVENT;
-    if (event->arg > DSM_BATCH) return DSM_E_EVENT;
+    if (event->arg > DSM_BIND_MAX) return DSM_E_EVENT;
     if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, (uint32_t)event->arg)))
         return DSM_E_MEMORY;
     for (uint64_t i = 0; host->config.carry && i < event->arg; i++)

@@ -20,6 +20,7 @@ enum {
     DSM_MAX_CLIENTS = 1024,
     DSM_SLICE = 64,       /* most pages one step compares or sends */
     DSM_EVICT_MAX = 1024, /* most pages one DSM_EV_EVICT gives up */
+    DSM_BIND_MAX = 256,   /* most pages one DSM_EV_BIND binds */
 };
 
 /* What dsm_*_step returns. Negative: the event was refused and the state is unchanged. */
@@ -232,8 +233,8 @@ struct dsm_config {
     uint32_t ahead;     /* pages asked for ahead by rows that bring that many */
     uint32_t hot;       /* publishes with changes after which a page stays writable (0: never) */
     uint32_t grants;    /* local grants of a lock while another host waits for it */
-    uint32_t carry;     /* bytes of a bound page's diff that go with a notice; the master keeps so
-                           many of a page, too (0: none) */
+    uint32_t carry;     /* bytes of a bound page's diff that go with a notice (0: none); the master:
+                           how many it keeps of a page */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 

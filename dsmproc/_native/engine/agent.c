@@ -28,6 +28,7 @@ int dsm_agent_open(struct dsmproc_engine *engine) {
         .ahead = engine->options.ahead,
         .hot = engine->options.hot,
         .grants = engine->options.grants,
+        .carry = engine->options.carry,
     };
     engine->agent.control_memory.fd = -1;
     int error = dsm_store_open(&engine->agent.store, page_size);

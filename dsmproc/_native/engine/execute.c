@@ -191,7 +191,7 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_event *
         const struct dsm_action *part = &action[i];
         struct pages pages;
         if (part->kind == DSM_ACT_PAYLOAD_DIFF)
-            error = dsm_store_diff(&engine->agent.store, part->id, out);
+            error = dsm_store_diff(&engine->agent.store, part->id, out, part->flag == 1);
         else if (part->kind == DSM_ACT_PAYLOAD_EVENT)
             error = in_message(engine, event, part->off, part->len)
                         ? dsm_buffer_append(out, event->bytes + part->off, part->len)

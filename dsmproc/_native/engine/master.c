@@ -10,6 +10,7 @@ int dsm_master_open(struct dsmproc_engine *engine) {
         .run = engine->options.run,
         .hot = engine->options.hot,
         .grants = engine->options.grants,
+        .carry = 4 * engine->options.carry,
     };
     engine->master = dsm_master_init(engine->arena, engine->arena_bytes, &config);
     return engine->master ? 0 : -ENOMEM;

@@ -242,6 +242,22 @@ static void lock_open(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     reply_now(engine, conn, slot < 0 ? DSMPROC_ST_FULL : DSM_ST_OK, (uint64_t)slot);
 }
 
+/* A slice of the pages a step; the request is refused as a whole by its first one. */
+static void bind_pages(struct dsmproc_engine *engine, struct dsm_conn *conn) {
+    const struct dsmproc_request *request = &conn->request;
+    const struct dsm_area *area = dsm_area_find(engine, request->id >> 32);
+    uint64_t first = request->id & UINT32_MAX, left = request->a;
+    if (!area || !dsm_area_address(area, conn->client) || first > area->pages ||
+        left > area->pages - first)
+        return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
+    for (struct dsm_event event = {.kind = DSM_EV_BIND, .id = request->id}; left;
+         left -= event.arg, event.id += event.arg) {
+        event.arg = left < DSM_BIND_MAX ? left : DSM_BIND_MAX;
+        dsm_agent_feed(engine, &event);
+    }
+    reply_now(engine, conn, DSM_ST_OK, 0);
+}
+
 static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, uint32_t kind) {
     const struct dsmproc_request *request = &conn->request;
     bool lock = kind == DSM_EV_LOCK || kind == DSM_EV_UNLOCK;
@@ -279,6 +295,8 @@ static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
         return detach(engine, conn);
     case DSMPROC_OP_LOCK_OPEN:
         return lock_open(engine, conn);
+    case DSMPROC_OP_BIND:
+        return bind_pages(engine, conn);
     case DSMPROC_OP_ATTACH:
         return feed_request(engine, conn, DSM_EV_ATTACH);
     case DSMPROC_OP_PUBLISH:

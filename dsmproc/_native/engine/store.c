@@ -125,12 +125,12 @@ void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const 
     dsm_store_untwin(store, id);
 }
 
-int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to) {
-    uint64_t value;
-    if (!dsm_table_remove(&store->diffs, id, &value)) return -ENOENT;
-    struct kept *kept = (struct kept *)(uintptr_t)value;
+int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to, bool again) {
+    const uint64_t *value = dsm_table_find(&store->diffs, id);
+    if (!value) return -ENOENT;
+    const struct kept *kept = (const struct kept *)(uintptr_t)*value;
     int error = dsm_buffer_append(to, kept->bytes, kept->len);
-    free(kept);
+    if (!again) dsm_store_undiff(store, id);
     return error;
 }
 

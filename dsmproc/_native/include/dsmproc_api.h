@@ -22,6 +22,7 @@ struct dsmproc_options {
     uint32_t ahead;   /* see struct dsm_config */
     uint32_t hot;     /* see struct dsm_config */
     uint32_t grants;  /* see struct dsm_config */
+    uint32_t carry;   /* see struct dsm_config */
     uint32_t tick_ms; /* 0: no tick */
     uint64_t memory;  /* bytes that pages may take before copies are given up (0: no limit) */
     uint64_t arena;   /* bytes of address space for the protocol's state */
@@ -133,6 +134,7 @@ enum {
     DSMPROC_OP_CALL = 11,     /* id, op = DSM_CALL_*, a, b, c */
     DSMPROC_OP_CANCEL = 12, /* the request under way; it alone is answered, with CANCELLED or not */
     DSMPROC_OP_ID = 13,     /* -> a number that no object in the cluster has */
+    DSMPROC_OP_BIND = 14,   /* id = page, a = count: their bytes are bound to a lock */
 };
 
 /* Statuses beside the core's DSM_ST_*. */
