@@ -29,10 +29,12 @@ def lock_again(rounds: int) -> Iterator[Sample]:
         yield times[0], times[1]
 
 
-def take_turns(pipe: Any, name: str, locks: list[Any], mine: int, turns: int) -> None:
+def take_turns(pipe: Any, name: str, locks: list[Any], mine: int, turns: int, bound: Any) -> None:
     """Two hosts pass a counter to and fro, and tell how long a block of turns took, from the first
     taken to the last given away."""
     shm = dsmproc.SharedMemory(name, track=False)
+    if bound is not None:
+        bound.bind(shm.buf)
     mine_lock, other_lock = locks[mine], locks[1 - mine]
     pipe.send("ready")
     for turn in range(turns):
@@ -48,17 +50,18 @@ def take_turns(pipe: Any, name: str, locks: list[Any], mine: int, turns: int) ->
     shm.close()
 
 
-def hand_over(third: bool) -> Callable[[int], Iterator[Sample]]:
+def hand_over(third: bool, bound: bool = False) -> Callable[[int], Iterator[Sample]]:
     def samples(rounds: int) -> Iterator[Sample]:
         blocks = rounds * 10
         shm = dsmproc.SharedMemory(create=True, size=PAGE)
+        lock = dsmproc.Lock() if bound else None
         if third:  # the first publisher is the home
             shm.buf[1] = 1
             _edges.publish()
         locks = [dsmproc.Semaphore(0), dsmproc.Semaphore(0)]
         with tcp_pair(64) as sock:
             sides = [
-                on_host(host, take_turns, shm.name, locks, i, blocks * (BLOCK + 1))
+                on_host(host, take_turns, shm.name, locks, i, blocks * (BLOCK + 1), lock)
                 for i, host in enumerate((1, 2))
             ]
             for _, pipe in sides:
@@ -115,6 +118,14 @@ FIGURES = {
     ),
     "hand-over-3": Figure(
         f"the same, at home on a third host, us; {FLOOR}", hand_over(third=True), "<= 6"
+    ),
+    "bound": Figure(
+        f"hand-over of a counter that is bound to a lock (it causes no fault), us; {FLOOR}",
+        hand_over(third=False, bound=True),
+        "<= 6",
+    ),
+    "bound-3": Figure(
+        f"the same, at home on a third host, us; {FLOOR}", hand_over(third=True, bound=True), "<= 6"
     ),
     "barrier-2": Figure(f"barrier of 2 hosts, us; {FLOOR}", barrier_of(2), "<= 4"),
     "barrier-4": Figure(f"barrier of 4 hosts, us; {FLOOR}", barrier_of(4), "<= 4"),
