@@ -106,11 +106,10 @@ def test_a_driver_that_ends_by_a_signal(run_script: RunScript) -> None:
 
 def test_ctrl_c_reaches_driver_and_workers(run_script: RunScript) -> None:
     running = run_script.start(
-        SLEEPERS.replace(
+        SLEEPERS.replace("    print(f", "    try:\n        print(f").replace(
             "    time.sleep(300)",
             """
-    try:
-        time.sleep(300)
+        time.sleep(300)  # whoever has read our line may interrupt us from then on
     except KeyboardInterrupt:
         print("worker interrupted", number, flush=True)
         """,
