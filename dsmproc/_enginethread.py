@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dsmproc._cluster import heartbeat
 from dsmproc._ffi import MASTER, check, ffi, lib
 from dsmproc.errors import ClusterError
 
@@ -73,6 +74,8 @@ class Notice:
             return "brought a frame that was not made with the cluster's key"
         if self.error == errno.ENOBUFS:
             return "does not take what is sent any more"
+        if self.error == errno.ETIMEDOUT:
+            return heartbeat.silence("showed ")
         return f"ended ({os.strerror(self.error)})"
 
 
@@ -85,6 +88,7 @@ class Engine:
         host: int = MASTER,
         *,
         tick: float | None = None,
+        beat: float | None = None,
         arena: int = 16 << 30,
         run: int = 16,
         most: int = 64,
@@ -95,7 +99,7 @@ class Engine:
         memory: int = 0,
     ) -> None:
         """`memory` in bytes (0: no limit); `tick` in seconds (0: none; None: DSMPROC_TICK, in ms,
-        else 0.1)."""
+        else 0.1), `beat` too (None: as heartbeat.py says)."""
         if tick is None:
             tick = float(os.environ.get("DSMPROC_TICK") or 100) / 1000
         options = ffi.new("struct dsmproc_options *")
@@ -105,6 +109,8 @@ class Engine:
         options.hot, options.grants, options.carry = hot, grants, carry
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory
+        options.beat_ms = round((heartbeat.interval() if beat is None else beat) * 1000)
+        options.silent_beats = heartbeat.BEATS
         made = ffi.new("struct dsmproc_engine **")
         check(lib.dsmproc_engine_start(options, made), f"cannot start the {role}'s engine")
         self.role = role

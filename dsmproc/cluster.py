@@ -36,6 +36,8 @@ class Client:
         self.session: str = fields["session"]
         self.home: tuple[str, int] | None = fields["home"]  # the agent of the driver's host
         self.pid = os.getpid()
+        self._partings: wire.Wire | None = None
+        self._parting = threading.Lock()
 
     def connect_agent(self, purpose: str) -> wire.Wire:
         """A new connection to the agent of this host."""
@@ -50,7 +52,35 @@ class Client:
         """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""
         if host["id"] == self.host:
             return self.connect_agent(purpose)
+        self._be_parted()
         return wire.connect_tcp(tuple(host["address"]), purpose, self.key, self.host)
+
+    def _be_parted(self) -> None:
+        """From now on this process's connections to a host end when that host is lost, also if
+        nobody is there to close them (partings.py)."""
+        with self._parting:
+            if self._partings is None:
+                from ._ffi import check, lib
+
+                news = self.connect_agent("partings")
+                check(lib.dsmproc_part_by(news.fileno()), "cannot watch for lost hosts")
+                self._partings = news
+
+    def forget_parent(self) -> None:
+        """In a forked child: the connections of the parent are not ours."""
+        self.pid = os.getpid()
+        self._parting = threading.Lock()
+        if self._partings is not None:
+            self._partings.close()
+            self._partings = None
+
+    def leave(self) -> None:
+        if self._partings is not None:
+            from ._ffi import lib
+
+            lib.dsmproc_part_by(-1)
+            self._partings.close()
+            self._partings = None
 
     def ask(self, question: str, *arguments: Any) -> Any:
         """One question to the agent of this host."""
@@ -179,7 +209,7 @@ def _forked() -> None:
     """In a forked child: same host, same session, none of the parent's connections."""
     _state.lock = threading.RLock()
     if _state.client is not None:
-        _state.client.pid = os.getpid()
+        _state.client.forget_parent()
     if _state.session_wire is not None:
         _state.session_wire.close()
         _state.session_wire = None
@@ -289,6 +319,7 @@ def shutdown() -> None:
         memory = sys.modules.get("dsmproc._memory")
         if memory is not None:
             memory.close()  # before the agent ends: a client that loses its agent is killed
+        _state.client.leave()
         _state.client = None
         _state.left = True
         if _state.session_wire is not None:

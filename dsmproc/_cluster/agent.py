@@ -9,6 +9,7 @@
     engine-bulk  the same
     channel      anybody                       an end of a pipe or queue (frames.py)
     wire         a client of this host         a descriptor, to be used from others (wires.py)
+    partings     a client of this host         it is told which hosts are lost (partings.py)
     engine-client  a thread of a client of this host: its descriptor goes to the engine
 
 The clients of a host speak to their agent through a unix socket, everybody else over TCP.
@@ -32,12 +33,13 @@ from dsmproc._binding import MASTER, Client, Engine
 from dsmproc._enginethread import MAX_HOSTS
 from dsmproc.errors import ClusterError, ProtocolError
 
-from . import environ, modules, procs, wire
+from . import environ, heartbeat, modules, procs, wire
 from .broker import Broker
 from .console import Output, patient
 from .desks import Desks
 from .frames import Place
 from .listener import Listener, Peer
+from .partings import Partings
 from .verbs import Verbs
 from .wire import format_address
 from .workers import Worker, WorkerTable, membership_frame
@@ -95,6 +97,8 @@ class Agent:
         self._hurry = asyncio.Event()
         self._serving: set[asyncio.Task[Any]] = set()  # of our workers, until their ends are told
         self._reason = ""
+        self._pulse = heartbeat.Pulse()  # of the master
+        self.partings = Partings(self.listener)
         self.engine: Engine | None = None
         self.verbs: Verbs | None = None
         self._engine_ready = asyncio.Event()
@@ -272,6 +276,7 @@ class Agent:
         await output.send(self.host)
         self.listener.spawn(self._speak(output))
         self.listener.spawn(self._follow(self._control))
+        self.listener.spawn(heartbeat.beating(self._beat))
         self._start_engine()
         await self._connect_engine(MASTER, self.options.master, "master")
         for other in others:
@@ -334,6 +339,7 @@ class Agent:
         try:
             while True:
                 message = await control.recv()
+                self._pulse.heard()
                 getattr(self, f"_on_{message[0].replace('-', '_')}")(*message[1:])
         except (EOFError, OSError):
             pass
@@ -358,11 +364,22 @@ class Agent:
     def _on_host_leaving(self, host: dict[str, Any]) -> None:
         log.info("host %d leaves the cluster", host["id"])
 
-    def _on_host_left(self, host: int) -> None:
-        self._on_host_lost(host, f"host {host} left the cluster")
+    def _beat(self) -> None:
+        self._notice("beat")
+        if self._pulse.beat() and not self._ending.is_set():
+            log.error("host %d: the master shows %s", self.host, heartbeat.silence())
+            self.end("lost")
 
-    def _on_host_lost(self, host: int, reason: str) -> None:
+    def _on_beat(self) -> None:
+        """Being heard is all."""
+
+    def _on_host_left(self, host: int, address: tuple[str, int]) -> None:
+        self._on_host_lost(host, f"host {host} left the cluster", address)
+
+    def _on_host_lost(self, host: int, reason: str, address: tuple[str, int]) -> None:
         self.lost[host] = reason
+        self.broker.host_lost(host)
+        self.partings.host_lost(host, address)
         if self.engine is not None:
             self.engine.host_lost(host)
 

@@ -56,6 +56,7 @@ class Broker:
         self.tickets = TicketOffice(self, connect)
         self.wires = Wires(self, memory.observe)
         self._memory = memory
+        self._lost: set[int] = set()
         self._next = random.getrandbits(48)
         self._handlers: dict[int, Callable[[Link, int, int, int, Any], None]] = {
             frames.ATTACH: self._on_attach,
@@ -82,11 +83,20 @@ class Broker:
 
     async def _connected(self, peer: Peer) -> None:
         local, seals = peer.local, peer.seals
+        if peer.host in self._lost:
+            return
         sock = socket.socket(fileno=peer.detach())
         sock.setblocking(False)
         self.listener.traffic.began(sock, peer)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Link(self, local, sock, seals), sock)
+        await loop.connect_accepted_socket(lambda: Link(self, local, sock, seals, peer.host), sock)
+
+    def host_lost(self, host: int) -> None:
+        """Its processes hold nothing any more, though nobody may close their connections."""
+        self._lost.add(host)
+        for link in [link for link in self.links.values() if link.home == host]:
+            self.detached(link)
+            link.abort()
 
     def new_number(self) -> int:
         self._next += 1

@@ -11,6 +11,8 @@ from . import procs
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+LEAST_HEARTBEAT = 0.5  # seconds; below, a busy machine looks like a lost one
+
 # Variables with few values. An empty one counts as not set.
 CHOICES = {
     "DSMPROC_CONSISTENCY": ("lrc", "scc", "erc", "ec", "sc"),
@@ -33,6 +35,11 @@ def check_settings(environ: Mapping[str, str]) -> None:
     memory = environ.get("DSMPROC_MEMORY")
     if memory:
         parse_memory(memory)
+    beat = environ.get("DSMPROC_HEARTBEAT")
+    if beat and not (_is_count(beat) and float(beat) >= LEAST_HEARTBEAT):
+        raise ValueError(
+            f"DSMPROC_HEARTBEAT={beat} is no number of seconds, {LEAST_HEARTBEAT} or more"
+        )
     tick = environ.get("DSMPROC_TICK")
     if tick and not _is_count(tick):
         raise ValueError(f"DSMPROC_TICK={tick} is no number of milliseconds (0: no tick)")

@@ -33,6 +33,7 @@ from .ssh import RemoteAgent
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
+BROKEN_SECONDS = 3.0  # when something died or was silent already
 
 
 class Supervisor(Program):
@@ -46,6 +47,7 @@ class Supervisor(Program):
         super().__init__(("", 0), wire.write_key(key_file), key_file, session="")
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.remotes: dict[str, RemoteAgent] = {}
+        self.silent: set[int] = set()  # agents ended by us
         self._lifeline: socket.socket | None = None
 
     # -- starting -----------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class Supervisor(Program):
         remote = self.remotes.get(name)
         if remote is not None:
             remote.close()
-        if self.ending:
+        if self.ending or process.pid in self.silent:
             return
         if process.returncode == 0:  # it was told to leave
             line = f"the {name} has left the cluster"
@@ -132,6 +134,19 @@ class Supervisor(Program):
             print(f"dsmproc: {line}", file=sys.stderr, flush=True)
         procs.kill_session(process.pid)
 
+    def host_lost(self, host: int, reason: str) -> None:
+        """One whose agent lives is stopped or hangs: it ends here, and so do those who wait for
+        it as clients. The end of one that died is told by `_child_died`."""
+        agent = self.children.get(f"agent of host {host}")
+        if self.ending or agent is None or not procs.lives(agent.pid):
+            return
+        self.silent.add(agent.pid)
+        if host == 0:
+            self.fail(reason)
+        else:
+            print(f"dsmproc: {reason}", file=sys.stderr, flush=True)
+        procs.kill_session(agent.pid)
+
     # -- ending -------------------------------------------------------------------------------
 
     async def end(self) -> None:
@@ -145,7 +160,7 @@ class Supervisor(Program):
             self.console.post(("shutdown",))
         if self._lifeline is not None and self.console is None:
             self._lifeline.close()
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + (END_SECONDS if self.broken is None else BROKEN_SECONDS)
         while self.children and time.monotonic() < deadline:
             if "master" not in self.children:
                 deadline = min(deadline, time.monotonic() + 3.0)

@@ -23,10 +23,16 @@ JOIN_BELOW = 1 << 16  # header and body in one write
 
 class Link(asyncio.BufferedProtocol):
     def __init__(
-        self, broker: Broker, local: bool, sock: socket.socket, seals: Seals | None
+        self,
+        broker: Broker,
+        local: bool,
+        sock: socket.socket,
+        seals: Seals | None,
+        home: int | None,
     ) -> None:
         self.sock = sock
         self.local = local  # its process is on this host
+        self.home = home  # its process's host, unless that is ours
         self._seals = seals
         self._tail = 0 if seals is None else TAG_BYTES
         self.number = 0

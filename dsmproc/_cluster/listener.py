@@ -245,6 +245,13 @@ class Listener:
             await peer.send_bytes(last)
             peer.seals = seals
 
+    def part(self, host: int) -> None:
+        """The connections that processes of a lost host have made."""
+        for peer in self._peers:
+            if peer.host == host and peer.sock.fileno() >= 0:
+                with contextlib.suppress(OSError):
+                    peer.sock.shutdown(socket.SHUT_RDWR)
+
     async def close(self) -> None:
         """Stop listening and end every task but the caller's."""
         for sock in self._sockets:

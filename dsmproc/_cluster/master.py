@@ -26,7 +26,7 @@ from typing import Any
 from dsmproc._enginethread import MAX_HOSTS, Engine
 from dsmproc.errors import ClusterError, ProtocolError
 
-from . import procs
+from . import heartbeat, procs
 from .console import bound, patient
 from .listener import Listener, Peer
 from .names import Names
@@ -37,6 +37,7 @@ log = logging.getLogger("dsmproc")
 
 PENDING_SECONDS = 10.0  # a placement that was not used by then counts no more
 GOODBYE_SECONDS = 5.0
+HANG_UP_SECONDS = 1.0  # to tell an expelled host why; it may not listen
 ENGINE_GRACE = 1.0  # seconds; when a host ends, its control connection says so, and better
 
 
@@ -60,6 +61,7 @@ class Host:
     sent: int = 0  # the last output of it that went to a console
     started: int = 0
     pids: set[int] = dataclasses.field(default_factory=set)
+    pulse: heartbeat.Pulse = dataclasses.field(default_factory=heartbeat.Pulse)
     pending: list[float] = dataclasses.field(default_factory=list)
 
     def load(self) -> float:
@@ -161,6 +163,7 @@ class Master:
             loop.add_reader(lifeline, self._lifeline_ended, lifeline)
         loop.add_reader(self.engine.fileno(), self._engine_notices)
         self.address = self.listener.adopt(listening)
+        self.listener.spawn(heartbeat.beating(self._beat))
         log.info("the master listens at %s", format_address(self.address))
         self._warn_if_reachable(self.address)
         await self.ending.wait()
@@ -216,6 +219,7 @@ class Master:
         try:
             while True:
                 message = await peer.recv()
+                host.pulse.heard()
                 if message[0] == "bye":
                     host.goodbye = True
                     break
@@ -255,11 +259,23 @@ class Master:
         host.control.post(("expelled", reason))
         self._remove(host, reason)
         self.listener.spawn(self._hang_up(host.control))
+        if host.output is not None:
+            self.listener.spawn(self._hang_up(host.output))
 
     async def _hang_up(self, peer: Peer) -> None:
-        await peer.flush()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(peer.flush(), HANG_UP_SECONDS)
         with contextlib.suppress(OSError):
             peer.sock.shutdown(socket.SHUT_RDWR)
+
+    def _beat(self) -> None:
+        for host in list(self.hosts.values()):
+            host.control.post(("beat",))
+            if host.pulse.beat():
+                self._expel(host, "its agent shows " + heartbeat.silence())
+
+    def _on_beat(self, _: Host) -> None:
+        """Being heard is all."""
 
     def _on_peer_lost(self, host: Host, number: int, why: str) -> None:
         """Two hosts cannot speak: one of them must go; rather not one with a driver."""
@@ -284,11 +300,11 @@ class Master:
 
     def _tell_removed(self, host: Host, reason: str) -> None:
         if host.goodbye:
-            self._broadcast(("host-left", host.id))
+            self._broadcast(("host-left", host.id, host.address))
             return
         text = f"host {host.id} ({format_address(host.address)}, agent pid {host.pid}) was lost: "
         log.warning("%s", text + reason)
-        self._broadcast(("host-lost", host.id, text + reason))
+        self._broadcast(("host-lost", host.id, text + reason, host.address))
 
     def _on_ready(self, host: Host) -> None:
         host.ready = True
@@ -396,7 +412,7 @@ class Master:
                     await console.send(("output", host.id, number, stream, data))
                     break
             else:
-                _write_all(stream, data)
+                await asyncio.get_running_loop().run_in_executor(None, _write_all, stream, data)
                 peer.post(number)
 
     async def _console(self, peer: Peer) -> None:

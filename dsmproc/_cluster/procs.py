@@ -26,6 +26,15 @@ def session_members(session: int) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in b"ZX"
+    except OSError:
+        return False
+
+
 def kill_session(session: int, spare: int = 0) -> None:
     """SIGKILL for every member of a session but `spare`."""
     for pid in session_members(session):

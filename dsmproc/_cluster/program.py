@@ -23,6 +23,7 @@ from . import console, procs, wire
 from .listener import Peer
 
 DRIVER_GRACE = 5.0
+TERM_SECONDS = 1.0
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SI_USER = 0  # si_code of a signal that a process sent; the terminal's come from the kernel
 
@@ -43,6 +44,8 @@ class Program:
         self.broken: str | None = None  # why the cluster cannot go on
         self.stopping = asyncio.Event()
         self.ending = False
+        self.home: int | None = None  # the driver's host
+        self.grace = DRIVER_GRACE
         self.joined: set[int] = set()
         self.news = asyncio.Event()
         self.console: Peer | None = None
@@ -68,11 +71,19 @@ class Program:
                 message = await master.recv()
                 if message[0] == "output":
                     await console.show(master, message)
+                elif message[0] == "host-lost":
+                    self.host_lost(message[1], message[2])
                 elif message[0] == "host-joined":
                     self.joined.add(message[1]["id"])
                     self.news.set()
         if not self.ending:
             self.master_closed()
+
+    def host_lost(self, host: int, reason: str) -> None:
+        """The program goes on without it, but not without its driver's."""
+        if host == self.home:
+            self.grace = 0.0  # nobody serves the driver's waits and faults
+            self.fail(reason)
 
     def master_closed(self) -> None:
         """The console ended, and not by us."""
@@ -94,6 +105,12 @@ class Program:
             await asyncio.wait([self._reading], timeout=2.0)
             self._reading.cancel()
             self.console.close()
+
+    def find_home(self) -> None:
+        """Which host the driver will be on, as it will ask itself."""
+        with wire.connect_tcp(self.address, "query", self.key) as wired:
+            agent = wired.request(("membership", procs.machine_id()))
+        self.home = None if agent is None else agent["id"]
 
     # -- the driver ---------------------------------------------------------------------------
 
@@ -132,10 +149,10 @@ class Program:
     ) -> None:
         """Its cluster is gone: let it notice (an exception), then ask, then do not ask."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            await asyncio.wait([finished], timeout=DRIVER_GRACE if number == signal.SIGTERM else 0)
+            await asyncio.wait([finished], timeout=self.grace if number == signal.SIGTERM else 0)
             if not finished.done():
                 driver.send_signal(number)
-                await asyncio.wait([finished], timeout=DRIVER_GRACE)
+                await asyncio.wait([finished], timeout=max(self.grace, TERM_SECONDS))
 
     def pass_signals_on(self) -> None:
         """A thread that waits for signals and knows who sent them.
@@ -208,6 +225,7 @@ async def attached(address: tuple[str, int], key: bytes, key_file: str, command:
     program = Program(address, key, key_file, uuid.uuid4().hex)
     try:
         await program.open_console()
+        program.find_home()
         code = await program.run_driver(command)
         return code if code != 0 or program.broken is None else 1
     finally:

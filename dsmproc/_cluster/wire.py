@@ -23,7 +23,9 @@ This module must stay light: every client imports it.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import math
 import os
 import pickle
 import socket
@@ -35,6 +37,7 @@ from typing import Any
 
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
+from . import heartbeat
 from .seal import TAG_BYTES, Seals, wanted
 
 MAGIC = b"DSMP"
@@ -42,6 +45,7 @@ PROTOCOL = 2
 HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
 FIRST_ROOM = 1 << 20
+TCP_RTO_MAX_MS = 44  # <linux/tcp.h>
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
 HOST_MARK = "@"  # between a purpose and the number of the host that connects
@@ -358,8 +362,11 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000)
+    seconds = heartbeat.bound()  # a cut that is shorter must not end what it interrupts
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(3, math.ceil(seconds / 2)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000) + 4000)
+    with contextlib.suppress(OSError):  # Linux 6.15: go on within a second after a cut
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
 
 
 def peer_uid(sock: socket.socket) -> tuple[int, int]:

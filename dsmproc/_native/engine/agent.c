@@ -124,6 +124,7 @@ static void step(struct dsmproc_engine *engine, const struct dsm_event *event) {
     atomic_store(&control->waiting, summary.waiting);
     if (engine->malformed) dsm_peer_drop(engine, event->host, DSM_FAST, EPROTO);
     engine->malformed = false;
+    dsm_peers_stay(engine);
 }
 
 void dsm_agent_step(struct dsmproc_engine *engine, const struct dsm_event *event) {

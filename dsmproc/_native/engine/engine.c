@@ -136,6 +136,9 @@ static void serve(struct dsmproc_engine *engine, struct dsm_source *source, uint
         return commands(engine);
     case DSM_SOURCE_TIMER:
         return tick(engine);
+    case DSM_SOURCE_BEAT:
+        dsm_eventfd_clear(engine->beat.fd);
+        return dsm_peers_beat(engine);
     case DSM_SOURCE_PEER:
         return dsm_peer_ready(engine, CONTAINER(struct dsm_peer, source, source), flags);
     case DSM_SOURCE_CONN:
@@ -230,15 +233,21 @@ static int open_out(struct dsm_out *out) {
     return 0;
 }
 
+static int open_timer(struct dsmproc_engine *engine, struct dsm_source *timer, uint32_t period_ms) {
+    if (!period_ms) return 0;
+    timer->fd = dsm_timer_open(period_ms);
+    return timer->fd < 0 ? timer->fd : dsm_loop_watch(engine->loop, timer);
+}
+
 static int open_sources(struct dsmproc_engine *engine) {
     engine->loop = dsm_loop_open();
     engine->notice_fd = dsm_eventfd_open();
     engine->wake.fd = dsm_eventfd_open();
     if (engine->loop < 0 || engine->notice_fd < 0 || engine->wake.fd < 0) return -EMFILE;
     int error = dsm_loop_watch(engine->loop, &engine->wake);
-    if (error || !engine->options.tick_ms) return error;
-    engine->timer.fd = dsm_timer_open(engine->options.tick_ms);
-    return engine->timer.fd < 0 ? engine->timer.fd : dsm_loop_watch(engine->loop, &engine->timer);
+    if (!error) error = open_timer(engine, &engine->timer, engine->options.tick_ms);
+    if (!error) error = open_timer(engine, &engine->beat, engine->options.beat_ms);
+    return error;
 }
 
 static int open_all(struct dsmproc_engine *engine) {
@@ -266,8 +275,9 @@ static void close_all(struct dsmproc_engine *engine) {
     for (uint32_t host = 0; host <= DSM_MAX_HOSTS; host++)
         dsm_peer_drop(engine, host < DSM_MAX_HOSTS ? host : (uint32_t)DSM_MASTER, DSM_FAST, 0);
     if (is_agent(engine)) dsm_agent_close(engine);
-    int fds[] = {engine->wake.fd, engine->timer.fd, engine->notice_fd, engine->loop};
-    for (int i = 0; i < 4; i++)
+    int fds[] = {engine->wake.fd, engine->timer.fd, engine->beat.fd, engine->notice_fd,
+                 engine->loop};
+    for (int i = 0; i < 5; i++)
         if (fds[i] >= 0) close(fds[i]);
     dsm_buffer_free(&engine->commands);
     dsm_buffer_free(&engine->notices);
@@ -286,6 +296,7 @@ int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_e
     made->loop = made->notice_fd = -1;
     made->wake = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_WAKE};
     made->timer = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_TIMER};
+    made->beat = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_BEAT};
     pthread_mutex_init(&made->mutex, NULL);
     pthread_cond_init(&made->settled, NULL);
     int error = open_all(made);

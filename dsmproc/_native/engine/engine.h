@@ -28,6 +28,7 @@ enum {
     DSM_SOURCE_CONN = 4,   /* in struct dsm_conn */
     DSM_SOURCE_FAULTS = 5, /* in struct dsm_client */
     DSM_SOURCE_LIFE = 6,   /* in struct dsm_client: its pidfd */
+    DSM_SOURCE_BEAT = 7,   /* the heartbeat's timer */
 };
 
 /* A request's number is a counter << 16 | index of its connection. */
@@ -40,6 +41,8 @@ struct dsm_peer {
     bool fresh;                        /* frames were added since the last write */
     bool queued;                       /* in engine->queued */
     struct dsm_seal sealing, checking; /* of the frames that go out and come in */
+    bool heard;                        /* bytes came since the last beat */
+    uint32_t silent;                   /* beats since the last that came */
     struct dsm_buffer in, out;
 };
 
@@ -122,7 +125,8 @@ struct dsm_agent {
 struct dsmproc_engine {
     struct dsmproc_options options;
     int loop;
-    struct dsm_source wake, timer;
+    uint64_t last_beat; /* ms, coarse */
+    struct dsm_source wake, timer, beat;
     pthread_t thread;
     /* From here to the mutex's end: any thread, under the mutex. */
     pthread_mutex_t mutex;
@@ -170,6 +174,10 @@ void dsm_peer_drop(struct dsmproc_engine *engine, uint32_t host, uint32_t channe
 void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags);
 /* Something was appended to its `out`. */
 void dsm_peer_queue(struct dsmproc_engine *engine, struct dsm_peer *peer);
+/* Let every peer hear from us; one that was silent for too many beats is lost (ETIMEDOUT). */
+void dsm_peers_beat(struct dsmproc_engine *engine);
+/* After each step: a turn of very many steps looks no more like a death than a short one. */
+void dsm_peers_stay(struct dsmproc_engine *engine);
 /* Write out what is queued: one write for each peer and channel. */
 void dsm_peers_flush(struct dsmproc_engine *engine);
 /* What the connections that are open now have sent (any thread). */

@@ -29,6 +29,7 @@ void dsm_master_feed(struct dsmproc_engine *engine, const struct dsm_event *even
                         result, result == DSM_E_MEMORY ? ": its memory is used up" : "");
     else
         dsm_execute(engine, event);
+    dsm_peers_stay(engine);
 }
 
 void dsm_master_command(struct dsmproc_engine *engine, const struct dsmproc_command *command) {

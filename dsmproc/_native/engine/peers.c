@@ -3,6 +3,7 @@
 #include "sys/net.h"
 #include "sys/traffic.h"
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 64 << 10, PEERS = DSM_MAX_HOSTS + 1 };
@@ -69,7 +70,8 @@ int dsm_peer_add(struct dsmproc_engine *engine, const struct dsmproc_command *co
     }
     pthread_mutex_lock(&engine->mutex);
     peer->source.fd = command->fd;
-    peer->lost = false;
+    peer->lost = peer->heard = false;
+    peer->silent = 0;
     error = dsm_loop_watch(engine->loop, &peer->source);
     if (error) peer->source.fd = -1;
     pthread_mutex_unlock(&engine->mutex);
@@ -120,6 +122,49 @@ void dsm_peers_flush(struct dsmproc_engine *engine) {
     engine->nqueued = 0;
 }
 
+/* A beat is counted when it is made, not by the clock: an engine that was stopped itself has not
+ * listened meanwhile, and accuses nobody. Any byte is a sign of life, so a long transfer is one. */
+static bool count_beat(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    peer->silent = peer->heard ? 0 : peer->silent + 1;
+    peer->heard = false;
+    if (peer->silent < engine->options.silent_beats) return true;
+    dsm_peer_drop(engine, peer->host, peer->channel, ETIMEDOUT);
+    return false;
+}
+
+static void say_beat(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+    if (dsm_buffer_len(&peer->out)) return write_out(engine, peer);
+    ssize_t mark = dsm_frame_open(&peer->out);
+    if (mark < 0) return;
+    if (dsm_frame_close(&peer->out, (size_t)mark, &peer->sealing)) return;
+    write_out(engine, peer);
+}
+
+static uint64_t coarse_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void beat(struct dsmproc_engine *engine, bool counting) {
+    engine->last_beat = coarse_ms();
+    for (uint32_t i = 0; i < PEERS; i++)
+        for (uint32_t channel = 0; channel < 2; channel++) {
+            struct dsm_peer *peer = &engine->peers[i][channel];
+            if (peer->source.fd >= 0 && (!counting || count_beat(engine, peer)))
+                say_beat(engine, peer);
+        }
+}
+
+void dsm_peers_beat(struct dsmproc_engine *engine) {
+    beat(engine, true);
+}
+
+void dsm_peers_stay(struct dsmproc_engine *engine) {
+    uint32_t period = engine->options.beat_ms;
+    if (period && coarse_ms() - engine->last_beat >= period) beat(engine, false);
+}
+
 static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     const uint8_t *body;
     uint32_t len;
@@ -131,11 +176,12 @@ static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     if (got == -EAGAIN) return;
     if (got <= 0)
         return dsm_peer_drop(engine, peer->host, peer->channel, got ? (int)-got : ECONNRESET);
+    peer->heard = true;
     while ((first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole)) > 0) {
         if (!dsm_frame_genuine(&peer->in, &peer->checking, whole))
             return dsm_peer_drop(engine, peer->host, peer->channel, EBADMSG);
-        dsm_engine_message(engine, peer, body, len);
-        if (peer->source.fd < 0) return; /* it was dropped for that message */
+        if (len) dsm_engine_message(engine, peer, body, len); /* an empty one is a heartbeat */
+        if (peer->source.fd < 0) return;                      /* it was dropped for that message */
         dsm_buffer_consume(&peer->in, whole);
     }
     if (first < 0) dsm_peer_drop(engine, peer->host, peer->channel, -first);

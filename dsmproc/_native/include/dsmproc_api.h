@@ -16,16 +16,18 @@ enum { DSMPROC_AGENT = 1, DSMPROC_MASTER = 2 };
 
 struct dsmproc_options {
     uint32_t role;
-    uint32_t host;    /* an agent's own number */
-    uint32_t run;     /* see struct dsm_config */
-    uint32_t most;    /* see struct dsm_config */
-    uint32_t ahead;   /* see struct dsm_config */
-    uint32_t hot;     /* see struct dsm_config */
-    uint32_t grants;  /* see struct dsm_config */
-    uint32_t carry;   /* see struct dsm_config */
-    uint32_t tick_ms; /* 0: no tick */
-    uint64_t memory;  /* bytes that pages may take before copies are given up (0: no limit) */
-    uint64_t arena;   /* bytes of address space for the protocol's state */
+    uint32_t host;         /* an agent's own number */
+    uint32_t run;          /* see struct dsm_config */
+    uint32_t most;         /* see struct dsm_config */
+    uint32_t ahead;        /* see struct dsm_config */
+    uint32_t hot;          /* see struct dsm_config */
+    uint32_t grants;       /* see struct dsm_config */
+    uint32_t carry;        /* see struct dsm_config */
+    uint32_t tick_ms;      /* 0: no tick */
+    uint32_t beat_ms;      /* how often every peer hears from this engine; 0: never */
+    uint32_t silent_beats; /* so many without a byte from it, and a peer is lost */
+    uint64_t memory;       /* bytes that pages may take before copies are given up (0: no limit) */
+    uint64_t arena;        /* bytes of address space for the protocol's state */
 };
 
 /* ---- engine: commands in, notices out ----------------------------------------------------- */
@@ -181,6 +183,17 @@ int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply);
 int dsmproc_lifeline(int fd);
 /* No more: before the connection is closed in peace. */
 int dsmproc_lifeline_off(int fd);
+/* A lost host may not close its connections: this ends those of this process that go to the
+ * listener of its agent, in whatever thread they are waited for. `address` is 4 or 16 bytes. */
+struct dsmproc_address {
+    uint8_t length; /* of what follows: 4 or 16 */
+    uint8_t bytes[16];
+    uint8_t port[2]; /* the high byte first */
+};
+void dsmproc_part(const struct dsmproc_address *address);
+/* From now on the addresses that come through this socket are parted from as they come, by a
+ * handler of SIGURG (which programs ignore): no thread has to read it. One socket a process; -1: no more. */
+int dsmproc_part_by(int fd);
 
 /* ---- client: the control segment ------------------------------------------------------------ */
 struct dsm_control;
