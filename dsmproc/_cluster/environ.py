@@ -12,6 +12,7 @@ from . import procs
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 LEAST_HEARTBEAT = 0.5  # seconds; below, a busy machine looks like a lost one
+GREATEST_HEARTBEAT = 3600
 
 # Variables with few values. An empty one counts as not set.
 CHOICES = {
@@ -36,9 +37,10 @@ def check_settings(environ: Mapping[str, str]) -> None:
     if memory:
         parse_memory(memory)
     beat = environ.get("DSMPROC_HEARTBEAT")
-    if beat and not (_is_count(beat) and float(beat) >= LEAST_HEARTBEAT):
+    if beat and not (_is_count(beat) and LEAST_HEARTBEAT <= float(beat) <= GREATEST_HEARTBEAT):
         raise ValueError(
-            f"DSMPROC_HEARTBEAT={beat} is no number of seconds, {LEAST_HEARTBEAT} or more"
+            f"DSMPROC_HEARTBEAT={beat} is no number of seconds from {LEAST_HEARTBEAT} to "
+            f"{GREATEST_HEARTBEAT}"
         )
     tick = environ.get("DSMPROC_TICK")
     if tick and not _is_count(tick):

@@ -32,6 +32,7 @@ SETTINGS = (
     *CHOICES,
     "DSMPROC_TICK",
     "DSMPROC_MEMORY",
+    "DSMPROC_HEARTBEAT",
 )  # what an agent there is told of our environment
 HEADER_LIMIT = 1 << 16
 LINES = 20  # of what it says on stderr, kept to explain its end

@@ -45,6 +45,7 @@ PROTOCOL = 2
 HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
 FIRST_ROOM = 1 << 20
+KEEPALIVES = 100  # the kernel counts no more than 127
 TCP_RTO_MAX_MS = 44  # <linux/tcp.h>
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
@@ -361,9 +362,10 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
     seconds = heartbeat.bound()  # a cut that is shorter must not end what it interrupts
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(3, math.ceil(seconds / 2)))
+    interval = max(2, math.ceil(seconds / KEEPALIVES))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(3, math.ceil(seconds / interval)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000) + 4000)
     with contextlib.suppress(OSError):  # Linux 6.15: go on within a second after a cut
         sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)

@@ -14,6 +14,12 @@ from program import Program  # noqa: E402
 from dsmproc._cluster import wire  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def no_heartbeat(nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The false members here show no signs of life, and must not be lost for that."""
+    monkeypatch.setenv("DSMPROC_HEARTBEAT", "600")
+
+
 @pytest.fixture
 def program(by_hand: ByHand, run_script: RunScript) -> Iterator[Program]:
     """A program on hosts 0 and 1 of `by_hand`; it must have ended well when the test ends."""

@@ -114,7 +114,7 @@ class Host(Namespace):
             MARK: os.environ.get(MARK, ""),
             "PYTHONPATH": PACKAGE_ROOT,
         }
-        for name in ("DSMPROC_LOG", "DSMPROC_FAULTS", "DSMPROC_TICK"):
+        for name in ("DSMPROC_LOG", "DSMPROC_FAULTS", "DSMPROC_TICK", "DSMPROC_HEARTBEAT"):
             if name in os.environ:
                 environ[name] = os.environ[name]
         return {**environ, **(more or {})}
