@@ -52,10 +52,10 @@ class Client:
         """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""
         if host["id"] == self.host:
             return self.connect_agent(purpose)
-        self._be_parted()
+        self.hear_of_losses()
         return wire.connect_tcp(tuple(host["address"]), purpose, self.key, self.host)
 
-    def _be_parted(self) -> None:
+    def hear_of_losses(self) -> None:
         """From now on this process's connections to a host end when that host is lost, also if
         nobody is there to close them (partings.py)."""
         with self._parting:

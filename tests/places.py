@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import dsmproc
+from dsmproc.cluster import client
 
 PLACES = ("standard", "driver", "worker")
 PATIENCE = 30.0  # seconds; nothing here takes that long unless it hangs
@@ -74,6 +75,7 @@ def local_cluster(hosts: int = 3) -> Iterator[None]:
     os.environ["DSMPROC_PLACE"] = "remote"
     try:
         with dsmproc.init(local=hosts):
+            client().hear_of_losses()
             memory = dsmproc.SharedMemory(create=True, size=1)
             dsmproc.RawValue("b")
             dsmproc.Value("b")
