@@ -26,6 +26,7 @@ bench: $(VENV)/built ## what one operation costs, against floors and peers
 compat: $(VENV)/built ## programs nobody here wrote, on three hosts
 	$(RUN) -m pip install -q -e '.[compat]'
 	$(RUN) -m tests.compat.table
+	$(RUN) -m tests.compat.cpython --quick
 
 compat-cpython: $(VENV)/built ## CPython's own tests of multiprocessing, on three hosts and on none
 	$(RUN) -m tests.compat.cpython --mode cluster

@@ -23,6 +23,7 @@ import dsmproc
 from dsmproc.cluster import client
 
 PLACES = ("standard", "driver", "worker")
+making = False  # whether this process is the one in which a scenario runs, as a worker
 PATIENCE = 30.0  # seconds; nothing here takes that long unless it hangs
 
 Scenario = Callable[[Any], None]
@@ -54,6 +55,8 @@ def run(ctx: Any, function: Callable[..., None], *arguments: Any) -> None:
 
 
 def _in_worker(scenario: Scenario) -> None:
+    global making
+    making = True
     assert dsmproc.current_host() == 1
     scenario(dsmproc.get_context())
 
