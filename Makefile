@@ -35,6 +35,7 @@ compat-cpython: $(VENV)/built ## CPython's own tests of multiprocessing, on thre
 
 compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compatibility.md
 	$(RUN) -m tests.surface.table
+	$(RUN) -m tests.surface.methods
 
 check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py

@@ -15,7 +15,7 @@ from places import PATIENCE, finish, perform, start
 from test_interrupted import Interrupt, interrupt, soon
 from test_primitives import expect
 
-from dsmproc import _channel
+from dsmproc import _channel, reduction
 from dsmproc.connection import wait
 
 LARGE = 3 << 20
@@ -332,6 +332,47 @@ def home_elsewhere(ctx: Any) -> None:
     _channel._close_anchors()  # else kept until this process leaves: the leak check would see it
 
 
+def _in_turns(conn: Any, lock: Any, barrier: Any, rounds: int) -> None:
+    for number in range(rounds):
+        barrier.wait(PATIENCE)
+        with lock:
+            conn.send(number)
+    barrier.wait(PATIENCE)
+    conn.send("end")
+
+
+def several_writers_in_order(ctx: Any) -> None:
+    """What was sent before a barrier is read before what another host sends after it; and what a
+    process that has ended had sent is there."""
+    rounds = 200
+    reader, writer = ctx.Pipe(duplex=False)
+    shared = (writer, ctx.Lock(), ctx.Barrier(2), rounds)
+    children = [start(ctx, _in_turns, *shared, host=host) for host in (0, 2)]
+    writer.close()
+    numbers = [reader.recv() for _ in range(2 * rounds)]
+    assert numbers == [number for number in range(rounds) for _ in range(2)]
+    finish(*children)
+    assert reader.poll(0) and [reader.recv(), reader.recv()] == ["end", "end"]
+    expect(EOFError, reader.recv)
+
+
+def wait_for_what_was_sent_here(ctx: Any) -> None:
+    ours, theirs = ctx.Pipe()
+    for number in range(50):
+        ours.send(number)
+        assert wait([ours, theirs], 0) == [theirs]
+        assert theirs.recv() == number
+
+
+def a_descriptor_is_refused(ctx: Any) -> None:
+    ours, theirs = ctx.Pipe()
+    text = str(expect(NotImplementedError, reduction.send_handle, ours, 0, os.getpid()))
+    assert "may be on different hosts" in text
+    expect(NotImplementedError, reduction.recv_handle, theirs)
+    ours.send("as before")
+    assert theirs.recv() == "as before"
+
+
 def _make(conn: Any) -> None:
     import dsmproc
 
@@ -369,6 +410,9 @@ def in_a_forked_child(ctx: Any) -> None:
         died_before_unpickling,
         never_read,
         home_elsewhere,
+        several_writers_in_order,
+        wait_for_what_was_sent_here,
+        a_descriptor_is_refused,
         in_a_forked_child,
     ],
 )
