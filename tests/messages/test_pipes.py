@@ -409,10 +409,10 @@ def in_a_forked_child(ctx: Any) -> None:
         many_readers,
         died_before_unpickling,
         never_read,
-        home_elsewhere,
         several_writers_in_order,
         wait_for_what_was_sent_here,
         a_descriptor_is_refused,
+        home_elsewhere,
         in_a_forked_child,
     ],
 )
