@@ -103,10 +103,12 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
 
     def __del__(self) -> None:
         """Somebody's last reference went: detach soon, and never raise."""
-        with contextlib.suppress(Exception):
+        try:  # at the interpreter's end there is no contextlib any more
             if self._mapping is not None:
                 self._release_buffer()
                 self._mapping.leave()
+        except Exception:
+            pass
 
     def _release_buffer(self) -> None:
         if self._buf is not None:
