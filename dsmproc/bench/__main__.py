@@ -1,6 +1,9 @@
 """What one operation costs, as a ratio to a floor or a peer measured in the same run.
 
     python -m dsmproc.bench [--rounds N] [NAME ...]
+    python -m dsmproc.bench protocols [--help]    programs over all home policies
+    python -m dsmproc.bench speedup [--help]      programs on 1, 2, 4 and 8 hosts
+    python -m dsmproc.bench states --out docs     pictures of the policies
 
 Each figure is taken in rounds that alternate between the two sides, short operations in blocks of
 20. Printed are the medians of both sides, the median ratio with its range, and `best`, the ratio of
@@ -19,7 +22,7 @@ import threading
 
 import dsmproc
 
-from . import memory, messages, pools, programs, sync, tags
+from . import memory, messages, pools, programs, protocols, speedup, states, sync, tags
 from ._floors import Figure
 
 FIGURES: dict[str, Figure] = {
@@ -48,7 +51,12 @@ def measure(name: str, rounds: int) -> str:
     )
 
 
+COMMANDS = {"protocols": protocols.main, "speedup": speedup.main, "states": states.main}
+
+
 def main() -> int:
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        return COMMANDS[sys.argv[1]](sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
     parser.add_argument("--rounds", type=int, default=5)
