@@ -37,6 +37,9 @@ compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compati
 	$(RUN) -m tests.surface.table
 	$(RUN) -m tests.surface.methods
 
+failures: $(VENV)/built ## every failure in every state; writes the table of docs/failures.md
+	$(RUN) -m tests.failures.matrix
+
 check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py
 	$(RUN) -m ruff check dsmproc tests examples setup.py

@@ -15,6 +15,7 @@ standard SemLock keeps for its process (how often and by which thread it was tak
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import operator
 import os
@@ -24,7 +25,7 @@ from multiprocessing.synchronize import Condition, Event
 from threading import BrokenBarrierError, get_ident
 from typing import Any
 
-from . import _edges, _memory
+from . import _edges, _memory, cluster
 from ._binding import Call, Client, Status, quick_give, quick_take
 from ._binding import Lock as _Word
 from ._choice import Choosing
@@ -342,6 +343,15 @@ class BoundedSemaphore(_Shared, synchronize.BoundedSemaphore, metaclass=Choosing
         self._adopt(_permits(value, bounded=True))
 
 
+def _losses() -> list[str]:
+    """What may have broken a barrier: the hosts that were lost, and why."""
+    with contextlib.suppress(OSError, EOFError, ClusterError):
+        lost = cluster.client().ask("master", "losses")
+        if lost:
+            return ["the barrier is broken; lost so far: " + "; ".join(lost)]
+    return []
+
+
 class Barrier(synchronize.Barrier, metaclass=Choosing):
     """n processes wait for each other, wherever they run. Decided at the master, all of it."""
 
@@ -390,7 +400,7 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
         if status == Status.OK or status == Status.ACTION:
             return value
         if status == Status.BROKEN or status == Status.CANCELLED:
-            raise BrokenBarrierError
+            raise BrokenBarrierError(*_losses())
         raise _unexpected("barrier", status)
 
     def _act(self) -> None:

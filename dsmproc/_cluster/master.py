@@ -38,6 +38,7 @@ log = logging.getLogger("dsmproc")
 PENDING_SECONDS = 10.0  # a placement that was not used by then counts no more
 GOODBYE_SECONDS = 5.0
 HANG_UP_SECONDS = 1.0  # to tell an expelled host why; it may not listen
+LOSSES_TOLD = 3
 ENGINE_GRACE = 1.0  # seconds; when a host ends, its control connection says so, and better
 
 
@@ -95,6 +96,7 @@ class Master:
         self.ending = asyncio.Event()
         self._next_host = reserved
         self._used: set[int] = set()
+        self.losses: list[str] = []
         self._warned = False
         self.address: tuple[str, int] = ("", 0)
         # What agents (and, through them, clients) may ask. Others add theirs: a function of the
@@ -104,6 +106,7 @@ class Master:
             "claim": self._claim,
             "hosts": lambda _: self._public_hosts(),
             "leaving": self._leaving,
+            "losses": lambda _: self.losses[-LOSSES_TOLD:],
             "stats": lambda _, reset: self._stats(reset),
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
@@ -304,6 +307,7 @@ class Master:
             return
         text = f"host {host.id} ({format_address(host.address)}, agent pid {host.pid}) was lost: "
         log.warning("%s", text + reason)
+        self.losses.append(text + reason)
         self._broadcast(("host-lost", host.id, text + reason, host.address))
 
     def _on_ready(self, host: Host) -> None:

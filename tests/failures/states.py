@@ -1,0 +1,169 @@
+"""A program whose processes stand in every state of the failure matrix; host 1 is the one to fail.
+
+Each waiter says `at NAME PID TID` just before it waits and `saw NAME WHEN WHAT` after it. What
+needs host 1 to be silent already (a page fault, a publish) begins when the file is there that the
+first argument names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dsmproc as mp
+
+PAGE = 4096
+FOREVER = 600
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(str(word).replace("\n", " ") for word in words) + "\n").encode())
+
+
+def at(name: str) -> None:
+    say("at", name, os.getpid(), threading.get_native_id())
+
+
+def wait(name: str, operation: Callable[[], Any]) -> None:
+    at(name)
+    try:
+        answer = operation()
+        seen = "returned" if answer is None else f"returned {answer}"
+    except BaseException as error:
+        seen = f"{type(error).__name__}: {error}"
+    say("saw", name, f"{time.monotonic():.3f}", seen)
+
+
+def idle() -> None:
+    at("victim-idle")
+    time.sleep(FOREVER)
+
+
+def own(box: Any) -> None:
+    """Pages and a queue that are at home on host 1."""
+    memory = mp.SharedMemory("failing", create=True, size=4 * PAGE)
+    memory.buf[:] = b"x" * memory.size
+    queue = mp.Queue()
+    start(2, fetch, queue)
+    box.put("ready")
+    at("owner")
+    time.sleep(FOREVER)
+
+
+def fetch(queue: Any) -> None:
+    """On host 2, from a queue that is at home on host 1."""
+    wait("queue", queue.get)
+
+
+def hold(lock: Any, box: Any) -> None:
+    with lock:
+        box.put("held")
+        at("victim-lock")
+        time.sleep(FOREVER)
+
+
+def take_part(barrier: Any) -> None:
+    at("victim-barrier")
+    barrier.wait()
+
+
+def get(queue: Any) -> None:
+    at("victim-queue")
+    queue.get()
+
+
+def fault(go: Any) -> None:
+    memory = mp.SharedMemory("failing")
+    say("ready", "fault")
+    go.recv()
+    at("victim-fault")
+    say("read", memory.buf[0])
+
+
+def publish(go: Any, lock: Any) -> None:
+    memory = mp.SharedMemory("failing")
+    memory.buf[PAGE] = 1  # its copy is here now
+    say("ready", "publish")
+    go.recv()
+    memory.buf[PAGE] = 2
+    at("victim-publish")
+    try:
+        mp.Queue().put(None)
+        go.send(None)  # leaves the host: publishes first
+    except OSError as error:
+        say("publish", type(error).__name__, error)
+        raise
+
+
+def task(number: int) -> int:
+    if mp.current_host() == 1:
+        at("victim-pool")
+        time.sleep(FOREVER)
+    return number
+
+
+def start(host: int, function: Callable[..., None], *arguments: Any) -> Any:
+    process = mp.Process(target=function, args=arguments)
+    process._dsmproc_host = host
+    process.start()
+    return process
+
+
+def ended(process: Any) -> str:
+    process.join()
+    return f"exitcode {process.exitcode}"
+
+
+def begin(name: str, operation: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=wait, args=(name, operation), daemon=True)
+    thread.start()
+    return thread
+
+
+def main() -> None:
+    box, lock, barrier, kept = mp.Queue(), mp.Lock(), mp.Barrier(3), mp.Queue()
+    pool = mp.Pool(3)  # first: one worker on each host
+    sleeper, _ = start(1, idle), start(1, own, box)
+    box.get()
+    locker, party = start(1, hold, lock, box), start(1, take_part, barrier)
+    box.get()
+    getter = start(1, get, kept)
+    one, one_end = mp.Pipe()
+    two, two_end = mp.Pipe()
+    faulting, publishing = start(2, fault, one_end), start(2, publish, two_end, lock)
+    waiters = [
+        begin("idle", lambda: ended(sleeper)),
+        begin("fault", lambda: ended(faulting)),
+        begin("publish", lambda: ended(publishing)),
+        begin("locker", lambda: ended(locker)),
+        begin("party", lambda: ended(party)),
+        begin("getter", lambda: ended(getter)),
+        begin("lock", lambda: (lock.acquire(), lock.release())[1]),
+        begin("barrier", barrier.wait),
+        begin("pool", lambda: pool.map(task, range(6), 1)),
+    ]
+    say("set up", mp.hosts())
+    wait_for_file(sys.argv[1])
+    one.send(None)
+    two.send(None)
+    for waiter in waiters:
+        waiter.join(float(os.environ["DSMPROC_MATRIX_PATIENCE"]))
+    pool.terminate()
+    child = start(2, at, "goes-on")
+    child.join(20)
+    say("survivors", mp.hosts(), child.exitcode)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def wait_for_file(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
