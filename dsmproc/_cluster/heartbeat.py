@@ -8,7 +8,6 @@ that was stopped itself, or had no processor, accuses nobody when it goes on.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 
@@ -46,6 +45,8 @@ def silence(of: str = "") -> str:
 
 async def beating(beat: Callable[[], None]) -> None:
     """Call it at every beat."""
+    import asyncio  # clients import this module too, and do without
+
     while True:
         await asyncio.sleep(interval())
         beat()

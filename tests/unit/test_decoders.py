@@ -130,7 +130,7 @@ def feed(link: Link, data: bytes, sizes: list[int]) -> None:
 
 def new_link(seals: Seals | None) -> tuple[Link, Heard, Door]:
     heard, door = Heard(), Door()
-    link = Link(heard, False, None, seals)  # type: ignore[arg-type]
+    link = Link(heard, False, None, seals, None)  # type: ignore[arg-type]
     link._transport = door
     return link, heard, door
 
