@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -122,12 +122,12 @@ class _Connection:
 class Pending:
     """A request under way, for a loop: when the descriptor is readable it may be `done`."""
 
-    def __init__(self, client: Client, what: str, kind: int, a: int = 0) -> None:
+    def __init__(self, client: Client, what: str, kind: int, **fields: int) -> None:
         self._client = client
         self._what = what
         self._connection = client._take_free()
         self._connection.ready()
-        self._connection.send(kind, a=a)
+        self._connection.send(kind, **fields)
 
     def fileno(self) -> int:
         return self._connection.fd
@@ -329,7 +329,15 @@ class Client:
 
     def begin_observe(self, stamp: int) -> Pending:
         """The same, for a loop that does not wait."""
-        return Pending(self, "observe", lib.DSMPROC_OP_OBSERVE, stamp)
+        return Pending(self, "observe", lib.DSMPROC_OP_OBSERVE, a=stamp)
+
+    def begin_leave(self, others: Iterable[int]) -> Pending:
+        """The agent's own: this host's pages move to the other hosts, which are all named."""
+        bits = sum(1 << host for host in others)
+        fields = {
+            name: bits >> 64 * i & (1 << 64) - 1 for i, name in enumerate(("id", "a", "b", "c"))
+        }
+        return Pending(self, "leave", lib.DSMPROC_OP_LEAVE, **fields)
 
     def observe_newest(self) -> None:
         """See all that was published anywhere before this call."""

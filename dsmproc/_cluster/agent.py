@@ -329,8 +329,15 @@ class Agent:
             log.warning("host %d leaves at once: %s", self.host, error)
 
     async def _hand_over(self) -> None:
-        """Return when this host is home of no page and holds no token: here the engine leaves."""
+        """Return when this host is home of no page, and the master knows where they are. Tokens of
+        locks go back when the master hears that the host is gone: all was announced before."""
         await self.publish()
+        assert self.verbs is not None
+        hosts = await self.call("hosts")
+        others = [host["id"] for host in hosts if host["state"] != "joining"]
+        left = await self.verbs.leave(other for other in others if other != self.host)
+        if left:
+            log.warning("host %d leaves %d pages behind: no host takes them", self.host, left)
 
     # -- the master -----------------------------------------------------------------------------
 

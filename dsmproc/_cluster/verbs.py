@@ -7,6 +7,7 @@ begins after it, for all who ask meanwhile.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from dsmproc._binding import Client, Pending
 
@@ -41,6 +42,10 @@ class Verbs:
     async def observe(self, stamp: int | None) -> None:
         if stamp is not None and stamp > self._memory.seen():
             await _answered(self._memory.begin_observe(stamp))
+
+    async def leave(self, others: Iterable[int]) -> int:
+        """This host's pages move to the others; how many nobody was left to take."""
+        return await _answered(self._memory.begin_leave(others))
 
 
 async def _answered(pending: Pending) -> int:

@@ -17,6 +17,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--off", choices=RULES, help="run the mutation build without this rule")
     parser.add_argument("--stale", action="store_true", help="stop at wrong values only")
     parser.add_argument("--sanitize", action="store_true", help="run the sanitized build")
+    parser.add_argument("--grim", action="store_true", help="worlds whose hosts die or leave")
     parser.add_argument("--lines", type=int, default=80, help="of the trace")
     parser.add_argument("--all", action="store_true", help="trace all pages")
     return parser.parse_args()
@@ -25,7 +26,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     off = None if args.off is None else RULES.index(args.off)
-    options = Options(args.policy, off, args.stale, args.sanitize, args.all, args.lines)
+    options = Options(args.policy, off, args.stale, args.sanitize, args.all, args.lines, args.grim)
     if args.seed is not None:
         text = explain(make_core(off, args.sanitize), args.seed, options)
         print(text)

@@ -27,7 +27,9 @@ class Params:
     crash: float = 0.0
     crashes: int = 0
     unlink: bool = False
-    lost: bool = False  # a host dies; what it held is lost, so values are not judged any more
+    lost: bool = False  # hosts die or leave
+    losses: int = 0  # so many die
+    leaves: int = 0  # so many leave
     late: bool = False  # the last host joins late
     wide: int = 0  # pages of one more region, written in sweeps
     scattered: bool = True  # a guard's bytes lie anywhere, else side by side
@@ -38,6 +40,7 @@ class Params:
     w_more: float = 0.3
     w_tick: float = 0.0
     w_cancel: float = 0.02
+    surprise: float = 0.0  # a crash, a death, a host that joins
     w_move: float = 0.0  # homes are handed over for no reason
     moves: int = 0  # at most so often
     w_evict: float = 0.0  # memory is short
@@ -78,11 +81,23 @@ def spread(rng: random.Random, threads: int) -> list[int]:
     return clients
 
 
-def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
+def bury_hosts(p: Params, rng: random.Random) -> None:
+    """Make it a world of few pages whose hosts die or leave while they use them."""
+    p.regions = [rng.choice([1, 1, 2])]
+    p.rounds, p.wide, p.poll, p.unlink, p.late, p.lost = 0, 0, False, False, False, True
+    p.losses, p.leaves = rng.choice([(1, 0), (2, 0), (1, 1), (0, 1)])
+    p.surprise = rng.choice([0.02, 0.05])
+    p.turns, p.evictions = 12, 0
+    p.turn.pop("travel", None)
+    p.turn.pop("sweep", None)
+    p.turn |= {"lock": 6.0, "mail": 4.0, "baton": 3.0, "private": 1.0}
+
+
+def draw(seed: int, policy: str | None, grim: bool = False) -> tuple[Params, random.Random]:
     rng = random.Random(seed)
     p = Params(seed=seed)
     p.policy = policy or rng.choice(["first", "fixed", "barrier", "migrating", "adaptive"])
-    p.hosts = rng.choice([2, 2, 2, 3, 3, 4])
+    p.hosts = rng.choice([3, 4]) if grim else rng.choice([2, 2, 2, 3, 3, 4])
     p.page_size = rng.choice([16, 16, 16, 32, 64])
     p.run = rng.choice([1, 1, 2, 4])
     p.most = rng.choice([1, 2, 4, 16])
@@ -101,14 +116,15 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
         p.crash, p.crashes, p.rounds = 0.01, rng.choice([1, 2]), 0
     p.unlink = rng.random() < 0.15
     p.late = p.hosts > 2 and rng.random() < 0.2 and not p.rounds
-    if not p.rounds and p.hosts > 2 and rng.random() < 0.1:
-        p.lost, p.late = True, False
+    if not p.rounds and rng.random() < 0.25:
+        p.lost = True
+        p.losses, p.leaves = rng.choice([(1, 0), (0, 1), (1, 1), (2, 0), (0, 2)])
     p.wide = rng.choice([70, 150, 300]) if rng.random() < 0.03 else 0
     p.w_thread = rng.choice([0.3, 1, 3])
     p.w_tick = 0.05 if rng.random() < 0.3 else 0.0
     p.poll = p.w_tick > 0 and not (p.crash or p.unlink or p.lost)
     p.w_cancel = rng.choice([0.005, 0.02, 0.1])
-    p.w_move = 0.0 if p.lost else rng.choice([0, 0, 0.05, 0.3])
+    p.w_move = rng.choice([0, 0, 0.05, 0.3])
     p.w_evict = rng.choice([0, 0, 0, 0.02, 0.2])
     p.evictions = rng.choice([10, 100])
     p.moves = rng.choice([5, 30, 100])
@@ -124,4 +140,7 @@ def draw(seed: int, policy: str | None) -> tuple[Params, random.Random]:
     if p.lost:
         p.turn.pop("travel", None)  # a lock whose token died is free, whoever thought to have it
     p.turn["mail"] = max(p.turn.get("mail", 0), 1.0)
+    p.surprise = 0.01 if p.crashes or p.unlink or p.late or p.lost else 0.0
+    if grim:
+        bury_hosts(p, rng)
     return p, rng

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 from .binding import StaleRead, Violation
 
 if TYPE_CHECKING:
+    from .host import SimHost
     from .thread import Thread
 
 
 class Byte:
     """One byte of shared memory, and the value it must have."""
 
-    __slots__ = ("at", "guard", "page", "region", "off", "value", "writer", "writes")
+    __slots__ = (
+        *("at", "guard", "page", "region", "off", "value", "writer", "writes"),
+        *("since", "torn"),
+    )
 
     def __init__(self, region: int, index: int, off: int, size: int) -> None:
         self.region, self.off = region, off
@@ -28,16 +32,29 @@ class Byte:
         self.at = index * size + off
         self.value = self.writes = 0
         self.writer: Thread | None = None
+        self.since = [0]  # its values since it came to this host, the first one is announced
+        self.torn: set[int] = set()  # what a host that died had written and perhaps not announced
         self.guard: Guard | None = None
 
     def wrote(self, thread: Thread, value: int | None = None) -> int:
         self.value = (self.value + 1) % 256 if value is None else value
         self.writes += 1
         self.writer = thread
+        self.since.append(self.value)
+        self.torn.clear()
         return self.value
 
+    def announced(self) -> None:
+        """Whatever it holds now, others may rely on."""
+        self.since = [*self.torn, self.value]
+
+    def died(self, host: SimHost) -> None:
+        """The host of its last writer is no more: what it did last may be known or not."""
+        if self.writer is not None and self.writer.host is host:
+            self.torn.update(self.since)
+
     def check(self, thread: Thread, value: int) -> None:
-        if value == self.value or thread.world.blind:
+        if value == self.value or value in self.torn:
             return
         by = f"{self.writer.name} (write {self.writes})" if self.writer else "nobody"
         raise StaleRead(
@@ -62,6 +79,7 @@ class Guard:
     bytes: list[Byte] = field(default_factory=list)
     owner: Thread | None = None
     changes: int = 0  # counts all that happened to it
+    host: SimHost | None = None  # where its last owner is
 
     def give(self, thread: Thread | None) -> None:
         """Pass it on; two owners at once are a failure of mutual exclusion."""
@@ -69,6 +87,10 @@ class Guard:
             raise Violation(f"{self.name} has two owners: {self.owner.name} and {thread.name}")
         self.owner = thread
         self.changes += 1
+        if thread is not None and thread.host is not self.host:
+            self.host = thread.host
+            for byte in self.bytes:
+                byte.announced()
 
     def post(self) -> None:
         """On its way in a message: nobody else may have it."""

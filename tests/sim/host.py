@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsmproc._native._core import lib as C
 
-from .binding import Core, Node, Violation
+from .binding import Core, Node, StaleRead, Violation
 
 if TYPE_CHECKING:
     from .thread import Client, Thread
@@ -67,7 +67,7 @@ class SimHost:
         self.results: list[tuple[int, int, int]] = []
         self.later: list[tuple[int, dict[str, int]]] = []  # events that an answer made
         self.counts = [0] * C.DSM_COUNT_KINDS
-        self.joined, self.lost = True, False
+        self.joined, self.lost, self.leaving = True, False, False
         self.poisoned: set[int] = set()
         self.do: list[Any] = [None] * 32
         for name in dir(C):
@@ -118,7 +118,7 @@ class SimHost:
             if trace is not None:
                 trace.action(self, action)
             if action[0] == C.DSM_ACT_SEND:
-                at += self.send(actions, at, raw, data)
+                at += self.send(actions, at, raw)
             else:
                 do[action[0]](action, data)
             at += 1
@@ -132,7 +132,7 @@ class SimHost:
 
     # ---- messages -------------------------------------------------------------------------
 
-    def send(self, actions: list[tuple[int, ...]], at: int, raw: bytes, data: bytes) -> int:
+    def send(self, actions: list[tuple[int, ...]], at: int, raw: bytes) -> int:
         _, to, _, channel, payloads, _, off, size, *_ = actions[at]
         parts = [raw[off : off + size]]
         for action in actions[at + 1 : at + 1 + payloads]:
@@ -140,11 +140,9 @@ class SimHost:
             if action[0] == C.DSM_ACT_PAYLOAD_DIFF:
                 if page not in self.diffs:
                     raise Violation(f"host {self.number} sends a diff it has not", page)
-                parts.append(self.diffs[page] if action[5] else self.diffs.pop(page))
+                parts.append(self.diffs[page])
             elif action[0] == C.DSM_ACT_PAYLOAD_PAGES:
                 parts.append(self.pages(page, action[4]))
-            elif action[0] == C.DSM_ACT_PAYLOAD_EVENT:
-                parts.append(data[action[6] : action[6] + action[7]])
             else:
                 raise Violation(f"payload announced, action {action[0]} found")
         self.world.post(self.number, to, channel, b"".join(parts))
@@ -281,8 +279,8 @@ class SimHost:
             self.diffs.pop(page, None)
 
     def on_poison(self, a: tuple[int, ...], data: bytes) -> None:
-        if not self.world.blind:
-            raise Violation(f"host {self.number} poisons a page, but no host was lost", a[8])
+        if not self.world.died:
+            raise StaleRead(f"host {self.number} poisons a page, but no host has died", a[8])
         for page in range(a[8], a[8] + a[4]):
             self.poisoned.add(page)
             for client in self.clients.values():

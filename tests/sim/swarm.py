@@ -20,6 +20,7 @@ from .world import World
 RULES = ["ACK", "FLUSH", "CROSSED", "ONE_DIFF", "BYTES", "FETCHED"]
 RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST", "LOOK"]
 RULES += ["FORWARD", "COUNTED", "SINCE", "ONCE", "WHOLE", "TWINNED", "WATCHED", "APART"]
+RULES += ["NEWEST", "APPLIED", "KEPT", "CUT", "FAREWELL"]
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Options:
     sanitize: bool = False
     all_pages: bool = False
     lines: int = 80
+    grim: bool = False  # worlds of few pages whose hosts die or leave
 
 
 def make_core(off: int | None, sanitize: bool = False) -> Core:
@@ -43,7 +45,7 @@ def make_core(off: int | None, sanitize: bool = False) -> Core:
 
 
 def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
-    params, rng = draw(seed, options.policy)
+    params, rng = draw(seed, options.policy, options.grim)
     off = 0 if options.off is None else 1 << options.off
     world = World(params, rng, core, off, trace)
     world.populate()
@@ -56,6 +58,8 @@ def replay_command(seed: int, options: Options) -> str:
     words = ["python -m tests.sim --seed", str(seed)]
     if options.policy:
         words += ["--policy", options.policy]
+    if options.grim:
+        words.append("--grim")
     if options.off is not None:
         words += ["--off", RULES[options.off]]
     return " ".join(words)

@@ -201,6 +201,9 @@ class Thread:
         self.note("sends mail to", to.name)
         for guard in mail.guards:
             guard.post()
+            if mail.stamp is not None:
+                for byte in guard.bytes:
+                    byte.announced()
         to.mailbox.append(mail)
         self.advance(None)
         return True
@@ -317,7 +320,7 @@ class Thread:
     def got_unlock(self, status: int, arg: int) -> None:
         self.op[1].asking -= 1
         self.op[1].changes += 1
-        if status != C.DSM_ST_OK and not self.world.blind:
+        if status != C.DSM_ST_OK and not self.world.gone:
             raise Violation(f"{self.name} released {self.op[1].name} and was told {status}")
         self.result = status
 

@@ -26,13 +26,13 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     2: ("PAGE", "IQH", ""),
     3: ("DIFF", "H", "QII"),
     4: ("DACK", "H", "QIII"),
-    5: ("GONE", "IQHH", ""),
-    6: ("GET_FOR", "HIQH", ""),
-    7: ("DIFF_FOR", "HQII", ""),
+    5: ("MOVED", "IQHI", ""),
     8: ("TAKE", "H", "QI"),
     9: ("TAKEN", "H", "QI"),
     10: ("HAND", "H", "QII"),
     11: ("HANDED", "H", "QIB"),
+    12: ("ELSEWHERE", "H", "QIHI"),
+    13: ("BYE", "B", ""),
     16: ("CLAIM", "H", "Q"),
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
@@ -45,6 +45,8 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     24: ("CALL", "QBQQQQ", ""),
     25: ("CANCEL", "Q", ""),
     26: ("UNLOCKED", "HQB", ""),
+    28: ("WHERE", "H", "QHI"),
+    29: ("SAY", "IH", "QBHI"),
     32: ("NOTICES", "QH", "QHHI"),
     33: ("CLAIMED", "H", "QHI"),
     34: ("PUBLISHED", "Q", ""),
@@ -57,6 +59,8 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     41: ("RET", "QBQ", ""),
     42: ("UNLOCK", "QHQ", ""),
     43: ("UPDATES", "H", "QHIH*"),
+    44: ("ASK", "QQQQIH", "Q"),
+    45: ("FOUND", "H", "QBHI"),
 }
 
 
@@ -79,11 +83,9 @@ def decode(data: bytes) -> tuple[str, set[int]]:
     values = head.unpack_from(data, 1)
     words = [number(c, v) for c, v in zip(fixed, values, strict=True)]
     pages: set[int] = set()
-    if name in ("GET", "PAGE", "GONE"):
+    if name in ("GET", "PAGE"):
         pages = set(range(values[1], values[1] + values[2]))
-    if name == "GET_FOR":
-        pages = set(range(values[2], values[2] + values[3]))
-    if name == "DIFF_FOR":
+    if name == "MOVED":
         pages = {values[1]}
     at, part = 1 + head.size, struct.Struct("<" + repeated)
     for _ in range(values[-1] if repeated else 0):

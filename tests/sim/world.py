@@ -6,6 +6,7 @@ Each connection (source, destination, channel) delivers in order; nothing orders
 from __future__ import annotations
 
 import random
+import struct
 from collections import deque
 from typing import Any
 
@@ -67,9 +68,10 @@ class World:
         self.barrier_id = 1 << 43
         self.unlinked: set[int] = set()
         self.sizes: dict[int, int] = {}
-        self.blind = False  # a host was lost: nobody knows what the bytes must hold
-        self.mourners: list[SimHost | None] = []  # who has not yet heard of it (None: the master)
-        self.dead: SimHost | None = None
+        self.gone: list[SimHost] = []  # died or left
+        self.died = 0  # how many of them died
+        self.departing: list[SimHost] = []  # have handed over all that they had
+        self.mourners: list[tuple[SimHost, SimHost | None]] = []  # and who is to hear it
         self.evicted = self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core,
@@ -130,7 +132,7 @@ class World:
     def post(self, source: int, to: int, channel: int, message: bytes) -> None:
         if channel not in HOST_MESSAGES or (MASTER in (source, to) and channel != C.DSM_FAST):
             raise Violation(f"{source} sends to {to} on channel {channel}")
-        if self.dead is not None and to == self.dead.number:
+        if any(to == host.number for host in self.gone):
             return
         key = (source, to, channel)
         queue = self.channels.get(key)
@@ -221,7 +223,7 @@ class World:
         rng, host = self.rng, self.rng.choice(self.hosts)
         regions = [n for n, r in host.regions.items() if n not in self.unlinked]
         heirs = [h for h in self.hosts if h is not host and h.joined and not h.lost]
-        if host.lost or not regions or not heirs or self.moved >= self.params.moves:
+        if host.lost or host.leaving or not regions or not heirs or self.moved >= self.params.moves:
             return False
         self.moved += 1
         region = rng.choice(regions)
@@ -254,7 +256,9 @@ class World:
         """A crash, an unlink, a host that joins."""
         p, rng = self.params, self.rng
         late = self.hosts[-1]
-        if not late.joined:
+        if self.departing:
+            end(self, self.departing.pop())
+        elif not late.joined:
             late.joined = True
             self.feed_master(C.DSM_EV_HOST_JOINED, host=late.number)
             for thread in late.threads:
@@ -264,9 +268,12 @@ class World:
             self.unlinked.add(region)
             self.feed_master(C.DSM_EV_REGION_UNLINK, id=region)
         elif self.mourners:
-            hear(self, self.mourners.pop(rng.randrange(len(self.mourners))))
-        elif p.lost and self.dead is None:
-            lose(self, rng.choice(self.hosts))
+            hear(self, *self.mourners.pop(rng.randrange(len(self.mourners))))
+        elif self.died < p.losses and len(self.alive()) > 1:
+            die(self, rng.choice(self.alive()))
+        elif p.leaves and len(self.staying()) > 1:
+            p.leaves -= 1
+            leave(self, rng.choice(self.staying()))
         elif self.crashed < p.crashes:
             clients = [c for h in self.hosts for c in h.clients.values() if c.threads]
             clients = [c for c in clients if not all(t.done for t in c.threads)]
@@ -279,7 +286,6 @@ class World:
 
     def run(self, limit: int = 60_000) -> None:
         p = self.params
-        surprise = 0.01 if p.crashes or p.unlink or p.late or p.lost else 0.0
         kinds = [
             (p.w_thread, self.do_thread),
             (p.w_net, self.do_net),
@@ -289,7 +295,7 @@ class World:
             (p.w_cancel, self.do_cancel),
             (p.w_move, self.do_move),
             (p.w_evict, self.do_evict),
-            (surprise, self.do_surprise),
+            (p.surprise, self.do_surprise),
         ]
         weights = [w for w, _ in kinds]
         acts = [act for _, act in kinds]
@@ -313,7 +319,7 @@ class World:
 
     def nudge(self) -> bool:
         """Nothing moves by itself: time passes."""
-        if not self.hosts[-1].joined or self.mourners:
+        if not self.hosts[-1].joined or self.mourners or self.departing:
             self.do_surprise()
             return True
         if self.polling:
@@ -335,6 +341,7 @@ class World:
 
     def finale(self) -> None:
         """Everybody publishes, then observes; then every host reads every byte."""
+        self.params.leaves = 0  # those who read have to stay
         for kind, arg in ((C.DSM_EV_PUBLISH, 0), (C.DSM_EV_OBSERVE, NEWEST)):
             before = self.agreed
             for host in self.alive():
@@ -360,6 +367,9 @@ class World:
     def alive(self) -> list[SimHost]:
         return [host for host in self.hosts if not host.lost]
 
+    def staying(self) -> list[SimHost]:
+        return [host for host in self.alive() if not host.leaving]
+
     def kill(self, client: Client) -> None:
         crash(self, client)
 
@@ -379,35 +389,67 @@ def read_all(world: World, thread: Thread) -> Any:
             yield ("read", byte)
 
 
-# ---- a host dies ----------------------------------------------------------------------------
+# ---- a host dies, or leaves -----------------------------------------------------------------
 
 
-def lose(world: World, host: SimHost) -> None:
+def die(world: World, host: SimHost) -> None:
     """All of it at once; some of what it had sent may still arrive."""
-    if world.trace is not None:
-        world.trace.line(f"host {host.number} is lost")
-    world.blind, world.dead, host.lost, host.more = True, host, True, False
+    world.died += 1
     for t in host.threads:
         if t.req and t.op[0] in ("lock", UNLOCK):
             t.op[1].asking -= 1
         bury(world, t)
-    for lock in [*world.locks, *world.travellers]:
-        lock.disturbed = True
     for guard in [*world.locks, *world.travellers, *world.semaphores]:
         if guard.owner in host.threads:
             guard.give(None)
+    for byte in world.bytes:
+        byte.died(host)
+    end(world, host)
+
+
+def leave(world: World, host: SimHost) -> None:
+    """Its processes are given up, what they wrote is announced, its pages go to the others."""
+    host.leaving = True
+    for client in list(host.clients.values()):
+        crash(world, client)
+    heirs = [0, 0, 0, 0]
+    for other in world.alive():
+        if other.joined:
+            heirs[other.number // 64] |= 1 << other.number % 64
+    data = struct.pack("<4Q", *heirs)
+
+    def published(status: int, stamp: int) -> None:
+        must_be_ok(status, 0)
+        request(world, host, C.DSM_EV_LEAVE, handed_over, data=data)
+
+    def handed_over(status: int, left: int) -> None:
+        must_be_ok(status, 0)
+        world.died += left > 0  # nobody was there to take them: as if it had died
+        world.departing.append(host)
+
+    request(world, host, C.DSM_EV_PUBLISH, published)
+
+
+def end(world: World, host: SimHost) -> None:
+    if world.trace is not None:
+        world.trace.line(f"host {host.number} is gone")
+    host.lost, host.more = True, False
+    world.gone.append(host)
+    for lock in [*world.locks, *world.travellers]:
+        lock.disturbed = True
     for key in [key for key in world.active if key[1] == host.number]:
         world.active.remove(key)
         world.channels[key].clear()
     host.clients.clear()
     host.requests.clear()
-    world.mourners = [other for other in world.hosts if other is not host] + [None]
+    world.mourners = [pair for pair in world.mourners if pair[1] is not host]
+    others: list[SimHost | None] = [other for other in world.alive() if other.joined]
+    world.mourners += [(host, other) for other in [*others, None]]
 
 
-def hear(world: World, peer: SimHost | None) -> None:
-    """The peer's connections to the lost host end."""
-    assert world.dead is not None
-    number = world.dead.number
+def hear(world: World, gone: SimHost, peer: SimHost | None) -> None:
+    """The peer's connections to it end."""
+    number = gone.number
     to = MASTER if peer is None else peer.number
     for key in [key for key in world.active if key[:2] == (number, to)]:
         world.active.remove(key)

@@ -45,7 +45,7 @@ bool dsm_bound_keeps(const struct dsm_host *host, const struct dsm_page *page) {
 
 void dsm_bound_forget(struct dsm_host *host, struct dsm_page *page) {
     if (!page->carried) return;
-    dsm_page_act(host, DSM_ACT_UNDIFF, page);
+    if (!(page->flags & DSM_UNACKED)) dsm_page_act(host, DSM_ACT_UNDIFF, page);
     page->carried = 0;
 }
 
@@ -127,13 +127,15 @@ static void send_changes(struct dsm_host *host, struct dsm_owed *owed) {
         dsm_put32(host->out, page->epoch - handing);
         dsm_put16(host->out, page->carried);
         page->carried = 0;
-        page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED);
+        page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED | DSM_APPLIED);
     }
     host->out->bytes[last_at] = !owed->head;
     dsm_patch16(host->out, last_at + 1, n);
     dsm_sent(host->out, message, n);
     for (uint32_t i = 0; i < n; i++)
         dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = ids[i];
+    for (uint32_t i = 0; i < n; i++)
+        dsm_page_act(host, DSM_ACT_UNDIFF, dsm_page_there(host, ids[i]));
 }
 
 /* Take the pages whose diffs are carried off the owed queue. */

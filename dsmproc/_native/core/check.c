@@ -2,7 +2,7 @@
 #include "core/host.h"
 
 struct seen {
-    uint32_t unacked, invalid_later, in_dirty, in_owed;
+    uint32_t unacked, invalid_later, in_dirty, in_owed, seeking, handing;
 };
 
 static int check_page(const struct dsm_host *host, const struct dsm_page *page, struct seen *seen) {
@@ -12,6 +12,8 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     seen->invalid_later += (page->flags & DSM_INVALID_LATER) != 0;
     seen->in_dirty += (page->flags & DSM_IN_DIRTY) != 0;
     seen->in_owed += (page->flags & DSM_IN_OWED) != 0;
+    seen->seeking += (page->flags & DSM_SEEKING) != 0;
+    seen->handing += (page->flags & DSM_HANDING) != 0;
     if (state >= DSM_PAGE_STATES) return 1;
     if (home != (page->home == host->config.host) && state != DSM_ZERO && state != DSM_LOST)
         return 2;
@@ -21,9 +23,10 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
         return 3;
     if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* rule 6 */
     bool taking = page->flags & DSM_TAKING, handing = page->flags & DSM_HANDING;
-    if ((state == DSM_FETCHING || taking) != (page->get != 0)) return 5; /* rule 11 */
+    bool kept = page->flags & DSM_UNACKED;
+    if ((state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* rules 11, 14 */
     if (page->waiters && state != DSM_FETCHING && !handing &&
-        !(state == DSM_ABSENT && page->flags & DSM_UNACKED))
+        !(state == DSM_ABSENT && page->flags & (DSM_UNACKED | DSM_SEEKING)))
         return 6; /* nobody waits for nothing */
     if (page->flags & DSM_INVALID_LATER && !taking && !handing &&
         !(state == DSM_DIRTY && page->flags & DSM_UNACKED))
@@ -33,6 +36,10 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (handing && state != DSM_CLEAN) return 17; /* move.c, b */
     if (home && page->flags & DSM_UNACKED) return 18;
     if (page->flags & DSM_CHANGED && !(page->flags & DSM_IN_OWED)) return 19;
+    if (page->flags & DSM_APPLIED && !(page->flags & DSM_CHANGED)) return 25;
+    if (home && page->flags & (DSM_SEEKING | DSM_OFFERED)) return 26;
+    if (page->flags & DSM_SEEKING && page->flags & (DSM_TAKING | DSM_HANDING)) return 22;
+    if (kept && !(page->flags & DSM_SEEKING) && dsm_is_lost(host, page->home)) return 23; /* 14 */
     if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* rule 8 */
     if (page->carried && !(page->flags & DSM_CHANGED)) return 20;      /* bound.c, a */
     if (page->run & DSM_HOME_TWIN && state != DSM_HOME_DIRTY) return 21;
@@ -61,6 +68,7 @@ int dsm_host_check(const struct dsm_host *host) {
     }
     if (seen.unacked != host->unacked) return 9;
     if (seen.invalid_later != host->invalid_later) return 10;
+    if (seen.seeking != host->seeking || seen.handing != host->handing) return 24;
     if (seen.in_dirty != host->ndirty || host->todo > host->ndirty) return 11;
     if (seen.in_owed != host->nowed) return 12;
     if (host->publish == DSM_IDLE && (host->jobs.head || host->todo || host->claims)) return 13;

@@ -58,6 +58,10 @@ enum {
     DSM_EV_EVICT = 20,       /* arg: give up so many pages that are not needed, if there are */
     DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
     DSM_EV_BIND = 21,        /* id = page, arg = count: their bytes are bound to a lock (bound.c) */
+    /* req, bytes/len = bit set of all other hosts, 4 x u64: all pages at home here move to them.
+     * REPLY(DSM_ST_OK, arg = pages that no host is left to take) when the master knows it. From
+     * then on this host is deaf to the others: end it. */
+    DSM_EV_LEAVE = 22,
 };
 
 /* ---- actions of a host, in the order in which they must be done -------------------------- */
@@ -66,9 +70,7 @@ enum {
      * kind PAYLOAD_* follow, whose bytes are appended to the message in that order. */
     DSM_ACT_SEND = 1,
     DSM_ACT_PAYLOAD_PAGES = 2, /* id = first page, count = pages: their bytes as they are now */
-    /* id = page: the diff kept since its COMPARE; then forget it, unless flag = 1 */
-    DSM_ACT_PAYLOAD_DIFF = 3,
-    DSM_ACT_PAYLOAD_EVENT = 21, /* off, len: bytes of the event's message, passed on */
+    DSM_ACT_PAYLOAD_DIFF = 3,  /* id = page: the diff kept since its COMPARE, until UNDIFF */
     /* Let `client` use pages id..id+count-1 (resident now), read-only or, flag = 1, writable, and
      * wake its threads parked on them. A dead client is ignored. */
     DSM_ACT_MAP = 4,
@@ -253,15 +255,20 @@ enum {
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
     DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
-    DSM_RULE_FORWARD = 13, /* 4: a diff that reaches a host that is no longer home is passed on */
-    DSM_RULE_COUNTED = 14, /* 12: a home goes without its page only if the copy there is equal */
-    DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */
-    DSM_RULE_ONCE = 16,    /* ... and once */
-    DSM_RULE_WHOLE = 17,   /* a diff is told for a notice only if it is all that changed */
-    DSM_RULE_TWINNED = 18, /* an update of a written copy goes into its twin too */
-    DSM_RULE_WATCHED = 19, /* writes at home are noticed while copies live on updates */
-    DSM_RULE_APART = 20,   /* ... and what others write there goes into that twin too */
-    DSM_RULES = 21,
+    DSM_RULE_FORWARD = 13,  /* 4: a diff that reaches a host that is no longer home is passed on */
+    DSM_RULE_COUNTED = 14,  /* 12: a home goes without its page only if the copy there is equal */
+    DSM_RULE_SINCE = 15,    /* an update is told only to who was told all changes before it */
+    DSM_RULE_ONCE = 16,     /* ... and once */
+    DSM_RULE_WHOLE = 17,    /* a diff is told for a notice only if it is all that changed */
+    DSM_RULE_TWINNED = 18,  /* an update of a written copy goes into its twin too */
+    DSM_RULE_WATCHED = 19,  /* writes at home are noticed while copies live on updates */
+    DSM_RULE_APART = 20,    /* ... and what others write there goes into that twin too */
+    DSM_RULE_NEWEST = 21,   /* 13: a copy becomes the page only if nothing newer was announced */
+    DSM_RULE_APPLIED = 22,  /* 13: ... and no other host's changes were applied at the lost home */
+    DSM_RULE_KEPT = 23,     /* 14: a diff that a lost home did not acknowledge is sent again */
+    DSM_RULE_CUT = 24,      /* 15: what a lost host sent is not heard any more */
+    DSM_RULE_FAREWELL = 25, /* 16: who leaves announces the new homes before it goes */
+    DSM_RULES = 26,
 };
 
 struct dsm_host;

@@ -2,7 +2,8 @@
  *
  * A hand goes round all pages of all regions, and takes what it finds: in a sequential scan that is
  * the copy fetched longest ago. Never taken: home pages, written pages (the next publish makes
- * copies of them), and a copy that may become the home's page (move.c).
+ * copies of them), and a copy that may become the home's page (move.c). A copy whose home is gone may
+ * be the newest one: it is sought first.
  */
 #include "core/host.h"
 
@@ -40,7 +41,9 @@ int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
         if (!region) return DSM_OK; /* the next round begins with the next event */
         bool ready = region->state == DSM_REGION_READY && region->pages;
         struct dsm_page *page = ready ? dsm_page_known(host, region, (uint32_t)host->hand) : NULL;
-        if (page && is_spare(page)) {
+        if (page && page->state == DSM_CLEAN && !page->flags && dsm_is_lost(host, page->home)) {
+            dsm_seek(host, page);
+        } else if (page && is_spare(page)) {
             evict(host, page);
             left--;
         }

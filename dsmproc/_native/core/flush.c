@@ -1,11 +1,14 @@
 /* Comparing dirty pages with their twins, and what becomes of the diffs: they are sent to the homes,
- * or kept while the homes are asked for (move.c).
+ * or wait while the homes are asked for (move.c) or sought (seek.c).
  *
  * Invariants (numbers as DESIGN 3).
  *   1  a page is UNACKED from its comparison until the home has acknowledged the diff, or moved
  *   6  at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
  *   7  diffs are byte-exact, and what was read once is both the diff and the new twin
  *  10  a page whose changes left the host is owed: the next publish announces it
+ *  14  a diff is kept until it is acknowledged; it travels between its host and one other, never by
+ *      way of a third: a host that is not the page's home names it, and the diff is sent there. So
+ *      when a host dies, it is known which diffs died with it
  */
 #include <assert.h>
 
@@ -20,6 +23,13 @@ void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, 
     action->flag = keep;
     host->compare[host->ncompared++] =
         (struct dsm_compared){.page = dsm_ref_of(host, page), .early = early, .keep = keep};
+}
+
+/* An acknowledgement names the number. */
+static void number_diff(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
+    if (++host->diffs == 0) host->diffs = 1;
+    page->diff = host->diffs;
+    page->kept = len;
 }
 
 /* What the result means for the page; the diff, if there is one, is still to be sent. */
@@ -41,13 +51,14 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
             dsm_bound_owe(host, page, result->len); /* 10 */
         else if (DSM_RULE_ON(host, DSM_RULE_OWED))
             dsm_page_owe(host, page, true);
-        if (dsm_is_lost(host, page->home)) {
-            page->carried = 0;
-            dsm_page_act(host, DSM_ACT_UNDIFF, page);
-            result->len = 0;
-        } else if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
+        if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
             page->flags |= DSM_UNACKED; /* 1, 6 */
             host->unacked++;
+        }
+        number_diff(host, page, result->len);
+        if (dsm_is_lost(host, page->home)) {
+            result->len = 0;
+            dsm_seek(host, page);
         }
         result->take = result->len && !result->early && dsm_move_wanted(host, page, result->len);
     } else if (page->idle < UINT8_MAX) {
@@ -66,17 +77,6 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     }
 }
 
-uint32_t dsm_diff_number(struct dsm_host *host) {
-    if (++host->diffs == 0) host->diffs = 1;
-    return host->diffs;
-}
-
-static void act_payload(struct dsm_host *host, const struct dsm_page *page) {
-    struct dsm_action *payload = dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF);
-    payload->id = dsm_page_id(host, page);
-    payload->flag = page->carried != 0;
-}
-
 /* One DIFF message to `home`: as many of the results from `from` on as fit in it. */
 static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     uint32_t message = dsm_send(host->out, home, DSM_BULK, DSM_MSG_DIFF);
@@ -86,7 +86,6 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
         struct dsm_compared *result = &host->compare[i];
         struct dsm_page *page = dsm_page_at(host, result->page);
         if (!result->len || result->take || page->home != home) continue;
-        page->diff = dsm_diff_number(host);
         dsm_put64(host->out, dsm_page_id(host, page));
         dsm_put32(host->out, page->diff);
         dsm_put32(host->out, result->len);
@@ -97,7 +96,8 @@ static void send_diffs(struct dsm_host *host, uint32_t home, uint32_t from) {
     dsm_patch16(host->out, where, n);
     dsm_sent(host->out, message, n);
     for (uint32_t i = 0; i < n; i++)
-        act_payload(host, dsm_page_at(host, host->compare[picked[i]].page));
+        dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id =
+            dsm_page_id(host, dsm_page_at(host, host->compare[picked[i]].page));
     dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
     dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
 }
@@ -112,8 +112,6 @@ static void send_takes(struct dsm_host *host, uint32_t home, uint32_t from) {
         struct dsm_page *page = dsm_page_at(host, result->page);
         if (!result->len || !result->take || page->home != home) continue;
         page->flags |= DSM_TAKING;
-        page->kept = result->len;
-        page->diff = dsm_diff_number(host);
         result->len = 0;
         n++;
         dsm_put64(host->out, dsm_page_id(host, page));
@@ -125,13 +123,12 @@ static void send_takes(struct dsm_host *host, uint32_t home, uint32_t from) {
 
 void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {
     uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
-    page->diff = dsm_diff_number(host);
     dsm_put16(host->out, 1);
     dsm_put64(host->out, dsm_page_id(host, page));
     dsm_put32(host->out, page->diff);
     dsm_put32(host->out, page->kept);
     dsm_sent(host->out, message, 1);
-    act_payload(host, page);
+    dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = dsm_page_id(host, page);
     dsm_count(host, DSM_COUNT_DIFFS_SENT, 1);
     dsm_count(host, DSM_COUNT_DIFF_BYTES, page->kept);
 }
@@ -163,6 +160,8 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
 void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
     page->flags &= (uint16_t)~DSM_UNACKED;
     host->unacked--;
+    if (!page->carried) dsm_page_act(host, DSM_ACT_UNDIFF, page);
+    if (page->state != DSM_FETCHING) page->kept = 0;
     if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
     if (page->state == DSM_ABSENT && page->waiters) dsm_page_fetch(host, page, 1);
 }
@@ -188,9 +187,44 @@ int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
         struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
         uint32_t number = dsm_get32(cursor), epoch = dsm_get32(cursor), changes = dsm_get32(cursor);
         if (!page || !(page->flags & DSM_UNACKED) || page->diff != number) continue;
-        if (page->flags & DSM_TAKING) continue; /* no diff is out */
+        if (page->flags & (DSM_TAKING | DSM_SEEKING)) continue; /* no diff is out */
+        if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
         learn(page, from, epoch, changes);
         dsm_page_acked(host, page);
+    }
+    return DSM_OK;
+}
+
+/* The diff came to a host that is not the page's home. A home names itself only when it is one for
+ * good, so to go where the newer of the two epochs says leads there. */
+static void try_elsewhere(struct dsm_host *host, struct dsm_page *page, uint32_t home,
+                          uint32_t epoch) {
+    if (epoch > page->epoch && home != host->config.host) {
+        page->home = (uint16_t)home;
+        page->epoch = epoch;
+    }
+    if (dsm_is_lost(host, page->home))
+        dsm_seek(host, page);
+    else
+        dsm_page_send_kept(host, page);
+}
+
+int dsm_page_on_elsewhere(struct dsm_host *host, struct dsm_cursor *cursor) {
+    uint32_t n = dsm_get16(cursor);
+    if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 18)
+        return DSM_E_PEER;
+    struct dsm_cursor check = *cursor;
+    for (uint32_t i = 0; i < n; i++) {
+        dsm_get64(&check);
+        dsm_get32(&check);
+        if (dsm_get16(&check) >= DSM_MAX_HOSTS) return DSM_E_PEER;
+        dsm_get32(&check);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
+        uint32_t number = dsm_get32(cursor), home = dsm_get16(cursor), epoch = dsm_get32(cursor);
+        if (!page || !(page->flags & DSM_UNACKED) || page->diff != number) continue;
+        if (!(page->flags & (DSM_TAKING | DSM_SEEKING))) try_elsewhere(host, page, home, epoch);
     }
     return DSM_OK;
 }

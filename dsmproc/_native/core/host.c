@@ -87,12 +87,12 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
         return dsm_page_on_diff(host, from, cursor);
     case DSM_MSG_DACK:
         return dsm_page_on_dack(host, from, cursor);
-    case DSM_MSG_GONE:
-        return dsm_page_on_gone(host, cursor);
-    case DSM_MSG_GET_FOR:
-        return dsm_page_on_get_for(host, from, cursor);
-    case DSM_MSG_DIFF_FOR:
-        return dsm_page_on_diff_for(host, from, cursor);
+    case DSM_MSG_MOVED:
+        return dsm_page_on_moved(host, cursor);
+    case DSM_MSG_BYE:
+        return dsm_leave_on_bye(host, from, cursor);
+    case DSM_MSG_ELSEWHERE:
+        return dsm_page_on_elsewhere(host, cursor);
     case DSM_MSG_TAKE:
         return dsm_move_on_take(host, from, cursor);
     case DSM_MSG_TAKEN:
@@ -150,6 +150,10 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
         return dsm_region_on_region(host, cursor);
     case DSM_MSG_DROP:
         return dsm_region_on_drop(host, cursor);
+    case DSM_MSG_ASK:
+        return dsm_seek_on_ask(host, cursor);
+    case DSM_MSG_FOUND:
+        return dsm_seek_on_found(host, cursor);
     case DSM_MSG_RECALL:
         return on_recall(host, cursor);
     case DSM_MSG_RET:
@@ -179,6 +183,9 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
     if (event->host == DSM_MASTER) return from_master(host, type, &cursor);
     if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
     if (event->client > DSM_BULK) return DSM_E_EVENT;
+    if (dsm_is_lost(host, event->host) && DSM_RULE_ON(host, DSM_RULE_CUT)) return DSM_OK; /* 15 */
+    if (host->leave.state == DSM_GONE && type != DSM_MSG_BYE)
+        return DSM_OK; /* what is asked here will be asked elsewhere */
     return from_peer(host, event->host, type, &cursor);
 }
 
@@ -186,8 +193,7 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
 
 static int host_lost(struct dsm_host *host, uint32_t who) {
     if (who >= DSM_MAX_HOSTS || who == host->config.host) return DSM_E_EVENT;
-    host->lost[who / 64] |= 1ULL << (who % 64);
-    dsm_page_host_lost(host, who);
+    dsm_seek_host_lost(host, who);
     return DSM_OK;
 }
 
@@ -242,6 +248,8 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_bound_bind(host, event);
     case DSM_EV_HAND:
         return dsm_move_hand(host, event);
+    case DSM_EV_LEAVE:
+        return dsm_leave(host, event);
     default:
         return DSM_E_EVENT;
     }
@@ -257,6 +265,11 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     if (status == DSM_OK) {
         dsm_gate_try(host);
         dsm_publish_go_on(host);
+        if (host->leave.state == DSM_LEAVES) {
+            dsm_leave_go_on(host);
+            dsm_publish_go_on(host);
+        }
+        if (host->nseek) dsm_seek_send(host);
     }
     host->out = NULL;
     host->event = NULL;

@@ -5,6 +5,8 @@
  *   page.c     the automaton of a page: faults, fetches, invalidations
  *   home.c     what a home does: give copies, apply diffs
  *   move.c     how a home moves: taken by a writer, or handed over
+ *   seek.c     a page whose home is gone: where it lives now, or whose copy is the page
+ *   leave.c    this host leaves: its pages move to others
  *   run.c      what one fault brings for the pages behind it
  *   flush.c    comparisons, diffs, acknowledgements
  *   bound.c    pages bound to locks: their changes travel with notices
@@ -48,9 +50,13 @@ enum dsm_page_flag {
     DSM_CLAIMED = 8,  /* a CLAIM for it is on its way to the master */
     DSM_HELD = 16,    /* home only: another host may hold a copy younger than the last notice */
     DSM_INVALID_LATER = 32, /* an invalidation waits: for the DACK, or for what becomes of a move */
-    DSM_TAKING = 64,   /* UNACKED: a TAKE is on its way to the home instead of the diff, kept */
-    DSM_HANDING = 128, /* given to `home`, which has not answered yet */
-    DSM_CHANGED = 256, /* IN_OWED: its content changed, not only its home */
+    DSM_TAKING = 64,    /* UNACKED: a TAKE is on its way to the home instead of the diff, kept */
+    DSM_HANDING = 128,  /* given to `home`, which has not answered yet */
+    DSM_CHANGED = 256,  /* IN_OWED: its content changed, not only its home */
+    DSM_APPLIED = 512,  /* CHANGED: and a home elsewhere has applied it */
+    DSM_SEEKING = 1024, /* its home is gone: the master was asked where it lives now */
+    DSM_OFFERED = 2048, /* the master knows that this copy might become the page */
+    DSM_ORPHAN = 4096,  /* its home died with what was newer, says the master */
 };
 
 enum dsm_run_flag {
@@ -71,7 +77,7 @@ struct dsm_page {
     dsm_ref waiters; /* struct dsm_waiter: clients whose threads are parked on this page */
     union {
         uint32_t get;  /* FETCHING: the number of the newest GET of this page */
-        uint32_t kept; /* TAKING: the length of the diff that is kept */
+        uint32_t kept; /* UNACKED: the length of its diff, kept until it is acknowledged */
     };
     uint32_t epoch;   /* how often its home has moved */
     uint32_t changes; /* at home: how often it changed; a copy: of which that is the content
@@ -106,6 +112,7 @@ struct dsm_region {
     uint16_t hosts;
     uint8_t policy, state;
     uint32_t nchunks;
+    uint32_t wanted;         /* it was asked for because pages of it are to move here */
     dsm_ref chunks;          /* array of references to DSM_CHUNK page records; 0: all DSM_ZERO */
     struct dsm_queue askers; /* struct dsm_job: ATTACH requests that wait for the master */
 };
@@ -114,6 +121,7 @@ struct dsm_region {
 
 enum dsm_job_kind {
     DSM_JOB_PUBLISH, /* reply the stamp */
+    DSM_JOB_LEAVE,   /* reply when there is one */
     DSM_JOB_OBSERVE,
     DSM_JOB_ATTACH,
     DSM_JOB_LOCK,
@@ -187,6 +195,22 @@ struct dsm_row {
 
 enum { DSM_ROWS = 16 };
 
+enum dsm_leave_state {
+    DSM_STAYS,
+    DSM_LEAVES, /* its pages are handed over */
+    DSM_GONE,   /* deaf: none was left when it became so */
+};
+
+struct dsm_leave { /* leave.c */
+    uint64_t req;
+    uint64_t heirs[DSM_MAX_HOSTS / 64];  /* bit set: may take pages */
+    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not yet answered our BYE */
+    uint64_t next;                       /* the page at which the sweep goes on */
+    uint32_t state, last; /* enum dsm_leave_state; the heir that was given some last */
+    uint32_t found;       /* the sweep has met pages that are at home here */
+    uint32_t sweeps;
+};
+
 enum dsm_publish_state {
     DSM_IDLE,
     DSM_COMPARING, /* dirty pages are being looked at, CLAIMs may be out */
@@ -237,7 +261,12 @@ struct dsm_host {
     uint32_t nclaim;         /* pages of the CLAIM being made */
     uint64_t claim[DSM_SLICE];
     uint64_t lost[DSM_MAX_HOSTS / 64]; /* bit set of hosts */
-    struct dsm_out *out;               /* of the step that runs; NULL between steps */
+    uint32_t nseek;                    /* pages of the WHERE being made */
+    uint64_t seek[DSM_SLICE];
+    uint32_t seeking, handing;            /* pages with these flags */
+    uint64_t leaving[DSM_MAX_HOSTS / 64]; /* other hosts that take nothing any more */
+    struct dsm_leave leave;
+    struct dsm_out *out; /* of the step that runs; NULL between steps */
     const struct dsm_event *event;
 };
 
@@ -269,12 +298,22 @@ static inline bool dsm_at_home(const struct dsm_page *page) {
     return page->state >= DSM_HOME && page->state <= DSM_HOME_PRIVATE;
 }
 
+/* Its home was asked, or sent a diff, and has not answered: who that is is not forgotten meanwhile,
+ * or its death would not be known to concern the page. (A FETCHING page that hears of another home
+ * is asked for again.) */
+static inline bool dsm_page_is_pending(const struct dsm_page *page) {
+    bool diff = page->flags & DSM_UNACKED && !(page->flags & DSM_SEEKING);
+    return diff || page->flags & (DSM_TAKING | DSM_HANDING);
+}
+
 /* Its home as far as this host knows. */
 uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
                        uint32_t index);
 /* Memory that the records of these pages still need: asked for before a message is acted on. */
 uint64_t dsm_page_room(const struct dsm_host *host, uint64_t id, uint32_t count);
 int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event);
+/* Make it known here: pages of it are handed to this host. */
+void dsm_region_want(struct dsm_host *host, uint64_t id);
 int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event);
 int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor);
@@ -293,9 +332,10 @@ void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t coun
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length);
 /* Forget an invalidation that waits; false: none does. */
 bool dsm_page_revalidate(struct dsm_host *host, struct dsm_page *page);
-int dsm_page_on_gone(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor);
+/* Touching it ends the process: its only copy was lost. */
+void dsm_page_poison(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page);
-void dsm_page_host_lost(struct dsm_host *host, uint32_t who);
 /* Act on one page more: joined with the action before it if that was about the page before. */
 void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page);
 
@@ -303,19 +343,15 @@ void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *p
 /* Ask for a comparison; dsm_page_diffed goes on when the results of the step are all in. */
 void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
 int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event);
-/* The diff that was kept while its page's home was asked for goes out after all. */
+/* Send the kept diff (again). */
 void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page);
 int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 void dsm_page_acked(struct dsm_host *host, struct dsm_page *page);
-/* The number of the next diff: an acknowledgement names it. */
-uint32_t dsm_diff_number(struct dsm_host *host);
+int dsm_page_on_elsewhere(struct dsm_host *host, struct dsm_cursor *cursor);
 
 /* home.c */
 int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
-/* The same, passed on by a host that is no longer its home. */
-int dsm_page_on_get_for(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
-int dsm_page_on_diff_for(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 /* With fixed homes a page is at home here before anybody wrote it. */
 void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 
@@ -350,8 +386,12 @@ int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 int dsm_move_on_taken(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event);
 int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* Hand over pages that are at home here, n <= DSM_SLICE. */
+void dsm_move_pages(struct dsm_host *host, const uint64_t *pages, uint32_t n, uint32_t to);
 /* The host that a page is being handed to is lost. */
 void dsm_move_lost(struct dsm_host *host, struct dsm_page *page);
+/* It will not take any of the pages that are being handed to it. */
+void dsm_move_refused(struct dsm_host *host, uint32_t who);
 int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
 /* bound.c */
@@ -373,6 +413,26 @@ struct dsm_owed {
 struct dsm_owed dsm_bound_owed(struct dsm_host *host);
 void dsm_bound_announce(struct dsm_host *host, struct dsm_owed *owed);
 int dsm_bound_on_updates(struct dsm_host *host, struct dsm_cursor *cursor);
+/* seek.c */
+/* Ask the master where this page lives: its home is gone. */
+void dsm_seek(struct dsm_host *host, struct dsm_page *page);
+/* It needs not be sought any more. */
+void dsm_sought(struct dsm_host *host, struct dsm_page *page);
+void dsm_seek_send(struct dsm_host *host); /* at the end of a step */
+int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_seek_on_found(struct dsm_host *host, struct dsm_cursor *cursor);
+/* A host is lost, or has left: nothing of it is heard from here on. */
+void dsm_seek_host_lost(struct dsm_host *host, uint32_t who);
+
+/* leave.c */
+int dsm_leave(struct dsm_host *host, const struct dsm_event *event);
+void dsm_leave_go_on(struct dsm_host *host); /* at the end of a step, and at EV_MORE */
+int dsm_leave_on_bye(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+void dsm_leave_host_lost(struct dsm_host *host, uint32_t who);
+/* A page has come to be at home here: a sweep that has passed it goes round once more. */
+static inline void dsm_leave_found(struct dsm_host *host) {
+    host->leave.found = 1;
+}
 
 /* evict.c */
 int dsm_evict(struct dsm_host *host, const struct dsm_event *event);

@@ -133,6 +133,10 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return on_cancel(master, from, &cursor);
     case DSM_MSG_UNLOCKED:
         return dsm_mlock_on_unlocked(master, &cursor);
+    case DSM_MSG_WHERE:
+        return dsm_search_on_where(master, from, &cursor);
+    case DSM_MSG_SAY:
+        return dsm_search_on_say(master, from, &cursor);
     default:
         return DSM_E_PEER;
     }
@@ -144,12 +148,15 @@ static int host_joined(struct dsm_master *master, uint32_t host) {
     if (host >= DSM_MAX_HOSTS || dsm_bit(master->joined, host)) return DSM_E_EVENT;
     dsm_set_bit(master->joined, host, true);
     master->told[host] = master->log;
+    dsm_set_bit(master->gone, host, false);
+    dsm_search_host_joined(master, host);
     return DSM_OK;
 }
 
 static int host_lost(struct dsm_master *master, uint32_t host) {
     if (!dsm_bit(master->joined, host)) return DSM_E_EVENT;
     dsm_set_bit(master->joined, host, false);
+    dsm_set_bit(master->gone, host, true);
     for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
         struct dsm_object *object = dsm_at(master, at);
         if (object->kind == DSM_OBJ_LOCK)
@@ -161,6 +168,7 @@ static int host_lost(struct dsm_master *master, uint32_t host) {
                 continue;
     }
     dsm_mregion_host_lost(master, host);
+    dsm_search_host_lost(master, host);
     return DSM_OK;
 }
 
@@ -186,6 +194,7 @@ int dsm_master_step(struct dsm_master *master, const struct dsm_event *event, st
     if (!dsm_arena_room(&master->arena, 0)) return DSM_E_MEMORY;
     master->out = out;
     int status = serve(master, event);
+    if (master->nfound) dsm_search_tell(master);
     master->out = NULL;
     return status;
 }

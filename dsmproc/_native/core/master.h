@@ -3,6 +3,7 @@
  *   master.c     dsm_master_init, dsm_master_step: which function serves which event
  *   version.c    the log: stamps, page versions, homes; what a host must be told
  *   carry.c      changes that came with their bytes
+ *   search.c     where pages live whose home is gone
  *   mregion.c    regions: who has them attached, and when they end
  *   mlock.c      where each lock's token is, and who waits for it
  *   semaphore.c  permits
@@ -33,8 +34,9 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
-    dsm_ref carry;   /* carry.c (0: its last notice came without bytes) */
-    uint32_t unused; /* a reference counts units of 16 bytes, so records side by side fill them */
+    dsm_ref carry;     /* carry.c (0: its last notice came without bytes) */
+    uint8_t lost;      /* its home died, and no copy was known to be the newest */
+    uint8_t unused[3]; /* a reference counts units of 16 bytes: records side by side fill them */
 };
 _Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
 
@@ -58,6 +60,30 @@ struct dsm_asker { /* somebody who waits at the master */
     uint32_t host;
     uint32_t flag; /* lock: try; barrier: index */
     uint64_t req;
+};
+
+/* A page whose home is gone: who asks, and what the hosts say (search.c). */
+struct dsm_search {
+    dsm_ref next;
+    uint32_t epoch; /* the newest that is known of, and the home then */
+    uint64_t page;
+    uint64_t log; /* all hosts had been told so far when they were asked */
+    uint64_t askers[DSM_MAX_HOSTS / 64];
+    uint64_t silent[DSM_MAX_HOSTS / 64]; /* asked, and have not answered */
+    uint64_t copies[DSM_MAX_HOSTS / 64];
+    uint64_t applied[DSM_MAX_HOSTS / 64];
+    uint32_t round; /* of the question */
+    uint32_t prior; /* the newest epoch known of when they were asked */
+    uint32_t home_epoch;
+    uint16_t home, at_home; /* at_home: a host that says it is, at home_epoch */
+    uint8_t asked, coming;  /* coming: the host `home` waits for the page to come */
+    uint8_t again;          /* a host was lost meanwhile: ask once more */
+    uint8_t unused;
+};
+
+struct dsm_found {
+    uint64_t page;
+    uint32_t how, home, epoch;
 };
 
 enum dsm_object_kind { DSM_OBJ_LOCK = 1, DSM_OBJ_SEMAPHORE, DSM_OBJ_BARRIER };
@@ -85,6 +111,11 @@ struct dsm_master {
     dsm_ref newest; /* of struct dsm_version */
     struct dsm_map regions, objects;
     dsm_ref region_list, object_list;
+    uint64_t gone[DSM_MAX_HOSTS / 64]; /* hosts that were here and are not any more */
+    struct dsm_map searches;           /* by page */
+    dsm_ref search_list;
+    struct dsm_found found[DSM_SLICE]; /* what this step has found, to be told to all */
+    uint32_t nfound, round;
     struct dsm_out *out;
 };
 
@@ -122,6 +153,19 @@ struct dsm_updates {
 void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
                     uint64_t id, const struct dsm_version *version);
 void dsm_carry_end(struct dsm_master *master, struct dsm_updates *updates);
+/* The page's version, made if needed; NULL: no such region. The page must lie in it. */
+struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id);
+/* Would a host that was told so far have to be told of it? */
+bool dsm_version_concerns(const struct dsm_master *master, const struct dsm_version *version,
+                          uint32_t host, uint64_t told);
+
+/* search.c */
+int dsm_search_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_search_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_search_host_joined(struct dsm_master *master, uint32_t host);
+void dsm_search_host_lost(struct dsm_master *master, uint32_t host);
+void dsm_search_forget(struct dsm_master *master, uint32_t region);
+void dsm_search_tell(struct dsm_master *master); /* at the end of a step */
 
 /* mregion.c */
 struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id);

@@ -16,7 +16,8 @@
  *   a  a copy that is TAKING or HANDING may be the home's page: it is not invalidated meanwhile,
  *      and what must wait for invalidations waits (observe.c)
  *   b  while HANDING, nobody here writes the page: if it comes back, it is what it was
- *   c  TAKEN and HAND travel on the connection on which the old home passes requests on (rule 4)
+ *  13  a host that gives a page away of which it owes a notice of a change says so when it is asked
+ *      which copy is the newest (seek.c): APPLIED
  *   8  the giver protects the page in all local processes before its bytes are copied
  */
 #include "core/host.h"
@@ -54,6 +55,7 @@ static void remember(struct dsm_page *page) {
 static void give(struct dsm_page *page, uint32_t to) {
     remember(page);
     page->state = DSM_CLEAN;
+    if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
     page->flags &= (uint16_t)~DSM_HELD;
     page->home = (uint16_t)to;
     page->epoch++;
@@ -82,7 +84,6 @@ int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 /* Copies given out before are older than the notice that the publish owes: none is held (8). */
 static void move_in(struct dsm_host *host, struct dsm_page *page, uint32_t epoch) {
     dsm_page_revalidate(host, page); /* of an older change, which the home's page had */
-    dsm_page_act(host, DSM_ACT_UNDIFF, page);
     page->carried = 0;
     if (page->state == DSM_DIRTY) dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = DSM_HOME_PRIVATE;
@@ -93,18 +94,17 @@ static void move_in(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
     dsm_page_owe(host, page, true);
     dsm_count(host, DSM_COUNT_HOME_MIGRATIONS, 1);
     if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+    dsm_leave_found(host);
 }
 
 static void taken(struct dsm_host *host, struct dsm_page *page, uint32_t epoch) {
     page->flags &= (uint16_t)~DSM_TAKING;
     if (epoch) {
-        page->kept = 0;
         move_in(host, page, epoch);
         return;
     }
     page->changes = 0;
     dsm_page_send_kept(host, page);
-    page->kept = 0;
     if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
 }
 
@@ -134,26 +134,13 @@ static void hand(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     page->run &= DSM_BOUND;
     give(page, to);
     page->flags |= DSM_HANDING;
+    host->handing++;
 }
 
-int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
-    uint64_t pages[DSM_SLICE];
-    uint32_t n = 0;
-    if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
-    const struct dsm_region *region = dsm_region_find(host, event->id >> 32);
-    if (event->arg > DSM_SLICE || !region || region->state != DSM_REGION_READY ||
-        (uint32_t)event->id + event->arg > region->pages)
-        return DSM_E_EVENT;
-    if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, (uint32_t)event->arg)))
-        return DSM_E_MEMORY;
-    for (uint32_t i = 0; i < event->arg; i++) {
-        struct dsm_page *page = dsm_page_find(host, event->id + i);
-        if (!page || page->home != host->config.host || page->state == DSM_LOST) continue;
-        hand(host, page, event->host);
-        pages[n++] = event->id + i;
-    }
-    if (!n) return DSM_OK;
-    uint32_t message = dsm_send(host->out, event->host, DSM_BULK, DSM_MSG_HAND);
+void dsm_move_pages(struct dsm_host *host, const uint64_t *pages, uint32_t n, uint32_t to) {
+    for (uint32_t i = 0; i < n; i++)
+        hand(host, dsm_page_find(host, pages[i]), to);
+    uint32_t message = dsm_send(host->out, to, DSM_BULK, DSM_MSG_HAND);
     dsm_put16(host->out, n);
     for (uint32_t i = 0; i < n; i++) {
         const struct dsm_page *page = dsm_page_there(host, pages[i]);
@@ -167,12 +154,31 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
         payload->id = pages[i];
         payload->count = 1;
     }
+}
+
+int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
+    uint64_t pages[DSM_SLICE];
+    uint32_t n = 0;
+    if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
+    const struct dsm_region *region = dsm_region_find(host, event->id >> 32);
+    if (event->arg > DSM_SLICE || !region || region->state != DSM_REGION_READY ||
+        (uint32_t)event->id + event->arg > region->pages)
+        return DSM_E_EVENT;
+    if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, (uint32_t)event->arg)))
+        return DSM_E_MEMORY;
+    for (uint32_t i = 0; i < event->arg; i++) {
+        const struct dsm_page *page = dsm_page_find(host, event->id + i);
+        if (page->home == host->config.host && page->state != DSM_LOST) pages[n++] = event->id + i;
+    }
+    bool takes = !dsm_is_lost(host, event->host) &&
+                 !(host->leaving[event->host / 64] >> (event->host % 64) & 1);
+    if (n && takes) dsm_move_pages(host, pages, n, event->host);
     return DSM_OK;
 }
 
-static bool can_inherit(const struct dsm_page *page) {
-    return page && !(page->flags & (DSM_UNACKED | DSM_HANDING)) && !dsm_at_home(page) &&
-           page->state != DSM_LOST;
+static bool can_inherit(const struct dsm_host *host, const struct dsm_page *page) {
+    return page && host->leave.state == DSM_STAYS && !(page->flags & (DSM_UNACKED | DSM_HANDING)) &&
+           !dsm_at_home(page) && page->state != DSM_LOST;
 }
 
 /* The bytes of the home at `off`, and over them what was written here and not yet sent. */
@@ -191,6 +197,8 @@ static void inherit(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
                     uint32_t off) {
     bool dirty = page->state == DSM_DIRTY;
     take_bytes(host, page, off);
+    dsm_sought(host, page);
+    page->flags &= (uint16_t)~DSM_OFFERED;
     page->run &= DSM_BOUND;
     page->state = dirty ? DSM_HOME_DIRTY : DSM_HOME;
     page->flags |= DSM_HELD;
@@ -234,7 +242,9 @@ int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
         answers[i].epoch = dsm_get32(cursor);
         uint32_t changes = dsm_get32(cursor);
         struct dsm_page *page = dsm_page_find(host, answers[i].id);
-        answers[i].taken = can_inherit(page);
+        answers[i].taken = can_inherit(host, page);
+        if (!page && host->leave.state == DSM_STAYS)
+            dsm_region_want(host, answers[i].id >> 32); /* and it is handed again */
         if (answers[i].taken) inherit(host, page, answers[i].epoch, changes, off + i * size);
     }
     uint32_t message = dsm_send(host->out, from, DSM_BULK, DSM_MSG_HANDED);
@@ -251,12 +261,16 @@ int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 static void handed(struct dsm_host *host, struct dsm_page *page, bool accepted) {
     bool invalid = dsm_page_revalidate(host, page);
     page->flags &= (uint16_t)~DSM_HANDING;
+    host->handing--;
+    if (accepted && host->leave.state && DSM_RULE_ON(host, DSM_RULE_FAREWELL))
+        dsm_page_owe(host, page, false); /* 16 */
     if (!accepted) {
         page->state = DSM_HOME;
         page->flags |= DSM_HELD;
         page->home = (uint16_t)host->config.host;
         page->epoch++;
         dsm_page_owe(host, page, false);
+        dsm_leave_found(host);
     } else if (invalid) {
         dsm_page_invalidate(host, page);
     }
@@ -280,11 +294,28 @@ int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *
     return DSM_OK;
 }
 
-/* The heir may have taken it, and changed it: what is here is not known to be the newest. */
+void dsm_move_refused(struct dsm_host *host, uint32_t who) {
+    for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
+        const struct dsm_region *region = dsm_at(host, at);
+        for (uint32_t index = 0; index < region->pages; index++) {
+            struct dsm_page *page = dsm_page_known(host, region, index);
+            if (!page)
+                index |= DSM_CHUNK - 1;
+            else if (page->flags & DSM_HANDING && page->home == who)
+                handed(host, page, false);
+        }
+    }
+}
+
+/* What is here is a copy like any other now, whose home is lost: the heir may have taken it. */
 void dsm_move_lost(struct dsm_host *host, struct dsm_page *page) {
     page->flags &= (uint16_t)~DSM_HANDING;
-    dsm_page_revalidate(host, page);
-    dsm_page_act(host, DSM_ACT_PUNCH, page);
-    page->state = DSM_ABSENT;
-    if (page->waiters) dsm_page_fetch(host, page, 1);
+    host->handing--;
+    if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
+    if (page->state == DSM_CLEAN) dsm_seek(host, page); /* before it is given up as a copy */
+    if (!page->waiters) return;
+    if (page->state == DSM_ABSENT)
+        dsm_page_fetch(host, page, 1);
+    else
+        dsm_page_serve(host, page, 1);
 }

@@ -57,8 +57,7 @@ struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t h
         return NULL; /* its list comes with the attach */
     bool untouched = !dsm_page_known(host, region, (uint32_t)id);
     struct dsm_page *page = dsm_page_find(host, id);
-    if (page->home == DSM_NO_HOST ||
-        (epoch > page->epoch && !(page->flags & (DSM_TAKING | DSM_HANDING)))) {
+    if (page->home == DSM_NO_HOST || (epoch > page->epoch && !dsm_page_is_pending(page))) {
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }

@@ -176,7 +176,7 @@ static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t clien
     dsm_run_brought(host, dsm_page_id(host, first) + run.end - run.first);
 }
 
-static void poison(struct dsm_host *host, struct dsm_page *page) {
+void dsm_page_poison(struct dsm_host *host, struct dsm_page *page) {
     dsm_page_act(host, DSM_ACT_POISON, page);
     host->out->actions[host->out->nactions - 1].host = page->home;
     page->state = DSM_LOST;
@@ -190,17 +190,22 @@ static bool fetches_with(const struct dsm_host *host, const struct dsm_page *a,
            !(b->run & DSM_SHY);
 }
 
+static void send_get(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
+                     uint32_t channel) {
+    uint32_t message = dsm_send(host->out, first->home, channel, DSM_MSG_GET);
+    dsm_put32(host->out, first->get);
+    dsm_put64(host->out, dsm_page_id(host, first));
+    dsm_put16(host->out, count);
+    dsm_sent(host->out, message, 0);
+}
+
 void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
     if (++host->gets == 0) host->gets = 1;
     for (uint32_t i = 0; i < count; i++) {
         first[i].state = DSM_FETCHING;
         first[i].get = host->gets;
     }
-    uint32_t message = dsm_send(host->out, first->home, channel, DSM_MSG_GET);
-    dsm_put32(host->out, host->gets);
-    dsm_put64(host->out, dsm_page_id(host, first));
-    dsm_put16(host->out, count);
-    dsm_sent(host->out, message, 0);
+    send_get(host, first, count, channel);
 }
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
@@ -208,7 +213,7 @@ void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t lengt
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
     if (dsm_is_lost(host, page->home)) {
-        poison(host, page);
+        dsm_seek(host, page);
         return;
     }
     struct run run = run_around(host, page, 1, length, fetches_with);
@@ -239,7 +244,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
         wait_for(host, page, event->client, write, length);
         break;
     case DSM_LOST:
-        poison(host, page);
+        dsm_page_poison(host, page);
         break;
     case DSM_ZERO:
     case DSM_CLEAN:
@@ -300,21 +305,27 @@ static void take_in(struct dsm_page *page, uint32_t from, struct dsm_cursor *cur
     page->get = 0;
 }
 
-/* The home is lost, says a host that it had been before: so will the connection to it. */
-int dsm_page_on_gone(struct dsm_host *host, struct dsm_cursor *cursor) {
+/* It does not live there. The newer of what the two hosts know of it leads on; a home names itself
+ * when it is one, so the way may lead to and fro until it is. */
+int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t number = dsm_get32(cursor);
     uint64_t id = dsm_get64(cursor);
-    uint32_t count = dsm_get16(cursor), home = dsm_get16(cursor);
-    if (!dsm_cursor_done(cursor) || home >= DSM_MAX_HOSTS || home == host->config.host)
-        return DSM_E_PEER;
-    for (uint32_t i = 0; i < count; i++) {
-        struct dsm_page *page = dsm_page_there(host, id + i);
-        if (!page || !is_awaited(host, page, number)) continue;
-        page->get = 0;
-        page->state = DSM_ABSENT;
+    uint32_t home = dsm_get16(cursor), epoch = dsm_get32(cursor);
+    if (!dsm_cursor_done(cursor) || home >= DSM_MAX_HOSTS) return DSM_E_PEER;
+    struct dsm_page *page = dsm_page_there(host, id);
+    if (!page || !is_awaited(host, page, number)) return DSM_OK;
+    if (epoch > page->epoch && home != host->config.host) {
         page->home = (uint16_t)home;
-        if (page->waiters) dsm_page_fetch(host, page, 1);
+        page->epoch = epoch;
     }
+    bool gone = dsm_is_lost(host, page->home);
+    if (page->waiters && !gone) {
+        send_get(host, page, 1, DSM_FAST);
+        return DSM_OK;
+    }
+    page->get = 0;
+    page->state = DSM_ABSENT;
+    if (page->waiters) dsm_seek(host, page);
     return DSM_OK;
 }
 
@@ -402,55 +413,5 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         break;
     default:
         break;
-    }
-}
-
-/* ---- a host died ------------------------------------------------------------------------- */
-
-static void lose_home(struct dsm_host *host, struct dsm_page *page) {
-    if (page->flags & DSM_HANDING) dsm_move_lost(host, page);
-    if (page->state == DSM_FETCHING) {
-        page->get = 0;
-        page->state = DSM_ABSENT;
-        if (page->waiters) poison(host, page);
-    }
-    if (page->flags & DSM_TAKING) {
-        page->flags &= (uint16_t)~DSM_TAKING;
-        page->kept = page->carried = 0;
-        dsm_page_act(host, DSM_ACT_UNDIFF, page);
-    }
-    if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
-}
-
-/* What was asked of another host may have been passed on to the lost one: it is asked again, and
- * the answer to the first question is not for the second. An empty diff asks for the answer only. */
-static void ask_again(struct dsm_host *host, struct dsm_page *page) {
-    if (page->state == DSM_FETCHING) {
-        page->get = 0;
-        page->state = DSM_ABSENT;
-        if (page->waiters) dsm_page_fetch(host, page, 1);
-    } else if (page->flags & DSM_UNACKED && !(page->flags & DSM_TAKING)) {
-        uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
-        page->diff = dsm_diff_number(host);
-        dsm_put16(host->out, 1);
-        dsm_put64(host->out, dsm_page_id(host, page));
-        dsm_put32(host->out, page->diff);
-        dsm_put32(host->out, 0);
-        dsm_sent(host->out, message, 0);
-    }
-}
-
-void dsm_page_host_lost(struct dsm_host *host, uint32_t who) {
-    for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
-        const struct dsm_region *region = dsm_at(host, at);
-        for (uint32_t index = 0; index < region->pages; index++) {
-            struct dsm_page *page = dsm_page_known(host, region, index);
-            if (!page)
-                index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
-            else if (page->home == who)
-                lose_home(host, page);
-            else
-                ask_again(host, page);
-        }
     }
 }

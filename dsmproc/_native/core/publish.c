@@ -181,7 +181,7 @@ static struct run pop_run(struct dsm_host *host) {
         if (!run.count) run = run_of(host, page);
         if (!joins(host, &run, page)) break;
         run.count++;
-        page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED);
+        page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED | DSM_APPLIED);
         host->owed_head = page->owed_next;
         host->nowed--;
     }
@@ -212,16 +212,22 @@ static void send_notices(struct dsm_host *host) {
     host->notices++;
 }
 
+static void reply_stamp(struct dsm_host *host, dsm_ref ref) {
+    const struct dsm_job *job = dsm_at(host, ref);
+    dsm_job_reply(host, ref, DSM_ST_OK, job->kind == DSM_JOB_LEAVE ? 0 : dsm_publish_out(host));
+}
+
 /* All written before is announced (or nothing was): what was waiting for it may go. */
 static void finish(struct dsm_host *host, dsm_ref ref) {
     struct dsm_job *job = dsm_at(host, ref);
     switch (job->kind) {
     case DSM_JOB_PUBLISH:
+    case DSM_JOB_LEAVE:
         job->a = host->notices;
         if (host->stamped < host->notices)
             dsm_queue_push(host, &host->stamping, ref);
         else
-            dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
+            reply_stamp(host, ref);
         break;
     case DSM_JOB_RETURN:
         dsm_token_leave(host, job->id);
@@ -253,7 +259,7 @@ void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp) {
         const struct dsm_job *job = dsm_at(host, host->stamping.head);
         if (job->a > host->stamped) break;
         dsm_ref ref = dsm_queue_pop(host, &host->stamping);
-        dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
+        reply_stamp(host, ref);
     }
 }
 

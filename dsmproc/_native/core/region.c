@@ -94,10 +94,18 @@ int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event) {
     }
     if (!region) region = make_region(host, (uint32_t)event->id);
     /* Unattached here: the master may have dropped it meanwhile, so it is asked. */
-    if (!region->askers.head) ask(host, DSM_MSG_ATTACH, region->id);
+    if (!region->askers.head && !region->wanted) ask(host, DSM_MSG_ATTACH, region->id);
     dsm_ref job = dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_ATTACH, .req = event->req});
     dsm_queue_push(host, &region->askers, job);
     return DSM_OK;
+}
+
+/* As an attach whose asker gave up: the answer makes the region, and it is detached again. */
+void dsm_region_want(struct dsm_host *host, uint64_t id) {
+    if (!id || dsm_region_find(host, id)) return;
+    struct dsm_region *region = make_region(host, (uint32_t)id);
+    region->wanted = 1;
+    ask(host, DSM_MSG_ATTACH, region->id);
 }
 
 int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event) {
@@ -208,6 +216,7 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
     bool asked = region && region->state == DSM_REGION_ASKED;
     if (status != DSM_ST_OK && (status != DSM_ST_NO_REGION || !asked)) return DSM_E_PEER;
     if (!region) region = make_region(host, id); /* this host is home of pages of it */
+    if (last == LAST) region->wanted = 0;
     if (status != DSM_ST_OK) {
         answer_askers(host, region, status);
         if (!region->attached) unlink_region(host, region);
@@ -264,6 +273,8 @@ static void free_pages(struct dsm_host *host, struct dsm_region *region) {
         for (uint32_t i = 0; i < DSM_CHUNK; i++) {
             if (pages[i].flags & DSM_UNACKED) host->unacked--;
             if (pages[i].flags & DSM_INVALID_LATER) host->invalid_later--;
+            if (pages[i].flags & DSM_SEEKING) host->seeking--;
+            if (pages[i].flags & DSM_HANDING) host->handing--;
             for (dsm_ref w = pages[i].waiters, next; w; w = next) {
                 next = dsm_next(host, w);
                 dsm_arena_give(&host->arena, w, sizeof(struct dsm_waiter));
@@ -284,9 +295,12 @@ int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor) {
     }
     struct dsm_queue askers =
         region->askers; /* an ATTACH that crossed the DROP is answered later */
-    uint32_t id = region->id;
+    uint32_t id = region->id, wanted = region->wanted;
     unlink_region(host, region);
-    if (askers.head) make_region(host, id)->askers = askers;
+    if (!askers.head && !wanted) return DSM_OK;
+    region = make_region(host, id);
+    region->askers = askers;
+    region->wanted = wanted;
     return DSM_OK;
 }
 

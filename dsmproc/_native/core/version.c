@@ -66,9 +66,13 @@ static void notice(struct dsm_master *master, struct dsm_version *version, uint3
     master->newest = ref;
 }
 
-static bool concerns(const struct dsm_master *master, const struct dsm_version *version,
-                     uint32_t host) {
-    uint64_t told = master->told[host];
+struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id) {
+    struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+    return region ? version_of(master, region, (uint32_t)id) : NULL;
+}
+
+bool dsm_version_concerns(const struct dsm_master *master, const struct dsm_version *version,
+                          uint32_t host, uint64_t told) {
     if (version->last_host != host) return version->last > told;
     return DSM_RULE_ON(master, DSM_RULE_OTHER_HOST) && version->other > told;
 }
@@ -129,7 +133,8 @@ static void tell_updates(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (concerns(master, version, host) && dsm_carry_serves(master, version, host))
+        if (dsm_version_concerns(master, version, host, master->told[host]) &&
+            dsm_carry_serves(master, version, host))
             dsm_carry_tell(master, &updates, host, page_id(master, version), version);
     }
     dsm_carry_end(master, &updates);
@@ -142,7 +147,7 @@ void dsm_tell(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (!concerns(master, version, host)) continue;
+        if (!dsm_version_concerns(master, version, host, master->told[host])) continue;
         if (dsm_carry_serves(master, version, host)) {
             carried = true;
             continue;

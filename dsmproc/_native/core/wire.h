@@ -5,15 +5,17 @@
  *   host to host
  *   GET    seq u32, page u64, count u16                              fast; ahead: bulk
  *   PAGE   seq u32, page u64, count u16, n x (epoch u32, changes u32), then n = count pages  as the GET
- *   GONE   seq u32, page u64, count u16, home u16      its home is lost       fast
+ *   MOVED  seq u32, page u64, home u16, epoch u32   a GET that came to a host that is not the
+ *            page's home, and who is, as far as is known there              as the GET
  *   DIFF   n u16, n x (page u64, number u32, length u32), then the n diffs    bulk
  *   DACK   n u16, n x (page u64, number u32, epoch u32, changes u32)          bulk
- *   GET_FOR  origin u16, then as GET                   passed on by an old home, behind what
- *   DIFF_FOR origin u16, page u64, number u32, length u32, the diff   moved it away: bulk
+ *   ELSEWHERE n u16, n x (page u64, number u32, home u16, epoch u32)   bulk: a DIFF that came to a
+ *            host that is not the page's home, and who is, as far as is known there
  *   TAKE   n u16, n x (page u64, changes u32)                                 bulk
  *   TAKEN  n u16, n x (page u64, epoch u32 (0: no))                           bulk
  *   HAND   n u16, n x (page u64, epoch u32, changes u32), then n pages        bulk
  *   HANDED n u16, n x (page u64, epoch u32, taken u8)                         bulk
+ *   BYE    answer u8         0: this host takes nothing any more; 1: nothing is sent to it  bulk
  *   host to master
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
@@ -29,6 +31,8 @@
  *   CALL     req u64, op u8, id u64, a u64, b u64, c u64   -> RET
  *   CANCEL   req u64
  *   UNLOCKED asker u16, req u64, status u8           answer to UNLOCK
+ *   WHERE    n u16, n x (page u64, home u16, epoch u32)  that home is gone      -> FOUND
+ *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
  *   master to host
  *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
  *   UPDATES   n u16, n x (page u64, home u16, epoch u32, length u16, the diff): as NOTICES
@@ -44,6 +48,8 @@
  *   TRY_FAILED id u64
  *   RET       req u64, status u8, value u64
  *   UNLOCK    id u64, asker u16, req u64
+ *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
+ *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
  *
  * Numbers are written out and never reused.
  */
@@ -57,13 +63,13 @@ enum {
     DSM_MSG_PAGE = 2,
     DSM_MSG_DIFF = 3,
     DSM_MSG_DACK = 4,
-    DSM_MSG_GONE = 5,
-    DSM_MSG_GET_FOR = 6,
-    DSM_MSG_DIFF_FOR = 7,
+    DSM_MSG_MOVED = 5,
     DSM_MSG_TAKE = 8,
     DSM_MSG_TAKEN = 9,
     DSM_MSG_HAND = 10,
     DSM_MSG_HANDED = 11,
+    DSM_MSG_ELSEWHERE = 12,
+    DSM_MSG_BYE = 13,
     DSM_MSG_CLAIM = 16,
     DSM_MSG_NOTICE = 17,
     DSM_MSG_OBSERVE = 18,
@@ -76,6 +82,8 @@ enum {
     DSM_MSG_CANCEL = 25,
     DSM_MSG_UNLOCKED = 26,
     DSM_MSG_CHANGES = 27,
+    DSM_MSG_WHERE = 28,
+    DSM_MSG_SAY = 29,
     DSM_MSG_NOTICES = 32,
     DSM_MSG_CLAIMED = 33,
     DSM_MSG_PUBLISHED = 34,
@@ -88,11 +96,26 @@ enum {
     DSM_MSG_RET = 41,
     DSM_MSG_UNLOCK = 42,
     DSM_MSG_UPDATES = 43,
+    DSM_MSG_ASK = 44,
+    DSM_MSG_FOUND = 45,
 };
 
 enum {
     DSM_MOVED_ONLY = 0x8000, /* in a NOTICE's count */
-    DSM_RETURNED = 0x8000,   /* in a GET_FOR's, a DIFF_FOR's origin: by a host that knows no home */
+};
+
+/* What a host says of a page whose home is sought. */
+enum {
+    DSM_SAY_HOME = 1,    /* it is at home here, at this epoch */
+    DSM_SAY_COMING = 2,  /* the home was asked for by this host, and has not answered */
+    DSM_SAY_COPY = 4,    /* a copy that no notice heard of here has made invalid */
+    DSM_SAY_APPLIED = 8, /* a home has applied changes of this host that are not announced */
+};
+
+enum {
+    DSM_FOUND_HOME = 0, /* it lives there */
+    DSM_FOUND_COPY = 1, /* its home died; the copy there is the page from now on, no other is */
+    DSM_FOUND_LOST = 2, /* its home died, and no copy is known to be the newest */
 };
 
 /* Most pages named in one NOTICES, CLAIM or DIFF message: what one step has to do is bounded. */

@@ -174,9 +174,9 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *ev
 }
 
 /* Append a message and the payload of the actions behind it; returns how many those are. A peer
- * that is lost takes nothing, but kept diffs are forgotten as if it did. */
-static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_event *event,
-                         const struct dsm_action *action, uint32_t left) {
+ * that is lost takes nothing. */
+static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action *action,
+                         uint32_t left) {
     struct dsm_peer *peer = dsm_peer_find(engine, action->host, action->channel);
     if (!peer || action->count > left) {
         dsm_engine_fail(engine, "the protocol sends to host %u, channel %u, %u parts of %u",
@@ -191,11 +191,7 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_event *
         const struct dsm_action *part = &action[i];
         struct pages pages;
         if (part->kind == DSM_ACT_PAYLOAD_DIFF)
-            error = dsm_store_diff(&engine->agent.store, part->id, out, part->flag == 1);
-        else if (part->kind == DSM_ACT_PAYLOAD_EVENT)
-            error = in_message(engine, event, part->off, part->len)
-                        ? dsm_buffer_append(out, event->bytes + part->off, part->len)
-                        : 0;
+            error = dsm_store_diff(&engine->agent.store, part->id, out);
         else if (find_pages(engine, part, part->count, &pages))
             error = dsm_buffer_append(out, pages.base, pages.bytes);
     }
@@ -268,7 +264,7 @@ void dsm_execute(struct dsmproc_engine *engine, const struct dsm_event *event) {
     for (uint32_t i = 0; i < count && !engine->failed; i++) {
         const struct dsm_action *action = &engine->out.actions[i];
         if (action->kind == DSM_ACT_SEND)
-            i += act_send(engine, event, action, count - i - 1);
+            i += act_send(engine, action, count - i - 1);
         else
             act(engine, event, action);
     }

@@ -282,6 +282,22 @@ static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, u
     if (engine->refused && conn->req) reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
 }
 
+/* Only the agent itself says that its host leaves. */
+static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
+    const struct dsmproc_request *request = &conn->request;
+    if (conn->pid != (uint32_t)getpid()) return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
+    uint8_t others[32];
+    dsm_put_le64(others, request->id);
+    dsm_put_le64(others + 8, request->a);
+    dsm_put_le64(others + 16, request->b);
+    dsm_put_le64(others + 24, request->c);
+    const struct dsm_event event = {
+        .kind = DSM_EV_LEAVE, .req = conn->req, .bytes = others, .len = sizeof others};
+    engine->refused = false;
+    dsm_agent_feed(engine, &event);
+    if (engine->refused && conn->req) reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
+}
+
 static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     conn->req = ++engine->agent.last_req << INDEX_BITS | conn->index;
     if (conn->request.kind == DSMPROC_OP_HELLO) return hello(engine, conn);
@@ -309,6 +325,8 @@ static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
         return feed_request(engine, conn, DSM_EV_UNLOCK);
     case DSMPROC_OP_CALL:
         return feed_request(engine, conn, DSM_EV_CALL);
+    case DSMPROC_OP_LEAVE:
+        return leave(engine, conn);
     case DSMPROC_OP_ID:
         return reply_now(engine, conn, DSM_ST_OK,
                          (uint64_t)engine->options.host << 48 | ++engine->agent.last_id);

@@ -125,13 +125,11 @@ void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const 
     dsm_store_untwin(store, id);
 }
 
-int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to, bool again) {
+int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to) {
     const uint64_t *value = dsm_table_find(&store->diffs, id);
     if (!value) return -ENOENT;
     const struct kept *kept = (const struct kept *)(uintptr_t)*value;
-    int error = dsm_buffer_append(to, kept->bytes, kept->len);
-    if (!again) dsm_store_undiff(store, id);
-    return error;
+    return dsm_buffer_append(to, kept->bytes, kept->len);
 }
 
 void dsm_store_undiff(struct dsm_store *store, uint64_t id) {

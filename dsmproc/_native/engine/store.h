@@ -34,8 +34,8 @@ void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, 
  * forgotten. */
 void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const uint8_t *bytes,
                      bool dirty);
-/* Append the kept diff and forget it, unless it is needed `again`. -ENOENT if there is none. */
-int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to, bool again);
+/* Append the kept diff. -ENOENT if there is none. */
+int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to);
 void dsm_store_undiff(struct dsm_store *store, uint64_t id);
 /* Forget everything about pages first..first+count-1. */
 void dsm_store_forget(struct dsm_store *store, uint64_t first, uint64_t count);

@@ -137,6 +137,8 @@ enum {
     DSMPROC_OP_CANCEL = 12, /* the request under way; it alone is answered, with CANCELLED or not */
     DSMPROC_OP_ID = 13,     /* -> a number that no object in the cluster has */
     DSMPROC_OP_BIND = 14,   /* id = page, a = count: their bytes are bound to a lock */
+    /* id, a, b, c = bit set of the other hosts: the agent itself leaves (DSM_EV_LEAVE) */
+    DSMPROC_OP_LEAVE = 15,
 };
 
 /* Statuses beside the core's DSM_ST_*. */
