@@ -42,10 +42,6 @@ static void check_action(struct drive *drive, const struct dsm_action *action,
         assert(event->kind == DSM_EV_MESSAGE && action->off + PAGE <= event->len);
         check_pages(drive, action);
         break;
-    case DSM_ACT_PAYLOAD_EVENT:
-        assert(event->kind == DSM_EV_MESSAGE);
-        assert((uint64_t)action->off + action->len <= event->len);
-        break;
     case DSM_ACT_APPLY:
         assert(event->kind == DSM_EV_MESSAGE);
         assert((uint64_t)action->off + action->len <= event->len);

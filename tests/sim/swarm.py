@@ -20,7 +20,8 @@ from .world import World
 RULES = ["ACK", "FLUSH", "CROSSED", "ONE_DIFF", "BYTES", "FETCHED"]
 RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST", "LOOK"]
 RULES += ["FORWARD", "COUNTED", "SINCE", "ONCE", "WHOLE", "TWINNED", "WATCHED", "APART"]
-RULES += ["NEWEST", "APPLIED", "KEPT", "CUT", "FAREWELL"]
+DEATHS = ["NEWEST", "APPLIED", "KEPT", "CUT"]  # shown by grim worlds
+RULES += DEATHS
 
 
 @dataclass

@@ -17,3 +17,11 @@ def test_random_worlds_read_only_right_values(policy: str) -> None:
     assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
     assert result.worlds == WORLDS
     assert result.deliveries > 100 * WORLDS  # they did talk to each other
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_worlds_whose_hosts_die_or_leave_read_only_right_values(policy: str) -> None:
+    """Or none at all: a page may be lost with a host that died, never with one that left."""
+    options = Options(policy, grim=True)
+    result = run_seeds(range(WORLDS // 3), options)
+    assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"

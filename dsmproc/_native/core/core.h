@@ -255,20 +255,19 @@ enum {
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
     DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
-    DSM_RULE_FORWARD = 13,  /* 4: a diff that reaches a host that is no longer home is passed on */
-    DSM_RULE_COUNTED = 14,  /* 12: a home goes without its page only if the copy there is equal */
-    DSM_RULE_SINCE = 15,    /* an update is told only to who was told all changes before it */
-    DSM_RULE_ONCE = 16,     /* ... and once */
-    DSM_RULE_WHOLE = 17,    /* a diff is told for a notice only if it is all that changed */
-    DSM_RULE_TWINNED = 18,  /* an update of a written copy goes into its twin too */
-    DSM_RULE_WATCHED = 19,  /* writes at home are noticed while copies live on updates */
-    DSM_RULE_APART = 20,    /* ... and what others write there goes into that twin too */
-    DSM_RULE_NEWEST = 21,   /* 13: a copy becomes the page only if nothing newer was announced */
-    DSM_RULE_APPLIED = 22,  /* 13: ... and no other host's changes were applied at the lost home */
-    DSM_RULE_KEPT = 23,     /* 14: a diff that a lost home did not acknowledge is sent again */
-    DSM_RULE_CUT = 24,      /* 15: what a lost host sent is not heard any more */
-    DSM_RULE_FAREWELL = 25, /* 16: who leaves announces the new homes before it goes */
-    DSM_RULES = 26,
+    DSM_RULE_FORWARD = 13, /* 4: a diff that reaches a host that is no longer home is passed on */
+    DSM_RULE_COUNTED = 14, /* 12: a home goes without its page only if the copy there is equal */
+    DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */
+    DSM_RULE_ONCE = 16,    /* ... and once */
+    DSM_RULE_WHOLE = 17,   /* a diff is told for a notice only if it is all that changed */
+    DSM_RULE_TWINNED = 18, /* an update of a written copy goes into its twin too */
+    DSM_RULE_WATCHED = 19, /* writes at home are noticed while copies live on updates */
+    DSM_RULE_APART = 20,   /* ... and what others write there goes into that twin too */
+    DSM_RULE_NEWEST = 21,  /* 13: a copy becomes the page only if nothing newer was announced */
+    DSM_RULE_APPLIED = 22, /* 13: ... and no other host's changes were applied at the lost home */
+    DSM_RULE_KEPT = 23,    /* 14: a diff that a lost home did not acknowledge is sent again */
+    DSM_RULE_CUT = 24,     /* 15: what a lost host sent is not heard any more */
+    DSM_RULES = 25,
 };
 
 struct dsm_host;

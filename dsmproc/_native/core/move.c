@@ -262,8 +262,7 @@ static void handed(struct dsm_host *host, struct dsm_page *page, bool accepted) 
     bool invalid = dsm_page_revalidate(host, page);
     page->flags &= (uint16_t)~DSM_HANDING;
     host->handing--;
-    if (accepted && host->leave.state && DSM_RULE_ON(host, DSM_RULE_FAREWELL))
-        dsm_page_owe(host, page, false); /* 16 */
+    if (accepted && host->leave.state) dsm_page_owe(host, page, false); /* 16 */
     if (!accepted) {
         page->state = DSM_HOME;
         page->flags |= DSM_HELD;

@@ -118,7 +118,7 @@ static void ask_hosts(struct dsm_master *master) {
         for (dsm_ref at = master->search_list; at; at = dsm_next(master, at)) {
             const struct dsm_search *search = dsm_at(master, at);
             if (!search->again) continue;
-            if (!n) dsm_tell(master, host);
+            if (!n && DSM_RULE_ON(master, DSM_RULE_NEWEST)) dsm_tell(master, host);
             if (!n) message = begin_ask(master, host, &n_at);
             dsm_put64(master->out, search->page);
             dsm_patch16(master->out, n_at, ++n);
