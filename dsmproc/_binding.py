@@ -394,16 +394,19 @@ class Client:
         with self._lock:
             return self._regions[region].exported()
 
-    def bind(self, buffer: Any) -> None:
+    def bind(self, buffer: Any, lock: int = 0, large: bool = False) -> None:
         """The bytes of this buffer, which lies in attached memory, are used under a lock: they
-        travel with it. ValueError if it lies elsewhere."""
+        travel with it. `lock` is its number, for models in which it matters (0: some lock, which
+        another process names). `large`: its changes are, they go by pages. ValueError if the buffer
+        lies elsewhere."""
         with ffi.from_buffer(buffer) as start:
             address, size = int(ffi.cast("uintptr_t", start)), len(start)
         with self._lock:
             region, offset = self._place(address, size)
         if size:
             first, last = offset // mmap.PAGESIZE, (offset + size - 1) // mmap.PAGESIZE
-            self._ask("bind", lib.DSMPROC_OP_BIND, region << 32 | first, last - first + 1)
+            page = region << 32 | first
+            self._ask("bind", lib.DSMPROC_OP_BIND, page, last - first + 1, b=lock, c=int(large))
 
     def _place(self, address: int, size: int) -> tuple[int, int]:
         """The region in which these bytes lie, and where in it."""

@@ -79,6 +79,9 @@ class Notice:
         return f"ended ({os.strerror(self.error)})"
 
 
+MODELS = {"lrc": lib.DSM_LRC, "ec": lib.DSM_EC}
+
+
 class Engine:
     """A host's agent, or the master: one native thread."""
 
@@ -96,6 +99,7 @@ class Engine:
         hot: int = 3,
         grants: int = 16,
         carry: int = 1024,
+        model: str = "lrc",
         memory: int = 0,
     ) -> None:
         """`memory` in bytes (0: no limit); `tick` in seconds (0: none; None: DSMPROC_TICK, in ms,
@@ -107,6 +111,7 @@ class Engine:
         options.host = host
         options.run, options.most, options.ahead = run, most, ahead
         options.hot, options.grants, options.carry = hot, grants, carry
+        options.model = MODELS[model]
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory
         options.beat_ms = round((heartbeat.interval() if beat is None else beat) * 1000)

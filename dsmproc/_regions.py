@@ -49,11 +49,11 @@ class Mapping:
         self._client = _memory.client()
         self.view: memoryview | None = self._client.attach(self.region)
 
-    def bind(self, start: int, stop: int) -> None:
-        """These bytes are used under a lock."""
+    def bind(self, start: int, stop: int, lock: int, large: bool) -> None:
+        """These bytes are used under a lock (0: one that another process names)."""
         assert self.view is not None
         with self.view[start:stop] as bytes_of_it:
-            self._client.bind(bytes_of_it)
+            self._client.bind(bytes_of_it, lock, large)
 
     def release(self) -> None:
         """Our own view goes; others may live."""

@@ -60,8 +60,8 @@ class RegionArena:
         assert self._mapping.view is not None
         return self._mapping.view[start:stop]
 
-    def bind(self, start: int, stop: int) -> None:
-        self._mapping.bind(start, stop)
+    def bind(self, start: int, stop: int, lock: int, large: bool) -> None:
+        self._mapping.bind(start, stop, lock, large)
 
     def __del__(self, at_the_end: Callable[[], bool] = sys.is_finalizing) -> None:
         if hasattr(self, "_mapping") and not at_the_end():
@@ -128,12 +128,13 @@ class Block(heap.BufferWrapper):
         self.zeros = start >= arena.fresh  # nobody had these bytes before
         arena.fresh = max(arena.fresh, stop)
 
-    def bind(self) -> None:
-        """It is used under a lock, also where it is sent: small changes travel with that."""
+    def bind(self, lock: int = 0) -> None:
+        """It is used under this lock, also where it is sent: small changes travel with that."""
         (arena, start, _), size = self._state
-        if 0 < size <= BOUND_MAX and not self._bound:
-            arena.bind(start, start + size)
-            self._bound = True
+        small = size <= BOUND_MAX
+        if size and (small or lock):
+            arena.bind(start, start + size, lock, not small)
+        self._bound = self._bound or small
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (*self._state, self._bound)

@@ -295,7 +295,12 @@ class _Bindable(_Shared):
         """Say that the bytes of `buffer` (in the cluster's memory) are used under this lock: small
         changes of them travel with it, and taking it leaves them in place instead of fetching their
         pages again. Say it in every process that uses them; the program means the same without."""
-        _memory.client().bind(buffer)
+        _memory.client().bind(buffer, self._semlock.handle)
+
+
+def lock_number(lock: Any) -> int:
+    """The number of a lock to which bytes can be bound; 0: it is none."""
+    return int(lock._semlock.handle) if isinstance(lock, _Bindable) else 0
 
 
 class Lock(_Bindable, synchronize.Lock, metaclass=Choosing):

@@ -18,6 +18,7 @@ from typing import Any
 
 from . import _std, heap
 from ._choice import on_cluster
+from .lock import lock_number
 
 __all__ = [
     "Array",
@@ -121,7 +122,8 @@ def copy(obj: Any) -> Any:
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     """A lock around the use of a ctypes object."""
     context = _context(ctx)
+    lock = lock or context.RLock()
     block = getattr(obj, "_wrapper", None)
     if isinstance(block, heap.Block):
-        block.bind()
-    return _standard["synchronized"](obj, lock or context.RLock(), context)
+        block.bind(lock_number(lock))
+    return _standard["synchronized"](obj, lock, context)

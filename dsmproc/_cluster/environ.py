@@ -25,6 +25,8 @@ CHOICES = {
     "DSMPROC_PLACE": ("load", "spread", "remote", "local"),
 }
 
+MODELS = ("lrc", "ec")  # those of DSMPROC_CONSISTENCY that there are
+
 
 def check_settings(environ: Mapping[str, str]) -> None:
     """ValueError with one sentence if a variable says what we do not understand."""
@@ -33,6 +35,9 @@ def check_settings(environ: Mapping[str, str]) -> None:
         said = value.lower() if value and name == "DSMPROC_LOG" else value
         if said and said not in allowed:
             raise ValueError(f"{name}={value} is none of {', '.join(allowed)}")
+    model = environ.get("DSMPROC_CONSISTENCY") or "lrc"
+    if model not in MODELS:
+        raise ValueError(f"DSMPROC_CONSISTENCY={model}: this version has {' and '.join(MODELS)}")
     memory = environ.get("DSMPROC_MEMORY")
     if memory:
         parse_memory(memory)

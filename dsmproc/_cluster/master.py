@@ -111,7 +111,7 @@ class Master:
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
-        self.engine = Engine("master")
+        self.engine = Engine("master", model=os.environ.get("DSMPROC_CONSISTENCY") or "lrc")
         self.names = Names(self.engine, self._fixed_homes, self._memory)
         self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)
         self.session_ended.append(self.names.session_ended)

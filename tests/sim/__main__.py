@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from .swarm import RULES, Options, explain, make_core, replay_command, run_seeds
-from .world import POLICIES
+from .world import MODELS, POLICIES
 
 
 def arguments() -> argparse.Namespace:
@@ -14,6 +14,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="one world, with its trace if it fails")
     parser.add_argument("--seeds", default="0:1000", help="a range of worlds, FIRST:END")
     parser.add_argument("--policy", choices=list(POLICIES), help="default: drawn by the seed")
+    parser.add_argument("--model", choices=list(MODELS), default="lrc")
     parser.add_argument("--off", choices=RULES, help="run the mutation build without this rule")
     parser.add_argument("--stale", action="store_true", help="stop at wrong values only")
     parser.add_argument("--sanitize", action="store_true", help="run the sanitized build")
@@ -27,6 +28,7 @@ def main() -> int:
     args = arguments()
     off = None if args.off is None else RULES.index(args.off)
     options = Options(args.policy, off, args.stale, args.sanitize, args.all, args.lines, args.grim)
+    options.model = args.model
     if args.seed is not None:
         text = explain(make_core(off, args.sanitize), args.seed, options)
         print(text)

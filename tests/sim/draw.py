@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 class Params:
     seed: int = 0
     policy: str = "first"  # a name of world.POLICIES
+    model: str = "lrc"  # a name of world.MODELS
     hosts: int = 2
     page_size: int = 16
     run: int = 1
@@ -93,9 +94,11 @@ def bury_hosts(p: Params, rng: random.Random) -> None:
     p.turn |= {"lock": 6.0, "mail": 4.0, "baton": 3.0, "private": 1.0}
 
 
-def draw(seed: int, policy: str | None, grim: bool = False) -> tuple[Params, random.Random]:
+def draw(
+    seed: int, policy: str | None, grim: bool = False, model: str = "lrc"
+) -> tuple[Params, random.Random]:
     rng = random.Random(seed)
-    p = Params(seed=seed)
+    p = Params(seed=seed, model=model)
     p.policy = policy or rng.choice(["first", "fixed", "barrier", "migrating", "adaptive"])
     p.hosts = rng.choice([3, 4]) if grim else rng.choice([2, 2, 2, 3, 3, 4])
     p.page_size = rng.choice([16, 16, 16, 32, 64])

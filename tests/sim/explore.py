@@ -4,11 +4,11 @@ A state is the nodes' arenas, the hosts' memory, the connections and how far eac
 search is depth first over copies of whole states; a state that was seen before is left at once.
 
 A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N` and `carry N`
-(see core.h; with it all pages are bound), `bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0),
-`thread HOST: OP; OP; ...`, and the verdict: `never EXPR`, `sometimes EXPR`, `always EXPR` over the
-registers at the end of every execution. Operations: `x=1`, `r1=x`, `lock L`, `unlock L`,
-`acquire S`, `release S` (a semaphore of initial value 0), `barrier B N`, `send M` (publishes
-first), `receive M` (observes).
+(see core.h; with it all pages are bound), `model ec` and `bound L=PAGE ...`,
+`bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict:
+`never EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every execution.
+Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
+value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes).
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Litmus:
     most: int = 1  # pages that a fault brings at most
     ahead: int = 0  # pages that are then asked for ahead
     carry: int = 0  # all pages are bound, and diffs of so many bytes go with notices
+    model: str = "lrc"
+    bound: list[tuple[str, int]] = field(default_factory=list)  # lock, page
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
     locks: list[str] = field(default_factory=list)
     threads: list[tuple[int, list[str]]] = field(default_factory=list)
@@ -57,6 +59,10 @@ def parse_lines(name: str, lines: list[str]) -> Litmus:
         word, _, rest = line.partition(" ")
         if word in ("hosts", "pages", "most", "ahead", "carry"):
             setattr(litmus, word, int(rest))
+        elif word == "model":
+            litmus.model = rest
+        elif word == "bound":
+            litmus.bound = [(i.split("=")[0], int(i.split("=")[1])) for i in rest.split()]
         elif word == "bytes":
             for item in rest.split():
                 name, page, off = re.split("[=:]", item)
@@ -152,6 +158,7 @@ class LitmusWorld(World):
         params = Params(policy=policy, hosts=litmus.hosts, page_size=PAGE, hot=hot, regions=[])
         params.most, params.ahead = litmus.most, litmus.ahead
         params.carry, params.bound = litmus.carry, float(litmus.carry > 0)
+        params.model = litmus.model
         params.intra = params.queued = 0.0
         super().__init__(params, random.Random(0), core, off)
         self.registers: dict[str, int] = {}
@@ -159,6 +166,8 @@ class LitmusWorld(World):
         self.ids: dict[str, int] = {}
         self.named = {n: Byte(REGION, p, o, PAGE) for n, (p, o) in litmus.bytes.items()}
         self.lock_named = {n: Lock(n, id=i + 1) for i, n in enumerate(litmus.locks)}
+        for lock, page in litmus.bound:
+            self.bound_to.setdefault(REGION << 32 | page, []).append(self.lock_named[lock].id)
         for host in self.hosts:
             self.feed_master(C.DSM_EV_HOST_JOINED, host=host.number)
         self.make_region(REGION, litmus.pages)

@@ -22,6 +22,7 @@ RULES += ["OWED", "TWO_NUMBERS", "CLAIM", "LATE", "OVERLAP", "OTHER_HOST", "LOOK
 RULES += ["FORWARD", "COUNTED", "SINCE", "ONCE", "WHOLE", "TWINNED", "WATCHED", "APART"]
 DEATHS = ["NEWEST", "APPLIED", "KEPT", "CUT"]  # shown by grim worlds
 RULES += DEATHS
+RULES += ["GRANTED", "SHARED"]
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Options:
     all_pages: bool = False
     lines: int = 80
     grim: bool = False  # worlds of few pages whose hosts die or leave
+    model: str = "lrc"
+    bound: bool = True  # what is used under locks is bound to them (ec)
 
 
 def make_core(off: int | None, sanitize: bool = False) -> Core:
@@ -46,10 +49,12 @@ def make_core(off: int | None, sanitize: bool = False) -> Core:
 
 
 def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
-    params, rng = draw(seed, options.policy, options.grim)
+    params, rng = draw(seed, options.policy, options.grim, options.model)
     off = 0 if options.off is None else 1 << options.off
     world = World(params, rng, core, off, trace)
     world.populate()
+    if not options.bound:
+        world.bound_to.clear()
     world.run()
     world.finale()
     return world
@@ -61,6 +66,8 @@ def replay_command(seed: int, options: Options) -> str:
         words += ["--policy", options.policy]
     if options.grim:
         words.append("--grim")
+    if options.model != "lrc":
+        words += ["--model", options.model]
     if options.off is not None:
         words += ["--off", RULES[options.off]]
     return " ".join(words)

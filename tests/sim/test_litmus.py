@@ -34,6 +34,8 @@ NEEDED = [
     ("TWINNED", "D-twinned", "first"),
     ("WATCHED", "D-watched", "first"),
     ("APART", "D-apart", "fixed"),
+    ("GRANTED", "EC-carried", "first"),
+    ("SHARED", "EC-shared", "first"),
 ]
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
 

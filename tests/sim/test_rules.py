@@ -4,7 +4,7 @@ The bounds are some three times the seeds that it took when this was written: AC
 CROSSED 351 (policy fixed), ONE_DIFF 28, BYTES 2, FETCHED 38, OWED 94 (fixed), TWO_NUMBERS 2,
 CLAIM 12, LATE 5, OVERLAP 9 (first), OTHER_HOST 17, LOOK 2, FORWARD 212 (migrating),
 COUNTED 95 (migrating), SINCE 17, ONCE 70, WHOLE 177, TWINNED 26, WATCHED 17, APART 54,
-NEWEST 168, KEPT 39.
+NEWEST 168, KEPT 39, GRANTED 38 (ec, first), SHARED 5 (ec).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ POLICY = {
     "OWED": "fixed",
     "COUNTED": "migrating",
 }
+BOUND["GRANTED"] = 150
+POLICY["GRANTED"] = "first"
+MODEL = {"GRANTED": "ec", "SHARED": "ec"}
 
 
 # Several things must come together: the first shows at seed 2145 of grim worlds with fixed homes,
@@ -32,9 +35,14 @@ RARE = {"APPLIED", "CUT"}
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in RARE])
 def test_without_the_rule_a_wrong_value_is_read(rule: str) -> None:
-    bound, policy, grim = BOUND.get(rule, 100), POLICY.get(rule), rule in DEATHS
-    off = run_seeds(range(bound), Options(policy, RULES.index(rule), stale=True, grim=grim))
+    bound, policy = BOUND.get(rule, 100), POLICY.get(rule)
+    grim, model = rule in DEATHS, MODEL.get(rule, "lrc")
+    off = run_seeds(
+        range(bound), Options(policy, RULES.index(rule), stale=True, grim=grim, model=model)
+    )
     assert off.failed is not None, f"{bound} worlds without {rule} read only right values"
     assert off.text.startswith("StaleRead"), off.text
-    on = run_seeds(range(max(0, off.failed - 50), off.failed + 1), Options(policy, grim=grim))
+    on = run_seeds(
+        range(max(0, off.failed - 50), off.failed + 1), Options(policy, grim=grim, model=model)
+    )
     assert on.failed is None, on.text

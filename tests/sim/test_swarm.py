@@ -25,3 +25,15 @@ def test_worlds_whose_hosts_die_or_leave_read_only_right_values(policy: str) -> 
     options = Options(policy, grim=True)
     result = run_seeds(range(WORLDS // 3), options)
     assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
+
+
+def test_random_worlds_under_entry_consistency() -> None:
+    """All that is used under a lock is bound to it, on pages that others use too."""
+    options = Options(model="ec")
+    result = run_seeds(range(WORLDS), options)
+    assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
+
+
+def test_what_is_not_bound_is_read_stale_under_entry_consistency() -> None:
+    result = run_seeds(range(100), Options(model="ec", bound=False))
+    assert result.failed is not None and result.text.startswith("StaleRead"), result.text

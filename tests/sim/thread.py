@@ -266,11 +266,12 @@ class Thread:
 
     def bind(self, region: int) -> None:
         """Some pages are bound: now, or in the middle of their life by another thread."""
-        if not self.world.params.bound:
-            return
-        for index in range(self.world.sizes[region]):
-            if self.rng.random() < self.world.params.bound:
-                self.host.later.append((C.DSM_EV_BIND, {"id": region << 32 | index, "arg": 1}))
+        p, bound = self.world.params, self.world.bound_to
+        for index in range(self.world.sizes[region] if p.bound or bound else 0):
+            page = region << 32 | index
+            locks = bound.get(page) or ([0] if p.bound and self.rng.random() < p.bound else [])
+            for lock in locks:
+                self.host.later.append((C.DSM_EV_BIND, {"id": page, "client": 1, "arg": lock}))
 
     def ask_detach(self, region: int) -> None:
         attached, maps = self.client.attached, self.client.maps

@@ -37,6 +37,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
     27: ("CHANGES", "BH", "QHIH"),
+    30: ("BIND", "QQH", ""),
     19: ("ATTACH", "I", ""),
     20: ("DETACH", "I", ""),
     21: ("LOCK_ASK", "QB", ""),

@@ -33,6 +33,8 @@ POLICIES = {
     "adaptive": C.DSM_HOME_ADAPTIVE,
 }
 
+MODELS = {"lrc": C.DSM_LRC, "ec": C.DSM_EC}
+
 Channel = tuple[int, int, int]
 
 
@@ -72,6 +74,7 @@ class World:
         self.died = 0  # how many of them died
         self.departing: list[SimHost] = []  # have handed over all that they had
         self.mourners: list[tuple[SimHost, SimHost | None]] = []  # and who is to hear it
+        self.bound_to: dict[int, list[int]] = {}  # page -> locks; what the model says must be
         self.evicted = self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core,
@@ -79,6 +82,7 @@ class World:
             host=MASTER,
             page_size=params.page_size,
             carry=params.carry,
+            model=MODELS[params.model],
             rules_off=off,
         )
         self.hosts = [SimHost(self, core, i, off) for i in range(params.hosts)]
@@ -94,6 +98,10 @@ class World:
                 for _ in range(threads):
                     self.add_thread(client)
         lay_out(self)
+        if p.model == "ec":
+            for lock in self.locks + self.travellers:
+                for byte in lock.bytes:
+                    self.bound_to.setdefault(byte.page, []).append(lock.id)
         late = self.hosts[-1] if p.late else None
         for host in self.hosts:
             if host is not late:

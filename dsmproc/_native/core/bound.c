@@ -26,16 +26,26 @@ enum {
     KEPT_MAX = 256, /* dirty pages above which bound ones are treated as any other */
 };
 
+/* The master hears of it, for models in which it matters which lock it is. */
+static void send_bind(struct dsm_host *host, const struct dsm_event *event) {
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_BIND);
+    dsm_put64(host->out, event->arg);
+    dsm_put64(host->out, event->id);
+    dsm_put16(host->out, event->client);
+    dsm_sent(host->out, message, 0);
+}
+
 int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event) {
     const struct dsm_region *region = dsm_region_find(host, event->id >> 32);
-    if (!region || region->state != DSM_REGION_READY || !event->arg ||
-        (uint32_t)event->id + event->arg > region->pages)
+    uint32_t count = event->client;
+    if (!region || region->state != DSM_REGION_READY || !count || count > DSM_BIND_MAX ||
+        (uint64_t)(uint32_t)event->id + count > region->pages)
         return DSM_E_EVENT;
-    if (event->arg > DSM_BIND_MAX) return DSM_E_EVENT;
-    if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, (uint32_t)event->arg)))
-        return DSM_E_MEMORY;
-    for (uint64_t i = 0; host->config.carry && i < event->arg; i++)
+    if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, count))) return DSM_E_MEMORY;
+    bool small = host->config.carry && !event->req;
+    for (uint32_t i = 0; small && i < count; i++)
         dsm_page_find(host, event->id + i)->run |= DSM_BOUND;
+    if (event->arg) send_bind(host, event);
     return DSM_OK;
 }
 

@@ -80,7 +80,8 @@ static void drop_older(struct dsm_master *master, struct carry *carry, const uin
 void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
                    const uint8_t *bytes, uint32_t len) {
     uint64_t room = size_of(len) + sizeof(struct carry);
-    if (len > master->config.carry || !dsm_arena_room(&master->arena, room)) {
+    if (len > master->config.carry || !dsm_arena_room(&master->arena, room) ||
+        dsm_entry_is_shared(version)) {
         dsm_carry_drop(master, version);
         return;
     }
@@ -110,7 +111,8 @@ bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version 
                       uint32_t host) {
     if (!version->carry) return false;
     const struct carry *carry = dsm_at(master, version->carry);
-    return carry->since <= master->told[host] || !DSM_RULE_ON(master, DSM_RULE_SINCE);
+    return carry->since <= dsm_entry_told(master, version, host) ||
+           !DSM_RULE_ON(master, DSM_RULE_SINCE);
 }
 
 static void put_diff(struct dsm_master *master, uint64_t id, const struct dsm_version *version,
@@ -126,9 +128,10 @@ static void put_diff(struct dsm_master *master, uint64_t id, const struct dsm_ve
 void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
                     uint64_t id, const struct dsm_version *version) {
     const struct carry *carry = dsm_at(master, version->carry);
+    uint64_t upto = dsm_entry_told(master, version, host);
     for (dsm_ref at = carry->diffs.head; at; at = dsm_next(master, at)) {
         const struct carried *diff = dsm_at(master, at);
-        bool told = diff->stamp <= master->told[host] && DSM_RULE_ON(master, DSM_RULE_ONCE);
+        bool told = diff->stamp <= upto && DSM_RULE_ON(master, DSM_RULE_ONCE);
         if (told || diff->host == host) continue;
         if (updates->n == DSM_BATCH) dsm_carry_end(master, updates);
         if (!updates->n) {

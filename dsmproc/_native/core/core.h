@@ -57,7 +57,9 @@ enum {
     DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
     DSM_EV_EVICT = 20,       /* arg: give up so many pages that are not needed, if there are */
     DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
-    DSM_EV_BIND = 21,        /* id = page, arg = count: their bytes are bound to a lock (bound.c) */
+    /* id = page, client = count: bound to lock arg (0: to some lock); req = 1: their changes are too
+     * large to travel, only the master is told */
+    DSM_EV_BIND = 21,
     /* req, bytes/len = bit set of all other hosts, 4 x u64: all pages at home here move to them.
      * REPLY(DSM_ST_OK, arg = pages that no host is left to take) when the master knows it. From
      * then on this host is deaf to the others: end it. */
@@ -185,6 +187,10 @@ enum {
     DSM_HOME_POLICIES = 5,
 };
 
+/* Consistency models. EC (Midway): a lock's grant tells what changed in pages bound to that lock, and
+ * nothing else; all other acquires tell everything, as under LRC. */
+enum { DSM_LRC = 0, DSM_EC = 1 };
+
 struct dsm_event {
     uint32_t kind;
     uint32_t host;
@@ -237,6 +243,7 @@ struct dsm_config {
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t carry;     /* bytes of a bound page's diff that go with a notice (0: none); the master:
                            how many it keeps of a page */
+    uint32_t model;     /* DSM_LRC, DSM_EC: what a grant tells (master) */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
@@ -267,7 +274,9 @@ enum {
     DSM_RULE_APPLIED = 22, /* 13: ... and no other host's changes were applied at the lost home */
     DSM_RULE_KEPT = 23,    /* 14: a diff that a lost home did not acknowledge is sent again */
     DSM_RULE_CUT = 24,     /* 15: what a lost host sent is not heard any more */
-    DSM_RULES = 25,
+    DSM_RULE_GRANTED = 25, /* EC: what a grant told is not told again */
+    DSM_RULE_SHARED = 26,  /* EC: every grant tells of a page that is bound to several locks */
+    DSM_RULES = 27,
 };
 
 struct dsm_host;

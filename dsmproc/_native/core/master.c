@@ -115,6 +115,8 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return dsm_version_on_notice(master, from, &cursor);
     case DSM_MSG_CHANGES:
         return dsm_version_on_changes(master, from, &cursor);
+    case DSM_MSG_BIND:
+        return dsm_entry_on_bind(master, from, &cursor);
     case DSM_MSG_OBSERVE:
         return on_observe(master, from, &cursor);
     case DSM_MSG_ATTACH:

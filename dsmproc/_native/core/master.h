@@ -3,6 +3,7 @@
  *   master.c     dsm_master_init, dsm_master_step: which function serves which event
  *   version.c    the log: stamps, page versions, homes; what a host must be told
  *   carry.c      changes that came with their bytes
+ *   entry.c      entry consistency: what is bound to which lock
  *   search.c     where pages live whose home is gone
  *   mregion.c    regions: who has them attached, and when they end
  *   mlock.c      where each lock's token is, and who waits for it
@@ -34,9 +35,10 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
-    dsm_ref carry;     /* carry.c (0: its last notice came without bytes) */
-    uint8_t lost;      /* its home died, and no copy was known to be the newest */
-    uint8_t unused[3]; /* a reference counts units of 16 bytes: records side by side fill them */
+    dsm_ref carry;      /* carry.c (0: its last notice came without bytes) */
+    dsm_ref lock;       /* entry.c: what it is bound to (0: nothing) */
+    uint8_t lost;       /* its home died, and no copy was known to be the newest */
+    uint8_t unused[15]; /* a reference counts units of 16 bytes: records side by side fill them */
 };
 _Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
 
@@ -100,6 +102,7 @@ struct dsm_object {
     uint32_t state;    /* barrier: enum in barrier.c */
     struct dsm_queue waiting;
     struct dsm_queue later; /* barrier: come while the action runs */
+    dsm_ref told; /* lock: for each host, up to where it was told of what is bound (entry.c) */
 };
 
 struct dsm_master {
@@ -128,7 +131,21 @@ static inline void dsm_set_bit(uint64_t *bits, uint32_t host, bool on) {
     bits[host / 64] = on ? bits[host / 64] | bit : bits[host / 64] & ~bit;
 }
 
+/* entry.c */
+int dsm_entry_on_bind(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+/* Up to which stamp the host was told of changes of this page. */
+uint64_t dsm_entry_told(const struct dsm_master *master, const struct dsm_version *version,
+                        uint32_t host);
+/* Does a grant of this lock tell of the page? */
+bool dsm_entry_concerns(const struct dsm_master *master, const struct dsm_version *version,
+                        const struct dsm_object *lock);
+bool dsm_entry_is_shared(const struct dsm_version *version);
+/* The host was told of all that is bound to it. */
+void dsm_entry_granted(struct dsm_master *master, struct dsm_object *lock, uint32_t host);
+
 /* version.c */
+/* Before a lock is granted to the host: what the model says that it must know. */
+void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock);
 void dsm_tell(struct dsm_master *master, uint32_t host);
 int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
@@ -193,6 +210,8 @@ struct dsm_call {
 };
 
 /* mlock.c */
+/* The lock's record, made if needed; NULL: the id is that of something else. */
+struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id);
 int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_mlock_on_return(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);

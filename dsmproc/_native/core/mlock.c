@@ -6,7 +6,7 @@
  */
 #include "core/master.h"
 
-static struct dsm_object *lock_of(struct dsm_master *master, uint64_t id) {
+struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id) {
     struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
     if (lock) return lock;
     lock = dsm_object_make(master, id, DSM_OBJ_LOCK);
@@ -51,7 +51,7 @@ static void pass_on(struct dsm_master *master, struct dsm_object *lock) {
     lock->recalled = 0;
     if (!dsm_asker_pop(master, &lock->waiting, &next)) return;
     lock->holder = next.host;
-    dsm_tell(master, next.host);
+    dsm_tell_grant(master, next.host, lock);
     send_lock(master, next.host, DSM_MSG_GRANT, lock->id);
     recall_for_all(master, lock);
 }
@@ -69,7 +69,7 @@ int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor
     uint64_t id = dsm_get64(cursor);
     uint32_t try = dsm_get8(cursor);
     if (!dsm_cursor_done(cursor) || !id || try > 1) return DSM_E_PEER;
-    struct dsm_object *lock = lock_of(master, id);
+    struct dsm_object *lock = dsm_mlock_of(master, id);
     if (!lock) return DSM_E_PEER;
     struct dsm_asker *asker = asker_of(master, lock, from);
     /* Its token is on the way to it already, or a try becomes a wait. */
@@ -111,7 +111,7 @@ int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_c
 }
 
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
-    struct dsm_object *lock = lock_of(master, call->id);
+    struct dsm_object *lock = dsm_mlock_of(master, call->id);
     if (!lock) return DSM_E_PEER;
     if (lock->holder == DSM_NO_HOST) {
         dsm_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);

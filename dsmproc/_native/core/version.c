@@ -43,6 +43,11 @@ static struct dsm_version *version_of(struct dsm_master *master, struct dsm_mreg
     return (struct dsm_version *)dsm_at(master, chunk) + index % DSM_VERSIONS;
 }
 
+struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id) {
+    struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
+    return region && (uint32_t)id < region->pages ? version_of(master, region, (uint32_t)id) : NULL;
+}
+
 /* ---- recency ----------------------------------------------------------------------------- */
 
 static void unlink_version(struct dsm_master *master, struct dsm_version *version) {
@@ -64,11 +69,6 @@ static void notice(struct dsm_master *master, struct dsm_version *version, uint3
     version->older = master->newest;
     if (master->newest) version_at(master, master->newest)->newer = ref;
     master->newest = ref;
-}
-
-struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id) {
-    struct dsm_mregion *region = dsm_mregion_find(master, id >> 32);
-    return region ? version_of(master, region, (uint32_t)id) : NULL;
 }
 
 bool dsm_version_concerns(const struct dsm_master *master, const struct dsm_version *version,
@@ -128,26 +128,31 @@ static struct list begin_notices(struct dsm_master *master, uint32_t to, uint64_
     return list;
 }
 
-static void tell_updates(struct dsm_master *master, uint32_t host) {
+/* What changed since the host was told; with a lock, in what is bound to it. */
+static bool is_news(const struct dsm_master *master, const struct dsm_version *version,
+                    uint32_t host, const struct dsm_object *lock) {
+    if (lock && !dsm_entry_concerns(master, version, lock)) return false;
+    return dsm_version_concerns(master, version, host, dsm_entry_told(master, version, host));
+}
+
+static void tell_updates(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
     struct dsm_updates updates = {0};
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (dsm_version_concerns(master, version, host, master->told[host]) &&
-            dsm_carry_serves(master, version, host))
+        if (is_news(master, version, host, lock) && dsm_carry_serves(master, version, host))
             dsm_carry_tell(master, &updates, host, page_id(master, version), version);
     }
     dsm_carry_end(master, &updates);
 }
 
-void dsm_tell(struct dsm_master *master, uint32_t host) {
-    if (master->told[host] == master->log) return;
+static void tell(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
     struct list list = {0};
     bool carried = false;
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (!dsm_version_concerns(master, version, host, master->told[host])) continue;
+        if (!is_news(master, version, host, lock)) continue;
         if (dsm_carry_serves(master, version, host)) {
             carried = true;
             continue;
@@ -160,10 +165,24 @@ void dsm_tell(struct dsm_master *master, uint32_t host) {
         add_page(master, &list, version);
     }
     if (list.pages) end_list(master, &list);
-    if (carried) tell_updates(master, host);
-    list = begin_notices(master, host, master->log);
+    if (carried) tell_updates(master, host, lock);
+}
+
+void dsm_tell(struct dsm_master *master, uint32_t host) {
+    if (master->told[host] == master->log) return;
+    tell(master, host, NULL);
+    struct list list = begin_notices(master, host, master->log);
     end_list(master, &list);
     master->told[host] = master->log;
+}
+
+void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock) {
+    if (master->config.model != DSM_EC) {
+        dsm_tell(master, host);
+        return;
+    }
+    tell(master, host, lock);
+    dsm_entry_granted(master, lock, host);
 }
 
 /* ---- notices and claims from hosts ------------------------------------------------------- */

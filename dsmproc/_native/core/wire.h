@@ -22,6 +22,7 @@
  *            home u16, epoch u32)                    -> PUBLISHED if last
  *   CHANGES  last u8, n u16, n x (page u64, home u16, epoch u32, length u16), then the n diffs:
  *            a NOTICE of pages with what changed in them
+ *   BIND     lock u64, page u64, count u16           they are bound to this lock
  *   OBSERVE                                          -> OBSERVED
  *   ATTACH   region u32                              -> REGION
  *   DETACH   region u32
@@ -84,6 +85,7 @@ enum {
     DSM_MSG_CHANGES = 27,
     DSM_MSG_WHERE = 28,
     DSM_MSG_SAY = 29,
+    DSM_MSG_BIND = 30,
     DSM_MSG_NOTICES = 32,
     DSM_MSG_CLAIMED = 33,
     DSM_MSG_PUBLISHED = 34,

@@ -250,9 +250,10 @@ static void bind_pages(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (!area || !dsm_area_address(area, conn->client) || first > area->pages ||
         left > area->pages - first)
         return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
-    for (struct dsm_event event = {.kind = DSM_EV_BIND, .id = request->id}; left;
-         left -= event.arg, event.id += event.arg) {
-        event.arg = left < DSM_BIND_MAX ? left : DSM_BIND_MAX;
+    struct dsm_event event = {
+        .kind = DSM_EV_BIND, .id = request->id, .arg = request->b, .req = request->c == 1};
+    for (; left; left -= event.client, event.id += event.client) {
+        event.client = left < DSM_BIND_MAX ? (uint32_t)left : DSM_BIND_MAX;
         dsm_agent_feed(engine, &event);
     }
     reply_now(engine, conn, DSM_ST_OK, 0);

@@ -23,6 +23,7 @@ struct dsmproc_options {
     uint32_t hot;          /* see struct dsm_config */
     uint32_t grants;       /* see struct dsm_config */
     uint32_t carry;        /* see struct dsm_config */
+    uint32_t model;        /* see struct dsm_config (master) */
     uint32_t tick_ms;      /* 0: no tick */
     uint32_t beat_ms;      /* how often every peer hears from this engine; 0: never */
     uint32_t silent_beats; /* so many without a byte from it, and a peer is lost */
@@ -136,7 +137,7 @@ enum {
     DSMPROC_OP_CALL = 11,     /* id, op = DSM_CALL_*, a, b, c */
     DSMPROC_OP_CANCEL = 12, /* the request under way; it alone is answered, with CANCELLED or not */
     DSMPROC_OP_ID = 13,     /* -> a number that no object in the cluster has */
-    DSMPROC_OP_BIND = 14,   /* id = page, a = count: their bytes are bound to a lock */
+    DSMPROC_OP_BIND = 14,   /* id = page, a = count: bound to lock b (0: some lock); c = 1: large */
     /* id, a, b, c = bit set of the other hosts: the agent itself leaves (DSM_EV_LEAVE) */
     DSMPROC_OP_LEAVE = 15,
 };
