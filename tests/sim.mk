@@ -5,6 +5,8 @@ DECODERS = wire diff
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
 FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
+# Worlds whose hosts die or leave.
+GRIM ?= 30000:31000
 CLANG ?= clang
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
@@ -14,7 +16,8 @@ LIBASAN = $(shell gcc -print-file-name=libasan.so)
 
 sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy
 	for policy in first fixed barrier migrating adaptive; do \
-	    $(RUN) -m tests.sim --policy $$policy --seeds $(SEEDS) || exit 1; done
+	    $(RUN) -m tests.sim --policy $$policy --seeds $(SEEDS) || exit 1; \
+	    $(RUN) -m tests.sim --policy $$policy --grim --seeds $(GRIM) || exit 1; done
 
 build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
 	mkdir -p build

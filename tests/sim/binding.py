@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from typing import Any
 
@@ -10,7 +11,7 @@ from dsmproc._native import _core
 ACTION = struct.Struct("<8I3Q")
 EVENT = struct.Struct("<4I4Q")
 MAX_ACTIONS, MAX_BYTES, MAX_MESSAGE = 4096, 256 << 10, 256 << 10
-ARENA = 1024 << 10
+ARENA = 4 << 20  # room for a notice of 256 scattered pages is asked for before it is read
 
 
 class Violation(Exception):
@@ -125,9 +126,8 @@ class Node:
     def __init__(self, core: Core, master: bool, **config: int) -> None:
         ffi, lib = core.ffi, core.lib
         self.core, self.master = core, master
-        self.memory = ffi.new("uint8_t[]", ARENA + 16)
-        start = int(ffi.cast("uintptr_t", self.memory))
-        self.arena = ffi.cast("uint8_t *", (start + 15) & ~15)
+        self.memory = mmap.mmap(-1, ARENA)  # costs what is touched
+        self.arena = ffi.cast("uint8_t *", ffi.from_buffer(self.memory))
         settings = ffi.new("struct dsm_config *", config)
         init = lib.dsm_master_init if master else lib.dsm_host_init
         self.state = init(self.arena, ARENA, settings)

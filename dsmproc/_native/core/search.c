@@ -149,7 +149,8 @@ static void ask_hosts(struct dsm_master *master) {
 /* Nobody was asked yet: is it known where the page lives, or is it time to ask? */
 static void consider(struct dsm_master *master, struct dsm_search *search) {
     const struct dsm_version *version = dsm_version_find(master, search->page);
-    if (version->epoch > search->epoch || search->home == DSM_NO_HOST) {
+    bool newer = version->epoch > search->epoch; /* than what the askers know */
+    if (newer || search->home == DSM_NO_HOST) {
         search->epoch = version->epoch;
         search->home = version->home;
     }
@@ -157,6 +158,8 @@ static void consider(struct dsm_master *master, struct dsm_search *search) {
         announce(master, search, DSM_FOUND_LOST, search->home, search->epoch);
     else if (!dsm_bit(master->joined, search->home))
         search->again = 1;
+    else if (newer)
+        announce(master, search, DSM_FOUND_HOME, search->home, search->epoch);
     /* else: the askers know that it is gone before we do */
 }
 
