@@ -50,8 +50,9 @@ PAGES = """
 """
 LOCKS = """
     def count(host, lock, barrier, value):
-        barrier.wait()
+        # In step: a host that is alone for a moment keeps the lock and sends nothing.
         for _ in range(100):
+            barrier.wait()
             with lock:
                 value.value += 1
 
