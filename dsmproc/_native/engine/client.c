@@ -60,9 +60,9 @@ int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply) {
     dsm_spin_begin(&reply->spin, &now);
     do {
         ready = poll(&waiting, 1, 0);
-    } while (!ready && dsm_spin_again(&reply->spin, &now));
-    dsm_spin_end(&reply->spin, &now, ready != 0);
+    } while (!ready && dsm_spin_again(&now));
     if (!ready) ready = poll(&waiting, 1, timeout_ms);
+    dsm_spin_end(&reply->spin, &now);
     if (ready < 0) return -errno;
     if (!ready) return -EAGAIN;
     struct dsm_buffer in = {0};

@@ -166,17 +166,16 @@ static int wait_for_work(struct dsmproc_engine *engine, struct dsm_source **read
                          uint32_t *flags) {
     if (engine->agent.more && !engine->failed)
         return dsm_loop_wait(engine->loop, ready, flags, READY, 0);
-    if (engine->active) {
-        struct dsm_spinning now;
-        int count;
-        dsm_spin_begin(&engine->spin, &now);
-        do {
-            count = dsm_loop_wait(engine->loop, ready, flags, READY, 0);
-        } while (!count && dsm_spin_again(&engine->spin, &now));
-        dsm_spin_end(&engine->spin, &now, count != 0);
-        if (count) return count;
-    }
-    return dsm_loop_wait(engine->loop, ready, flags, READY, -1);
+    if (!engine->active) return dsm_loop_wait(engine->loop, ready, flags, READY, -1);
+    struct dsm_spinning now;
+    int count;
+    dsm_spin_begin(&engine->spin, &now);
+    do {
+        count = dsm_loop_wait(engine->loop, ready, flags, READY, 0);
+    } while (!count && dsm_spin_again(&now));
+    if (!count) count = dsm_loop_wait(engine->loop, ready, flags, READY, -1);
+    dsm_spin_end(&engine->spin, &now);
+    return count;
 }
 
 /* One turn: what is urgent, the rest, one slice of bulk work; what each of them queued is written

@@ -159,11 +159,11 @@ struct dsmproc_request {
 /* How long a thread spins before it sleeps (ns); zeroed at first. */
 struct dsmproc_spin {
     uint64_t limit;
-    uint64_t rest, rest_until; /* not before then: it was in the way */
-    uint64_t checked;          /* when it was last seen how busy the machine is */
+    uint64_t census;         /* the last one that counted, */
+    uint32_t asked, running; /* how often, and the sum of those that ran */
+    uint32_t crowded;        /* they were more than the cores */
+    uint32_t cores;          /* 0: not asked yet */
 };
-
-enum { DSMPROC_SPIN_NEVER = 1 };
 
 struct dsmproc_reply {
     uint32_t status;

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,9 +34,4 @@ uint32_t dsm_runnable(void) {
 
 void dsm_yield(void) {
     sched_yield();
-}
-
-uint64_t dsm_preemptions(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : (uint64_t)usage.ru_nivcsw;
 }

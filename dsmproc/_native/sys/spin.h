@@ -1,4 +1,4 @@
-/* What a thread that spins before it sleeps must know: the time, and whether it is in the way. */
+/* What a thread that spins before it sleeps must know: the time, and who else runs. */
 #ifndef DSM_SYS_SPIN_H
 #define DSM_SYS_SPIN_H
 #include <stdint.h>
@@ -10,7 +10,5 @@ uint32_t dsm_cores(void);
 uint32_t dsm_runnable(void);
 /* Let others run on this core, if any wants to. */
 void dsm_yield(void);
-/* How often the calling thread has given its core to another while it could have gone on. */
-uint64_t dsm_preemptions(void);
 
 #endif
