@@ -10,7 +10,7 @@ from . import _memory, cluster
 
 ANONYMOUS = ""
 HOME_POLICIES = {"first": 0, "fixed": 1, "barrier": 2, "migrating": 3, "adaptive": 4}
-DEFAULT_HOME = "first"
+DEFAULT_HOME = "adaptive"
 UNWRITTEN = ("homeless",)
 
 
