@@ -435,7 +435,7 @@ class Client:
 
         status, pages, fd = self._request(lib.DSMPROC_OP_ATTACH, region, undo=undo)
         if status:
-            raise_status(status, pages, f"cannot attach region {region}")
+            raise_status(status, pages, f"no more shared memory on host {self.host}")
         return fd, pages * mmap.PAGESIZE
 
     def _remap(self, region: int, known: _Region) -> None:

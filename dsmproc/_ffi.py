@@ -38,6 +38,7 @@ class Status(IntEnum):
     FULL = lib.DSMPROC_ST_FULL
     WRONG = lib.DSMPROC_ST_WRONG
     SYSTEM = lib.DSMPROC_ST_SYSTEM
+    MEMORY = lib.DSMPROC_ST_MEMORY
 
 
 class Call(IntEnum):
@@ -75,6 +76,8 @@ def raise_status(status: int, value: int, what: str) -> None:
         raise HostLostError(f"{what}: host {value} is lost", value)
     if status == Status.FULL:
         raise OSError(errno.ENOSPC, f"{what}: no room for more processes or locks on this host")
+    if status == Status.MEMORY:
+        raise MemoryError(f"{what}: pages that live there fill its memory limit of {value} bytes")
     if status == Status.SYSTEM:
         raise OSError(value, f"{what}: {os.strerror(value)}")
     raise ClusterError(f"{what}: the agent answers {Status(status).name}")

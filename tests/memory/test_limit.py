@@ -85,6 +85,71 @@ def test_an_array_of_three_times_the_limit(tmp_path: Path) -> None:
     assert all(int(count) > 0 for count in evicted.split(","))
 
 
+FULL = """
+from dsmproc import Process, SharedMemory, Value
+
+SIZE = 12 << 20  # of 8 MiB
+
+
+def fill(name):
+    memory = SharedMemory(name)
+    memory.buf[:] = b"x" * SIZE
+    return memory
+
+
+def work(name, other, full):
+    memory = fill(name)
+    with full.get_lock():
+        full.value += 1  # what leaves the host is published
+    for what in (lambda: SharedMemory(create=True, size=4096), lambda: SharedMemory(other)):
+        try:
+            what()
+        except MemoryError as error:
+            print("refused", error, flush=True)
+    full.value += 1
+    assert bytes(memory.buf[:2]) == b"xx"
+
+
+def on(host, function, *arguments):
+    process = Process(target=function, args=arguments)
+    process._dsmproc_host = host
+    process.start()
+    process.join()
+    assert process.exitcode == 0, process.exitcode
+
+
+if __name__ == "__main__":
+    full = Value("i", 0)
+    memory = SharedMemory(create=True, size=SIZE)
+    other = SharedMemory(create=True, size=SIZE, name="other")
+    on(1, work, memory.name, "other", full)
+    assert full.value == 2, "what was there goes on"
+    assert bytes(memory.buf[SIZE - 2:]) == b"xx", "nothing is lost"
+    SharedMemory(create=True, size=4096).unlink()  # the other hosts have room
+    memory.close()
+    memory.unlink()
+    on(1, fill, "other")
+    assert bytes(other.buf[SIZE - 2:]) == b"xx", "there is room again"
+    print("done")
+    other.unlink()
+"""
+
+
+def test_no_more_memory_on_a_host_that_homes_fill(tmp_path: Path) -> None:
+    script = tmp_path / "full.py"
+    script.write_text(FULL)
+    command = [sys.executable, "-m", "dsmproc", "run", "--local", "3", "--slots", "1"]
+    ran = subprocess.run(
+        [*command, "--memory", "8M", str(script)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    sentence = (
+        "refused no more shared memory on host 1: pages that live there fill its memory limit of "
+        "8388608 bytes"
+    )
+    assert ran.stdout.splitlines() == [sentence, sentence, "done"]
+
+
 def test_a_size_that_is_none() -> None:
     command = [sys.executable, "-m", "dsmproc", "run", "--local", "1", "--memory", "lots", "x.py"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -190,6 +190,8 @@ void dsm_agent_close(struct dsmproc_engine *engine);
 void dsm_agent_step(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* limit.c: after an event; above the memory limit, copies are given up. */
 void dsm_limit_keep(struct dsmproc_engine *engine);
+/* Homes alone pass the limit: no more regions come to this host. */
+bool dsm_limit_full(struct dsmproc_engine *engine);
 void dsm_agent_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* Feed what actions and closed connections have left, until nothing is. */
 void dsm_agent_drain(struct dsmproc_engine *engine);

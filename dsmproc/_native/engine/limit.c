@@ -17,6 +17,14 @@ static uint64_t bytes_used(const struct dsmproc_engine *engine) {
     return bytes;
 }
 
+bool dsm_limit_full(struct dsmproc_engine *engine) {
+    if (engine->agent.full) { /* was; regions may have ended since */
+        engine->agent.brought = UINT64_MAX / engine->agent.store.page_size;
+        dsm_limit_keep(engine);
+    }
+    return engine->agent.full;
+}
+
 void dsm_limit_keep(struct dsmproc_engine *engine) {
     uint64_t limit = engine->options.memory, page_size = engine->agent.store.page_size;
     if (!limit || engine->agent.brought * page_size < limit / PARTS) return;

@@ -299,6 +299,12 @@ static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (engine->refused && conn->req) reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
 }
 
+static void attach(struct dsmproc_engine *engine, struct dsm_conn *conn) {
+    if (!dsm_area_find(engine, conn->request.id) && dsm_limit_full(engine))
+        return reply_now(engine, conn, DSMPROC_ST_MEMORY, engine->options.memory);
+    feed_request(engine, conn, DSM_EV_ATTACH);
+}
+
 static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     conn->req = ++engine->agent.last_req << INDEX_BITS | conn->index;
     if (conn->request.kind == DSMPROC_OP_HELLO) return hello(engine, conn);
@@ -315,7 +321,7 @@ static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     case DSMPROC_OP_BIND:
         return bind_pages(engine, conn);
     case DSMPROC_OP_ATTACH:
-        return feed_request(engine, conn, DSM_EV_ATTACH);
+        return attach(engine, conn);
     case DSMPROC_OP_PUBLISH:
         return feed_request(engine, conn, DSM_EV_PUBLISH);
     case DSMPROC_OP_OBSERVE:

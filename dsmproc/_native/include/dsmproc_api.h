@@ -147,6 +147,7 @@ enum {
     DSMPROC_ST_FULL = 100,   /* no room: processes of a host, or locks */
     DSMPROC_ST_WRONG = 101,  /* the request makes no sense in this state */
     DSMPROC_ST_SYSTEM = 102, /* value = errno: the system refused, e.g. memory */
+    DSMPROC_ST_MEMORY = 103, /* value = the limit (bytes), which pages at home here fill */
 };
 
 struct dsmproc_request {
