@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dsmproc._enginethread import Engine, Notice
-from dsmproc._ffi import MASTER, Call, Home, Status, check, ffi, lib, raise_status
+from dsmproc._ffi import MASTER, Broke, Call, Home, Status, check, ffi, lib, raise_status
 from dsmproc.errors import ClusterError, HostLostError
 
 __all__ = [
     "MASTER",
+    "Broke",
     "Call",
     "Client",
     "Engine",

@@ -54,6 +54,15 @@ class Call(IntEnum):
     BAR_STATE = lib.DSM_CALL_BAR_STATE
 
 
+class Broke(IntEnum):
+    """What broke a barrier, in the value of Status.BROKEN."""
+
+    RESET = lib.DSM_BROKE_RESET
+    ABORT = lib.DSM_BROKE_ABORT
+    LEFT = lib.DSM_BROKE_LEFT
+    LOST = lib.DSM_BROKE_LOST
+
+
 class Home(IntEnum):
     """Home policies of a region."""
 

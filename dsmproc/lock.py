@@ -26,7 +26,7 @@ from threading import BrokenBarrierError, get_ident
 from typing import Any
 
 from . import _edges, _memory, cluster
-from ._binding import Call, Client, Status, quick_give, quick_take
+from ._binding import Broke, Call, Client, Status, quick_give, quick_take
 from ._binding import Lock as _Word
 from ._choice import Choosing
 from .errors import ClusterError
@@ -348,13 +348,22 @@ class BoundedSemaphore(_Shared, synchronize.BoundedSemaphore, metaclass=Choosing
         self._adopt(_permits(value, bounded=True))
 
 
-def _losses() -> list[str]:
-    """What may have broken a barrier: the hosts that were lost, and why."""
-    with contextlib.suppress(OSError, EOFError, ClusterError):
-        lost = cluster.client().ask("master", "losses")
-        if lost:
-            return ["the barrier is broken; lost so far: " + "; ".join(lost)]
-    return []
+_BREACHES = {
+    Broke.RESET: "a process on host {} has reset it",
+    Broke.ABORT: "a process on host {} has aborted it, or ended while it ran the action",
+    Broke.LEFT: "a process on host {} has ended, or given up waiting",
+    Broke.LOST: "host {} is lost",
+}
+
+
+def _breach(value: int) -> str:
+    """Who broke a barrier, from the master's answer."""
+    why, host = value >> 16, value & 0xFFFF
+    text = f"the barrier is broken: {_BREACHES[Broke(why)].format(host)}"
+    if why == Broke.LOST:
+        with contextlib.suppress(OSError, EOFError, ClusterError):
+            text += " (lost so far: " + "; ".join(cluster.client().ask("master", "losses")) + ")"
+    return text
 
 
 class Barrier(synchronize.Barrier, metaclass=Choosing):
@@ -404,8 +413,10 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
             self.abort()  # it timed out before it had come
         if status == Status.OK or status == Status.ACTION:
             return value
-        if status == Status.BROKEN or status == Status.CANCELLED:
-            raise BrokenBarrierError(*_losses())
+        if status == Status.BROKEN:
+            raise BrokenBarrierError(_breach(value))
+        if status == Status.CANCELLED:
+            raise BrokenBarrierError
         raise _unexpected("barrier", status)
 
     def _act(self) -> None:

@@ -26,3 +26,11 @@ def test_a_host_is_lost_in_every_state(run_script: RunScript, row: matrix.Perfor
 def test_a_killed_driver_ends_the_program(run_script: RunScript) -> None:
     cells, _ = matrix.driver(run_script)
     assert all("by its signal" in what for what in cells.values())
+
+
+def test_a_killed_worker_names_its_host(run_script: RunScript) -> None:
+    cells, others = matrix.worker(run_script)
+    assert others == "yes", cells
+    assert cells["barrier"].startswith("BrokenBarrierError, "), cells
+    assert cells["pool"].startswith("WorkerLostError, "), cells
+    assert all("exitcode -9" in cells[state] for state in ("idle", "fault", "publish")), cells

@@ -21,17 +21,25 @@ static struct dsm_object *barrier_of(struct dsm_master *master, const struct dsm
     return barrier;
 }
 
-static void let_go(struct dsm_master *master, struct dsm_queue *queue, uint32_t status) {
+static void let_go(struct dsm_master *master, struct dsm_queue *queue) {
     struct dsm_asker party;
     while (dsm_asker_pop(master, queue, &party))
-        dsm_ret(master, party.host, party.req, status, party.flag);
+        dsm_ret(master, party.host, party.req, DSM_ST_OK, party.flag);
 }
 
-static void break_it(struct dsm_master *master, struct dsm_object *barrier) {
+static void send_off(struct dsm_master *master, struct dsm_queue *queue, uint64_t cause) {
+    struct dsm_asker party;
+    while (dsm_asker_pop(master, queue, &party))
+        dsm_ret(master, party.host, party.req, DSM_ST_BROKEN, cause);
+}
+
+static void break_it(struct dsm_master *master, struct dsm_object *barrier, uint32_t why,
+                     uint32_t host) {
     barrier->state = BROKEN;
     barrier->value = 0;
-    let_go(master, &barrier->waiting, DSM_ST_BROKEN);
-    let_go(master, &barrier->later, DSM_ST_BROKEN);
+    barrier->cause = (uint64_t)why << 16 | host;
+    send_off(master, &barrier->waiting, barrier->cause);
+    send_off(master, &barrier->later, barrier->cause);
 }
 
 static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t host, uint64_t req,
@@ -46,7 +54,7 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
         dsm_ret(master, host, req, DSM_ST_ACTION, index);
     } else {
         barrier->value = 0;
-        let_go(master, &barrier->waiting, DSM_ST_OK);
+        let_go(master, &barrier->waiting);
         dsm_ret(master, host, req, DSM_ST_OK, index);
     }
 }
@@ -54,7 +62,7 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
 static void wait(struct dsm_master *master, struct dsm_object *barrier,
                  const struct dsm_call *call) {
     if (barrier->state == BROKEN) {
-        dsm_ret(master, call->host, call->req, DSM_ST_BROKEN, 0);
+        dsm_ret(master, call->host, call->req, DSM_ST_BROKEN, barrier->cause);
     } else if (barrier->state == ACTION) {
         struct dsm_asker party = {.host = call->host, .req = call->req, .flag = call->b != 0};
         dsm_asker_push(master, &barrier->later, party);
@@ -67,19 +75,20 @@ static void action_done(struct dsm_master *master, struct dsm_object *barrier) {
     if (barrier->state != ACTION) return;
     barrier->state = FILLING;
     barrier->value = 0;
-    let_go(master, &barrier->waiting, DSM_ST_OK);
+    let_go(master, &barrier->waiting);
     struct dsm_asker party;
     while (barrier->state == FILLING && dsm_asker_pop(master, &barrier->later, &party))
         come(master, barrier, party.host, party.req, party.flag);
 }
 
-static void reset(struct dsm_master *master, struct dsm_object *barrier) {
+static void reset(struct dsm_master *master, struct dsm_object *barrier, uint32_t host) {
     struct dsm_queue waiting = barrier->waiting, later = barrier->later;
     barrier->waiting = barrier->later = (struct dsm_queue){0};
     barrier->state = FILLING;
     barrier->value = 0;
-    let_go(master, &waiting, DSM_ST_BROKEN);
-    let_go(master, &later, DSM_ST_BROKEN);
+    uint64_t cause = (uint64_t)DSM_BROKE_RESET << 16 | host;
+    send_off(master, &waiting, cause);
+    send_off(master, &later, cause);
 }
 
 int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
@@ -95,10 +104,10 @@ int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
         action_done(master, barrier);
         break;
     case DSM_CALL_BAR_ABORT:
-        break_it(master, barrier);
+        break_it(master, barrier, DSM_BROKE_ABORT, call->host);
         break;
     case DSM_CALL_BAR_RESET:
-        reset(master, barrier);
+        reset(master, barrier, call->host);
         break;
     default:
         value = barrier->value | (uint64_t)(barrier->state == BROKEN) << 32;
@@ -114,7 +123,7 @@ void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, u
         dsm_ret(master, host, req, DSM_ST_CANCELLED, LATER);
     } else if (barrier->state == FILLING && dsm_asker_take(master, &barrier->waiting, host, req)) {
         dsm_ret(master, host, req, DSM_ST_CANCELLED, ARRIVED);
-        break_it(master, barrier);
+        break_it(master, barrier, DSM_BROKE_LEFT, host);
     }
 }
 
@@ -124,5 +133,5 @@ void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier
         waited = true;
     while (dsm_asker_take(master, &barrier->later, host, 0))
         waited = true;
-    if (waited) break_it(master, barrier);
+    if (waited) break_it(master, barrier, DSM_BROKE_LOST, host);
 }

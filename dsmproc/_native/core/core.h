@@ -115,9 +115,17 @@ enum {
     DSM_ST_BUSY = 2,      /* a lock or semaphore that was not to be waited for is held */
     DSM_ST_NO_REGION = 3,
     DSM_ST_TOO_OFTEN = 4, /* released more often than acquired (or above its bound) */
-    DSM_ST_BROKEN = 5,    /* the barrier is broken */
+    DSM_ST_BROKEN = 5,    /* the barrier is broken: arg = DSM_BROKE_* << 16 | a host */
     DSM_ST_ACTION = 6,    /* the barrier is full: this party runs the action, then BAR_DONE */
     DSM_ST_HOST_LOST = 7, /* arg = the host */
+};
+
+/* What broke a barrier. */
+enum {
+    DSM_BROKE_RESET = 1,
+    DSM_BROKE_ABORT = 2, /* or the end of the process that ran the action */
+    DSM_BROKE_LEFT = 3,  /* a process gave up, or ended */
+    DSM_BROKE_LOST = 4,  /* the host was lost */
 };
 
 /* A lock's word (32 bits: client's pid << 2 | state) and what DSM_ACT_WORD does with it.

@@ -98,6 +98,7 @@ struct dsm_object {
                           barrier: where the action runs */
     uint32_t recalled; /* lock: a RECALL without try is out */
     uint64_t value;    /* semaphore: permits; barrier: parties that have come */
+    uint64_t cause;    /* barrier: what broke it, as in DSM_ST_BROKEN */
     uint64_t bound;    /* semaphore; barrier: parties */
     uint32_t state;    /* barrier: enum in barrier.c */
     struct dsm_queue waiting;
