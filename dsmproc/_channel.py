@@ -131,6 +131,8 @@ class Link:
             wired = client.connect(host, "channel")
             sock, seals = wired.sock, wired.seals
         except OSError as error:
+            if error.errno == errno.EMFILE:  # ours, or the agent's, which says so
+                raise
             raise self._lost() from error
         try:
             wish = frames.Attach(

@@ -39,6 +39,7 @@ class Status(IntEnum):
     WRONG = lib.DSMPROC_ST_WRONG
     SYSTEM = lib.DSMPROC_ST_SYSTEM
     MEMORY = lib.DSMPROC_ST_MEMORY
+    FILES = lib.DSMPROC_ST_FILES
 
 
 class Call(IntEnum):
@@ -87,6 +88,12 @@ def raise_status(status: int, value: int, what: str) -> None:
         raise OSError(errno.ENOSPC, f"{what}: no room for more processes or locks on this host")
     if status == Status.MEMORY:
         raise MemoryError(f"{what}: pages that live there fill its memory limit of {value} bytes")
+    if status == Status.FILES:
+        raise OSError(
+            errno.EMFILE,
+            f"{what}: its agent has nearly all of the {value} files open that it may: raise "
+            "`ulimit -Hn` where the cluster is started",
+        )
     if status == Status.SYSTEM:
         raise OSError(value, f"{what}: {os.strerror(value)}")
     raise ClusterError(f"{what}: the agent answers {Status(status).name}")

@@ -8,6 +8,7 @@ sentinel, signals go out through it, and the end comes in.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import signal
@@ -128,6 +129,8 @@ class ClusterPopen:
             try:
                 wired = self._client.connect(host, "spawn")
             except OSError as error:  # it was lost just now, and the master may not know yet
+                if error.errno == errno.EMFILE:
+                    raise
                 if attempt == PLACE_ATTEMPTS - 1:
                     raise HostLostError(
                         f"host {host['id']} cannot be reached: {error}", host["id"]

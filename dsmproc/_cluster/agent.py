@@ -33,7 +33,7 @@ from dsmproc._binding import MASTER, Client, Engine
 from dsmproc._enginethread import MAX_HOSTS
 from dsmproc.errors import ClusterError, ProtocolError
 
-from . import environ, heartbeat, modules, procs, wire
+from . import descriptors, environ, heartbeat, modules, procs, wire
 from .broker import Broker
 from .console import Output, patient
 from .desks import Desks
@@ -73,7 +73,7 @@ class Options:
 class Agent:
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.listener = Listener(options.key)
+        self.listener = Listener(options.key, "an agent")
         self.output = Output()
         self.workers = WorkerTable(options.directory, self.output)
         self.host = -1
@@ -201,6 +201,7 @@ class Agent:
 
     async def run(self) -> int:
         """Join, serve, and leave when the master says so, is lost, or a signal comes."""
+        descriptors.take_all()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
@@ -271,6 +272,7 @@ class Agent:
         if answer == "refused":
             raise ClusterError(f"the master refuses this host: {values[0]}")
         self.host, others = values
+        self.listener.whose = f"the agent of host {self.host}"
         output = await self._connect(self.options.master, "output")
         patient(output.sock)
         await output.send(self.host)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pickle
@@ -18,7 +19,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import traffic, wire
+from . import descriptors, traffic, wire
 from .seal import TAG_BYTES, ForgedFrameError, Seals, wanted
 
 log = logging.getLogger("dsmproc")
@@ -133,8 +134,9 @@ Handler = Callable[[Peer], Awaitable[None]]
 class Listener:
     """Listening sockets of one process, and the purposes that it serves."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, whose: str = "the master") -> None:
         self._key = key
+        self.whose = whose
         self.traffic = traffic.Traffic()
         self._handlers: dict[str, Handler] = {}
         self._sockets: list[socket.socket] = []
@@ -154,6 +156,9 @@ class Listener:
         old = os.umask(0o177)
         try:
             sock.bind(path)
+        except OSError as error:  # the disk is full
+            sock.close()
+            raise OSError(error.errno, error.strerror, path) from None
         finally:
             os.umask(old)
         sock.listen(512)
@@ -231,12 +236,18 @@ class Listener:
         except (wire.AuthenticationError, wire.ProtocolError) as error:
             await peer.send_bytes(wire.refuse(error))
             raise Refused(str(error)) from None
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                await peer.send_bytes(wire.refuse(error))
+            raise
 
     async def _introduce(self, peer: Peer, steps: wire.ServerSteps) -> None:
         next(steps)
         try:
             while True:
                 frame = await peer.recv_handshake()
+                if frame[:1] == b"H" and descriptors.scarce(peer.sock.fileno()):
+                    self._spare(wire.read_hello(bytes(frame), "connecting")[0])
                 await peer.send_bytes(steps.send(bytes(frame)))
         except StopIteration as done:
             purpose, last, seals = done.value
@@ -244,6 +255,11 @@ class Listener:
             peer.host = int(host) if host.isdecimal() else None
             await peer.send_bytes(last)
             peer.seals = seals
+
+    def _spare(self, purpose: str) -> None:
+        """A question may still be asked with the last descriptors; what stays open is refused."""
+        if purpose.partition(wire.HOST_MARK)[0] != "client":
+            raise OSError(errno.EMFILE, descriptors.refusal(self.whose))
 
     def part(self, host: int) -> None:
         """The connections that processes of a lost host have made."""

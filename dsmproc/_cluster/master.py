@@ -26,7 +26,7 @@ from typing import Any
 from dsmproc._enginethread import MAX_HOSTS, Engine
 from dsmproc.errors import ClusterError, ProtocolError
 
-from . import heartbeat, procs
+from . import descriptors, heartbeat, procs
 from .console import bound, patient
 from .listener import Listener, Peer
 from .names import Names
@@ -159,6 +159,7 @@ class Master:
 
     async def run(self, listening: socket.socket, lifeline: int | None) -> int:
         """Serve until a console, a signal or the end of the lifeline says stop."""
+        descriptors.take_all()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ending.set)

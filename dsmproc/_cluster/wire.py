@@ -24,6 +24,7 @@ This module must stay light: every client imports it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
 import math
 import os
@@ -114,6 +115,8 @@ def read_hello(frame: bytes, peer: str) -> tuple[str, bool]:
 def refusal(frame: bytes) -> Exception:
     """The error that the peer's E frame stands for."""
     text = frame[2:].decode("utf-8", "replace")
+    if frame[1:2] == b"F":
+        return OSError(errno.EMFILE, text)
     if frame[1:2] == b"A":
         return AuthenticationError(text)
     return ProtocolError(text)
@@ -121,8 +124,10 @@ def refusal(frame: bytes) -> Exception:
 
 def refuse(error: Exception) -> bytes:
     """The frame that tells the peer why it is turned away."""
-    kind = b"A" if isinstance(error, AuthenticationError) else b"P"
-    return b"E" + kind + str(error).encode("utf-8")[: HANDSHAKE_LIMIT - 2]
+    kind, text = b"A" if isinstance(error, AuthenticationError) else b"P", str(error)
+    if isinstance(error, OSError):  # no more descriptors
+        kind, text = b"F", error.strerror
+    return b"E" + kind + text.encode("utf-8")[: HANDSHAKE_LIMIT - 2]
 
 
 def _proof(key: bytes, role: bytes, first: bytes, second: bytes) -> bytes:
@@ -299,6 +304,8 @@ def connect_tcp(
     try:
         sock = socket.create_connection(address, HANDSHAKE_SECONDS)
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or error
         raise UnreachableError(f"nobody can be reached at {where}: {why}") from None
     try:
@@ -309,6 +316,9 @@ def connect_tcp(
     except EOFError:
         why = "closed the connection: is it a dsmproc cluster, and is it running?"
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            sock.close()
+            raise
         why = f"broke the connection: {error.strerror or error}"
     except (AuthenticationError, ProtocolError) as error:
         sock.close()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from typing import Any
 
-from . import procs, wire
+from . import descriptors, procs, wire
 from .console import Capture, Output
 from .environ import PACKAGE_ROOT
 from .nursery import Nursery
@@ -128,6 +128,7 @@ class WorkerTable:
             theirs.close()
             if zygote is not None:
                 zygote.introduce(request)
+        descriptors.give_back(process.pid)
         process.returncode = 0  # it is not Popen that reaps it
         return process.pid, ours
 

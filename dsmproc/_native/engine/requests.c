@@ -4,6 +4,7 @@
  * cancelled, and what is granted nevertheless (the answer won the race) is given back.
  */
 #include "engine/engine.h"
+#include "sys/files.h"
 #include "sys/net.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ enum {
     REPLY_BYTES = 16,
     INDEX_BITS = DSM_REQ_INDEX_BITS,
     NO_CONN = DSM_REQ_NO_CONN,
+    SPARE_FILES = 32, /* what the agent's Python keeps begins earlier */
 };
 
 int dsm_conn_add(struct dsmproc_engine *engine, int fd, uint32_t pid) {
@@ -299,9 +301,14 @@ static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (engine->refused && conn->req) reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
 }
 
+/* A region that is new here takes memory and a file. */
 static void attach(struct dsmproc_engine *engine, struct dsm_conn *conn) {
-    if (!dsm_area_find(engine, conn->request.id) && dsm_limit_full(engine))
-        return reply_now(engine, conn, DSMPROC_ST_MEMORY, engine->options.memory);
+    if (!dsm_area_find(engine, conn->request.id)) {
+        uint64_t files = dsm_files_scarce(SPARE_FILES);
+        if (files) return reply_now(engine, conn, DSMPROC_ST_FILES, files);
+        if (dsm_limit_full(engine))
+            return reply_now(engine, conn, DSMPROC_ST_MEMORY, engine->options.memory);
+    }
     feed_request(engine, conn, DSM_EV_ATTACH);
 }
 

@@ -148,6 +148,7 @@ enum {
     DSMPROC_ST_WRONG = 101,  /* the request makes no sense in this state */
     DSMPROC_ST_SYSTEM = 102, /* value = errno: the system refused, e.g. memory */
     DSMPROC_ST_MEMORY = 103, /* value = the limit (bytes), which pages at home here fill */
+    DSMPROC_ST_FILES = 104,  /* value = the limit of open files, nearly all of which are */
 };
 
 struct dsmproc_request {
