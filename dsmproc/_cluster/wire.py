@@ -126,7 +126,7 @@ def refuse(error: Exception) -> bytes:
     """The frame that tells the peer why it is turned away."""
     kind, text = b"A" if isinstance(error, AuthenticationError) else b"P", str(error)
     if isinstance(error, OSError):  # no more descriptors
-        kind, text = b"F", error.strerror
+        kind, text = b"F", error.strerror or str(error)
     return b"E" + kind + text.encode("utf-8")[: HANDSHAKE_LIMIT - 2]
 
 
