@@ -81,3 +81,52 @@ def test_reads_in_a_row_ask_ahead(tmp_path: Path) -> None:
         assert hosts.stat("pages_fetched") == pages  # each one once
         assert hosts.stat("read_faults") < 2 * pages / 64 + 10
         hosts.healthy()
+
+
+def test_a_row_that_goes_down_brings_runs_too(tmp_path: Path) -> None:
+    pages = 512
+
+    def writer(client: Client, region: int) -> int:
+        memory = client.attach(region)
+        for page in reversed(range(pages)):
+            memory[page * PAGE : page * PAGE + 2] = (page + 1).to_bytes(2, "little")
+        return client.publish()
+
+    def reader(client: Client, region: int, stamp: int) -> bool:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return all(
+            int.from_bytes(memory[page * PAGE : page * PAGE + 2], "little") == page + 1
+            for page in reversed(range(pages))
+        )
+
+    with Hosts(2, tmp_path, tick=0) as hosts:
+        region = hosts.region(pages)
+        stamp = hosts[0].run(writer, region).result()
+        assert hosts.stat("write_faults") < pages / 64 + 10
+        assert hosts[1].run(reader, region, stamp).result()
+        assert hosts.stat("pages_fetched") == pages
+        assert hosts.stat("read_faults") < pages / 64 + 10
+        hosts.healthy()
+
+
+def test_a_band_is_read_without_what_lies_behind_it(tmp_path: Path) -> None:
+    band = 64
+
+    def writer(client: Client, region: int) -> int:
+        memory = client.attach(region)
+        for page in range(4 * band):
+            memory[page * PAGE] = 1
+        return client.publish()
+
+    def reader(client: Client, region: int, stamp: int) -> int:
+        memory = client.attach(region)
+        client.observe(stamp)
+        return sum(memory[page * PAGE] for page in range(band, 2 * band))
+
+    with Hosts(2, tmp_path, tick=0) as hosts:
+        region = hosts.region(4 * band)
+        stamp = hosts[0].run(writer, region).result()
+        assert hosts[1].run(reader, region, stamp).result() == band
+        assert hosts.stat("pages_fetched") == band
+        hosts.healthy()

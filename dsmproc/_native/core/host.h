@@ -99,7 +99,7 @@ struct dsm_waiter {
     dsm_ref next;
     uint32_t client;
     uint32_t write;
-    uint32_t run; /* pages that its fault may bring */
+    int32_t reach; /* what its fault may bring (run.c) */
 };
 
 enum { DSM_CHUNK = 64 }; /* page records are made this many at a time */
@@ -186,11 +186,18 @@ struct dsm_compared {
 
 /* Faults that followed each other (run.c). */
 struct dsm_row {
-    uint64_t last; /* the last one's page */
-    uint64_t next; /* the first page behind what they brought */
-    uint64_t used; /* when that was, in faults of this host */
-    uint32_t length;
-    uint32_t write;
+    uint64_t first, last; /* the first one's page, the last one's */
+    uint64_t low, next;   /* they brought the pages from `low` to before `next` */
+    uint64_t used;        /* when the last one was, in faults of this host */
+    uint32_t length;      /* pages that it might bring; 0: no row */
+    uint8_t write, down;
+    uint8_t goes_on; /* the last fault was at its end */
+    uint8_t unused;
+};
+
+/* Pages of a region, from `first` to before `end`. */
+struct dsm_run {
+    uint32_t first, end;
 };
 
 enum { DSM_ROWS = 16 };
@@ -329,7 +336,7 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed);
 /* A page that was fetched or handed over is here: serve the threads parked on it. */
 void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t count);
-void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length);
+void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach);
 /* Forget an invalidation that waits; false: none does. */
 bool dsm_page_revalidate(struct dsm_host *host, struct dsm_page *page);
 int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor);
@@ -356,10 +363,13 @@ int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
 void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page);
 
 /* run.c */
-/* A fault came: how many pages, from this one on, it may bring. */
-uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write);
-/* It brought (or asked for) all up to this page. */
-void dsm_run_brought(struct dsm_host *host, uint64_t end);
+/* A fault came: how many pages, from this one on, it may bring; negative: up to this one. */
+int32_t dsm_run_reach(struct dsm_host *host, uint64_t id, bool write);
+/* It brought (or asked for) the pages from `first` to before `end`. */
+void dsm_run_brought(struct dsm_host *host, uint64_t first, uint64_t end);
+/* Which pages of its chunk are within a page's reach. */
+struct dsm_run dsm_run_reached(const struct dsm_host *host, const struct dsm_page *page,
+                               int32_t reach);
 /* At the end of a fault: ask for what its row will want next. */
 void dsm_run_ahead(struct dsm_host *host, const struct dsm_region *region);
 /* Pages are mapped, a page is thrown away: were they asked for ahead? */
@@ -370,9 +380,9 @@ uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, 
 /* Was it written before each of the last publishes? Then a read of it will be followed by a write,
  * and a publish leaves it writable. */
 bool dsm_run_is_hot(const struct dsm_host *host, const struct dsm_page *page);
-/* First write of a page: make it dirty, and as many of its likes behind it as `length` lets; the
- * number of pages, which the caller maps writable. */
-uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t length);
+/* First write of a page: make it dirty, and its likes beside it within its reach; which these are,
+ * for the caller to map them writable. */
+struct dsm_run dsm_run_open(struct dsm_host *host, struct dsm_page *page, int32_t reach);
 /* If the page must be looked at before it is published: do it. */
 bool dsm_run_look(struct dsm_host *host, struct dsm_page *page);
 void dsm_run_looked(struct dsm_host *host, struct dsm_compared *result);

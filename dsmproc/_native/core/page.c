@@ -93,17 +93,17 @@ void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed) {
 /* ---- faults ------------------------------------------------------------------------------ */
 
 static void wait_for(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
-                     uint32_t run) {
+                     int32_t reach) {
     for (dsm_ref at = page->waiters; at; at = dsm_next(host, at)) {
         struct dsm_waiter *waiter = dsm_at(host, at);
         if (waiter->client != client) continue;
         waiter->write |= write;
-        waiter->run = run;
+        waiter->reach = reach;
         return;
     }
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof(struct dsm_waiter));
-    *(struct dsm_waiter *)dsm_at(host, ref) =
-        (struct dsm_waiter){.next = page->waiters, .client = client, .write = write, .run = run};
+    *(struct dsm_waiter *)dsm_at(host, ref) = (struct dsm_waiter){
+        .next = page->waiters, .client = client, .write = write, .reach = reach};
     page->waiters = ref;
 }
 
@@ -116,21 +116,18 @@ static void forget_waiters(struct dsm_host *host, struct dsm_page *page) {
 }
 
 /* The pages around `page` that `joins` accepts: those of its aligned window of `window` pages, and
- * `length` from it on where that is more. */
-struct run {
-    uint32_t first, end;
-};
-
-static struct run run_around(struct dsm_host *host, const struct dsm_page *page, uint32_t window,
-                             uint32_t length,
-                             bool (*joins)(const struct dsm_host *, const struct dsm_page *,
-                                           const struct dsm_page *)) {
+ * of its reach where that is more. */
+static struct dsm_run run_around(struct dsm_host *host, const struct dsm_page *page,
+                                 uint32_t window, int32_t reach,
+                                 bool (*joins)(const struct dsm_host *, const struct dsm_page *,
+                                               const struct dsm_page *)) {
     const struct dsm_region *region = dsm_at(host, page->region);
     uint32_t low = page->index & ~(window - 1), high = low + window;
-    struct run run = {page->index, page->index + 1};
+    struct dsm_run run = {page->index, page->index + 1};
+    struct dsm_run reached = dsm_run_reached(host, page, reach);
     if (high > region->pages) high = region->pages;
-    uint32_t end = page->index + dsm_run_room(host, page, length);
-    if (end > high) high = end;
+    if (reached.end > high) high = reached.end;
+    if (reached.first < low) low = reached.first;
     /* A window lies within one chunk, so its records stand side by side. */
     while (run.first > low && joins(host, page, page - (page->index - run.first) - 1))
         run.first--;
@@ -163,17 +160,17 @@ static bool maps_alike(const struct dsm_host *host, const struct dsm_page *a,
 
 /* The page is here and may be used as it is: map it, and its likes around it. Mapping costs little;
  * making fresh pages costs memory, so that they come by rows only. */
-static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client,
-                    uint32_t length) {
+static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t client, int32_t reach) {
     uint32_t window = page->state == DSM_ZERO ? 1 : host->config.run;
-    struct run run = run_around(host, page, window, length, maps_alike);
+    struct dsm_run run = run_around(host, page, window, reach, maps_alike);
     struct dsm_page *first = page - (page->index - run.first);
     if (page->state == DSM_ZERO)
         for (uint32_t i = 0; i < run.end - run.first; i++)
             dsm_page_act(host, DSM_ACT_ZERO, first + i);
     act_map(host, first, run.end - run.first, client, map_class(page) == 3);
     dsm_run_used(first, run.end - run.first);
-    dsm_run_brought(host, dsm_page_id(host, first) + run.end - run.first);
+    uint64_t id = dsm_page_id(host, first);
+    dsm_run_brought(host, id, id + run.end - run.first);
 }
 
 void dsm_page_poison(struct dsm_host *host, struct dsm_page *page) {
@@ -209,39 +206,41 @@ void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count,
 }
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
-void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, uint32_t length) {
+void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach) {
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
     if (dsm_is_lost(host, page->home)) {
         dsm_seek(host, page);
         return;
     }
-    struct run run = run_around(host, page, 1, length, fetches_with);
+    struct dsm_run run = run_around(host, page, 1, reach, fetches_with);
     struct dsm_page *first = page - (page->index - run.first);
     page->run &= (uint8_t)~DSM_SHY;
     dsm_page_get(host, first, run.end - run.first, DSM_FAST);
-    dsm_run_brought(host, dsm_page_id(host, first) + run.end - run.first);
+    uint64_t id = dsm_page_id(host, first);
+    dsm_run_brought(host, id, id + run.end - run.first);
 }
 
 static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client,
-                        uint32_t length) {
-    act_map(host, page, dsm_run_open(host, page, length), client, true);
+                        int32_t reach) {
+    struct dsm_run run = dsm_run_open(host, page, reach);
+    act_map(host, page - (page->index - run.first), run.end - run.first, client, true);
 }
 
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
     struct dsm_page *page = dsm_page_find(host, event->id);
     if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
     dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
-    uint32_t length = dsm_run_length(host, event->id, write);
+    int32_t reach = dsm_run_reach(host, event->id, write);
     dsm_page_settle_in(host, page);
     switch (page->state) {
     case DSM_ABSENT:
-        if (length == 1 && dsm_run_is_hot(host, page)) write = true;
-        wait_for(host, page, event->client, write, length);
-        dsm_page_fetch(host, page, length);
+        if (reach == 1 && dsm_run_is_hot(host, page)) write = true;
+        wait_for(host, page, event->client, write, reach);
+        dsm_page_fetch(host, page, reach);
         break;
     case DSM_FETCHING:
-        wait_for(host, page, event->client, write, length);
+        wait_for(host, page, event->client, write, reach);
         break;
     case DSM_LOST:
         dsm_page_poison(host, page);
@@ -250,14 +249,14 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     case DSM_CLEAN:
     case DSM_HOME:
         if (write && page->flags & DSM_HANDING)
-            wait_for(host, page, event->client, write, length);
+            wait_for(host, page, event->client, write, reach);
         else if (write)
-            first_write(host, page, event->client, length);
+            first_write(host, page, event->client, reach);
         else
-            map_run(host, page, event->client, length);
+            map_run(host, page, event->client, reach);
         break;
     default:
-        map_run(host, page, event->client, length);
+        map_run(host, page, event->client, reach);
         break;
     }
     if (host->config.ahead) dsm_run_ahead(host, dsm_at(host, page->region));
@@ -284,7 +283,7 @@ void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t coun
             const struct dsm_waiter *waiter = dsm_at(host, at);
             if (!waiter->write) continue;
             if (first[i].state == DSM_CLEAN || first[i].state == DSM_HOME)
-                first_write(host, &first[i], waiter->client, waiter->run);
+                first_write(host, &first[i], waiter->client, waiter->reach);
             else
                 act_map(host, &first[i], 1, waiter->client, true);
         }

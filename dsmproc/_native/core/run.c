@@ -3,10 +3,13 @@
  * Faults that follow each other make a *row*; each fault at the end of what the last one brought may
  * bring four times as much (1, 4, 16, 64 pages), up to config.most pages (and the end of a chunk, so
  * that the records of a run stand side by side). Reads bring copies and mappings, writes *open*
- * pages: they are dirty and writable without having been written.
+ * pages: they are dirty and writable without having been written. Rows go up or down: the C library
+ * copies large arrays downwards when source and destination lie alike in their pages.
  *
- * A row at its full length also asks *ahead*, for config.ahead pages behind what its fault brought.
- * Such copies come on the bulk connection and are mapped by a fault of their own, so that it is
+ * A row upwards at its full length also asks *ahead*: for the pages of its chunk that live at other
+ * homes, and when it has used config.ahead pages for half of what it used, at most config.ahead
+ * behind what its fault brought. Who works on a band of an array does not want the next band, which
+ * another host may be writing. Such copies come on the bulk connection and are mapped by a fault of their own, so that it is
  * known which were used: one that is thrown away unused is not asked for again by anything but a
  * fault of its own (trap k).
  *
@@ -29,32 +32,53 @@ enum { GROWTH = 4 };
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
+static bool goes_on(const struct dsm_row *row, uint64_t id) {
+    bool up = row->last <= id && id <= row->next;
+    bool down = row->low <= id + 1 && id <= row->last;
+    if (row->length == 1) return up || down; /* its direction is open */
+    return row->down ? down : up;
+}
+
 static struct dsm_row *find_row(struct dsm_host *host, uint64_t id, bool write) {
     struct dsm_row *oldest = &host->rows[0];
     for (uint32_t i = 0; i < DSM_ROWS; i++) {
         struct dsm_row *row = &host->rows[i];
-        if (row->length && row->write == write && row->last <= id && id <= row->next) return row;
+        if (row->length && row->write == write && goes_on(row, id)) return row;
         if (row->used < oldest->used) oldest = row;
     }
-    *oldest = (struct dsm_row){.write = write};
+    *oldest = (struct dsm_row){.write = write, .first = id, .low = id};
     return oldest;
 }
 
-uint32_t dsm_run_length(struct dsm_host *host, uint64_t id, bool write) {
+static void grow(struct dsm_host *host, struct dsm_row *row, bool down) {
+    row->down = down;
+    row->goes_on = true;
+    row->length *= GROWTH;
+    if (row->length > host->config.most) row->length = host->config.most;
+}
+
+int32_t dsm_run_reach(struct dsm_host *host, uint64_t id, bool write) {
     if (host->config.most == 1) return 1;
     struct dsm_row *row = find_row(host, id, write);
-    if (id == row->next) row->length *= GROWTH;
-    if (!row->length) row->length = 1;
-    if (row->length > host->config.most) row->length = host->config.most;
-    if (row->next <= id) row->next = id + 1;
+    row->goes_on = false;
+    if (!row->length)
+        row->length = 1;
+    else if (id == row->next)
+        grow(host, row, false);
+    else if (id + 1 == row->low)
+        grow(host, row, true);
     row->last = id;
     row->used = ++host->faults;
     host->row = row;
-    return row->length;
+    dsm_run_brought(host, id, id + 1);
+    return row->down ? -(int32_t)row->length : (int32_t)row->length;
 }
 
-void dsm_run_brought(struct dsm_host *host, uint64_t end) {
-    if (host->row && end > host->row->next) host->row->next = end;
+void dsm_run_brought(struct dsm_host *host, uint64_t first, uint64_t end) {
+    struct dsm_row *row = host->row;
+    if (!row) return;
+    if (end > row->next) row->next = end;
+    if (first < row->low) row->low = first;
 }
 
 /* ---- reading ahead ----------------------------------------------------------------------- */
@@ -64,9 +88,19 @@ static bool is_wanted(const struct dsm_host *host, const struct dsm_page *page) 
            !(page->run & DSM_SHY) && !dsm_is_lost(host, page->home);
 }
 
+/* Where the pages end that this fault's row wants. In its own chunk that may be more than the fault
+ * brought: what lives at other homes. */
+static uint64_t wanted_end(const struct dsm_host *host, const struct dsm_row *row) {
+    uint64_t used = row->last - row->first, most = host->config.ahead;
+    uint64_t end = row->last + row->length, chunk = (row->last | (DSM_CHUNK - 1)) + 1;
+    if (used < most) return end < chunk ? end : chunk;
+    return row->next + (used / 2 < most ? used / 2 : most);
+}
+
 void dsm_run_ahead(struct dsm_host *host, const struct dsm_region *region) {
-    if (!host->row || host->row->length < host->config.most) return;
-    uint64_t index = (uint32_t)host->row->next, end = index + host->config.ahead;
+    const struct dsm_row *row = host->row;
+    if (!row || row->down || !row->goes_on || row->length < host->config.most) return;
+    uint64_t index = (uint32_t)row->next, end = (uint32_t)wanted_end(host, row);
     if (end > region->pages) end = region->pages;
     for (uint32_t count; index < end; index += count) {
         struct dsm_page *page = dsm_page_known(host, region, (uint32_t)index);
@@ -98,6 +132,18 @@ uint32_t dsm_run_room(const struct dsm_host *host, const struct dsm_page *page, 
     return length < end - page->index ? length : end - page->index;
 }
 
+struct dsm_run dsm_run_reached(const struct dsm_host *host, const struct dsm_page *page,
+                               int32_t reach) {
+    struct dsm_run run = {page->index, page->index + 1};
+    if (reach > 0) {
+        run.end = page->index + dsm_run_room(host, page, (uint32_t)reach);
+    } else if (reach < 0) {
+        uint32_t behind = page->index % DSM_CHUNK, length = (uint32_t)-reach - 1;
+        run.first = page->index - (length < behind ? length : behind);
+    }
+    return run;
+}
+
 bool dsm_run_is_hot(const struct dsm_host *host, const struct dsm_page *page) {
     return host->config.hot && page->hot >= host->config.hot && page->idle < 2;
 }
@@ -113,27 +159,40 @@ static bool opens_with(const struct dsm_host *host, const struct dsm_page *first
     return !(page->run & DSM_VAIN) || first->run & DSM_VAIN;
 }
 
-uint32_t dsm_run_open(struct dsm_host *host, struct dsm_page *page, uint32_t length) {
-    uint32_t count = 1, before = page->state;
+/* Narrow the run to the page and its likes beside it. */
+static void narrow(const struct dsm_host *host, const struct dsm_page *page, struct dsm_run *run) {
+    struct dsm_run reached = *run;
+    *run = (struct dsm_run){page->index, page->index + 1};
+    while (run->first > reached.first &&
+           opens_with(host, page, page - (page->index - run->first) - 1))
+        run->first--;
+    while (run->end < reached.end && opens_with(host, page, page + (run->end - page->index)))
+        run->end++;
+}
+
+struct dsm_run dsm_run_open(struct dsm_host *host, struct dsm_page *page, int32_t reach) {
+    uint32_t before = page->state;
     bool home = before == DSM_HOME;
-    length = dsm_run_room(host, page, length);
-    while (count < length && opens_with(host, page, &page[count]))
-        count++;
-    for (uint32_t i = 0; i < count; i++) {
-        if (before == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, &page[i]);
-        if (before == DSM_CLEAN || (home && (i > 0 || page[i].run & DSM_BOUND)))
-            dsm_page_act(host, DSM_ACT_TWIN, &page[i]);
+    struct dsm_run run = dsm_run_reached(host, page, reach);
+    narrow(host, page, &run);
+    struct dsm_page *first = page - (page->index - run.first);
+    struct dsm_page *end = page + (run.end - page->index);
+    for (struct dsm_page *at = first; at < end; at++) {
+        if (before == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, at);
+        if (before == DSM_CLEAN || (home && (at != page || at->run & DSM_BOUND)))
+            dsm_page_act(host, DSM_ACT_TWIN, at);
     }
-    dsm_run_brought(host, dsm_page_id(host, page) + count);
-    for (uint32_t i = 0; i < count; i++) {
-        page[i].state = home ? DSM_HOME_DIRTY : DSM_DIRTY;
-        page[i].run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD | DSM_BARE);
-        if (i > 0) page[i].run |= DSM_OPENED;
-        if (before == DSM_ZERO) page[i].run |= DSM_BARE;
-        if (home && page[i].run & DSM_BOUND) page[i].run |= DSM_HOME_TWIN;
-        dsm_page_dirtied(host, &page[i]);
+    uint64_t id = dsm_page_id(host, first);
+    dsm_run_brought(host, id, id + (run.end - run.first));
+    for (struct dsm_page *at = first; at < end; at++) {
+        at->state = home ? DSM_HOME_DIRTY : DSM_DIRTY;
+        at->run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD | DSM_BARE);
+        if (at != page) at->run |= DSM_OPENED;
+        if (before == DSM_ZERO) at->run |= DSM_BARE;
+        if (home && at->run & DSM_BOUND) at->run |= DSM_HOME_TWIN;
+        dsm_page_dirtied(host, at);
     }
-    return count;
+    return run;
 }
 
 /* ---- looking ----------------------------------------------------------------------------- */
