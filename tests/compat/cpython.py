@@ -2,7 +2,8 @@
 
     python -m tests.compat.cpython [--mode cluster|local] [--method fork|spawn|forkserver] [PART…]
 
-On a cluster: three local hosts with every process on another host than its parent. Local: without a
+On a cluster: three hosts that share no file, pid or address, and every process on another one than
+its parent. Local: without a
 cluster, with the given start method of the standard library, for which all must pass. A run of all
 tests writes this Python's row of the table in docs/compatibility.md. Exit code 1: a test failed for
 none of the reasons in cpython_reasons.py.
@@ -106,9 +107,9 @@ def main() -> int:
         print(f"this Python has no test.{', test.'.join(missing)} (Debian: libpython3-testsuite)")
     if len(missing) == len(parts):
         return 0
-    plan = cpython_run.Plan(arguments.mode, arguments.method, PATIENCE)
     patterns = [f".{name}." for name in QUICK] if arguments.quick else arguments.patterns
-    counted = run(plan, patterns, arguments.verbose)
+    with cpython_run.Plan(arguments.mode, arguments.method, PATIENCE) as plan:
+        counted = run(plan, patterns, arguments.verbose)
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     suites = " and ".join(name for name, there in parts.items() if there)
     how = "cluster" if plan.mode == "cluster" else f"local, {plan.method}"

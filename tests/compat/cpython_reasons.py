@@ -21,6 +21,15 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "TestConnection.test_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
     "TestConnection.test_large_fd_transfer": (DESCRIPTOR, "send_handle to a child"),
     "TestSharedMemory.test_shared_memory_untracking": (PATH, "a program without dsmproc opens it"),
+    "TestSubclassingProcess.test_stderr_flush": (
+        PATH,
+        "the child writes a file, the parent reads it",
+    ),
+    "TestSubclassingProcess.test_sys_exit": (PATH, "a file of the child is read"),
+    "TestCondition.test_wait_result": (PID, "the child sends its parent's pid a signal"),
+    "TestRemoteManager.test_remote": (LOOPBACK, "the child connects to it"),
+    "TestManagerRestart.test_rapid_restart": (LOOPBACK, "the server's process listens on its own"),
+    "TestListenerClient.test_issue14725": (LOOPBACK, "the child connects to it"),
 }
 
 # Nothing that a program may rely on: of the standard library's own machinery.

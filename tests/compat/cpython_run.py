@@ -1,4 +1,8 @@
-"""Runs CPython's tests in processes of their own, one for each class, and says how each ended."""
+"""Runs CPython's tests in processes of their own, one for each class, and says how each ended.
+
+On a cluster the process is a driver on host 0 of three that share no file, pid or address
+(tests/hosts/hostnet.py). The tests are there alone; the others get them from the driver.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,17 @@ from collections.abc import Iterator
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CHILD = os.path.join(HERE, "cpython_child.py")
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "hosts")]
+
+import cpython_reasons  # noqa: E402
+import hostnet  # noqa: E402
+from hostcluster import HostCluster  # noqa: E402
+
+CHILD = "cpython_child.py"
 MARK = "DSMPROC_TEST_MARK"
 HOSTS = 3
 START = 60.0  # seconds until the first test begins
+HOPELESS = 15.0  # for one of which it is known that it fails; it may wait for who cannot come
 END = 30.0  # and from the last one's end to the process's
 
 
@@ -41,20 +52,65 @@ class Plan:
     mode: str  # cluster or local
     method: str
     patience: float  # seconds for a test
+    _cluster: HostCluster | None = None
 
-    def environment(self) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if "DSMPROC" not in name}
-        env["DSMPROC_TEST_METHOD"] = self.method
-        paths = [HERE, *filter(None, [os.environ.get("PYTHONPATH")])]
-        env["PYTHONPATH"] = os.pathsep.join(paths)
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def folder(self) -> tuple[str, str]:
+        """A new folder where the tests run: its name there, and from here."""
+        if self.mode == "local":
+            folder = tempfile.mkdtemp(prefix="dsm-cpython-")
+            return folder, folder
+        host = self._driver()
+        folder = f"{host.work}/{uuid.uuid4().hex}"
+        os.mkdir(host.path(folder))
+        for name in (CHILD, "suite"):
+            here, there = os.path.join(HERE, name), host.path(f"{folder}/{name}")
+            if os.path.isdir(here):
+                shutil.copytree(here, there)
+            else:
+                shutil.copy(here, there)
+        return folder, host.path(folder)
+
+    def start(
+        self, folder: str, output: Any, mark: str, *arguments: str
+    ) -> subprocess.Popen[bytes]:
+        """The child in a session of its own, with a folder from above for its files."""
+        env = {"DSMPROC_TEST_METHOD": self.method, MARK: mark, "TMPDIR": folder}
         if self.mode == "cluster":
-            env["DSMPROC_METHODS"] = "cluster"
-            env["DSMPROC_PLACE"] = "remote"
-        return env
+            host, cluster = self._driver(), self._cluster
+            assert cluster is not None
+            env |= {"DSMPROC_METHODS": "cluster", "DSMPROC_PLACE": "remote"}
+            run = [sys.executable, "-m", "dsmproc", "run", "--address", cluster.address]
+            command = [*run, f"{folder}/{CHILD}", *arguments]
+            return host.popen(*command, cwd=folder, env=env, output=output)
+        ours = {name: value for name, value in os.environ.items() if "DSMPROC" not in name}
+        paths = [HERE, *filter(None, [os.environ.get("PYTHONPATH")])]
+        return subprocess.Popen(
+            [sys.executable, os.path.join(HERE, CHILD), *arguments],
+            env={**ours, **env, "PYTHONPATH": os.pathsep.join(paths)},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
-    def command(self, *arguments: str) -> list[str]:
-        run = ["-m", "dsmproc", "run", "--local", str(HOSTS)] if self.mode == "cluster" else []
-        return [sys.executable, *run, CHILD, *arguments]
+    def _driver(self) -> hostnet.Host:
+        if self._cluster is None:
+            self._cluster = HostCluster(HOSTS)
+            self._cluster.start()
+        return self._cluster.hosts[0]
+
+    def end(self) -> None:
+        """The cluster; another one is made when it is needed."""
+        if self._cluster is not None:
+            self._cluster.end()
+            self._cluster = None
 
 
 def parts() -> dict[str, bool]:
@@ -65,16 +121,14 @@ def parts() -> dict[str, bool]:
 
 def names(plan: Plan) -> list[str]:
     """The ids of all tests that this interpreter has."""
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            plan.command("list"),
-            env=plan.environment(),
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=START,
-        )
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    folder, here = plan.folder()
+    with open(os.path.join(here, "output"), "w+b") as output:
+        process = plan.start(folder, output, uuid.uuid4().hex, "list")
+        if process.wait(START):
+            raise RuntimeError(f"no list of tests: {process.returncode}")
+        output.seek(0)
+        found: list[str] = json.loads(output.read().splitlines()[-1])
+    shutil.rmtree(here)
     return found
 
 
@@ -90,6 +144,8 @@ def run(plan: Plan, tests: list[str]) -> Iterator[Outcome]:
                     if outcome.test in left:
                         left.remove(outcome.test)
                     yield outcome
+            if left:
+                plan.end()  # whatever it has left behind
 
 
 class _Batch:
@@ -99,26 +155,15 @@ class _Batch:
         self._plan = plan
         self._tests = list(tests)
         self._mark = uuid.uuid4().hex
-        self._folder = tempfile.mkdtemp(prefix="dsm-cpython-")
+        folder, self._folder = plan.folder()
         self._report = os.path.join(self._folder, "report")
         self._output = os.path.join(self._folder, "output")
-        ids = os.path.join(self._folder, "ids")
-        with open(ids, "w", encoding="utf-8") as file:
+        with open(os.path.join(self._folder, "ids"), "w", encoding="utf-8") as file:
             json.dump(self._tests, file)
         open(self._report, "wb").close()
-        work = os.path.join(self._folder, "work")
-        os.mkdir(work)
-        env = {**plan.environment(), MARK: self._mark, "TMPDIR": work}
         with open(self._output, "wb") as output:
-            self._process = subprocess.Popen(
-                plan.command("run", ids, self._report),
-                env=env,
-                cwd=work,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            ids, report = f"{folder}/ids", f"{folder}/report"
+            self._process = plan.start(folder, output, self._mark, "run", ids, report)
 
     def __enter__(self) -> _Batch:
         return self
@@ -150,6 +195,8 @@ class _Batch:
                 now = time.monotonic()
                 if "begin" in said:
                     running, limit = said["begin"], self._plan.patience
+                    if cpython_reasons.place(running).table == "elsewhere":
+                        limit = HOPELESS
                 elif "end" in said:
                     running, limit = None, max(END, self._plan.patience)
                     if said["end"] in self._tests:
@@ -170,7 +217,7 @@ class _Batch:
 
     def _hung(self, test: str | None, driver: int, seconds: float) -> Outcome:
         for pid in _marked(self._mark):  # whoever has asked for it says where it stands
-            if pid == driver:
+            if driver in (pid, _inner(pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR2)
         time.sleep(0.5)
@@ -196,6 +243,15 @@ class _Batch:
 def _outcome(said: dict[str, Any], seconds: float) -> Outcome:
     hosts = {int(host): count for host, count in said["hosts"].items()}
     return Outcome(said["end"], said["outcome"], said["text"], hosts, seconds)
+
+
+def _inner(pid: int) -> int:
+    """What a process is called in its own namespace."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+    return 0
 
 
 def _marked(mark: str) -> list[int]:

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import IO
 
 from helpers import TIMEOUT, Result, Running, eventually
 
@@ -120,15 +121,20 @@ class Host(Namespace):
         return {**environ, **(more or {})}
 
     def popen(
-        self, *command: str, cwd: str | None = None, env: dict[str, str] | None = None
+        self,
+        *command: str,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        output: IO[bytes] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """A command on this host. The process is the nsenter around it: see `inner`."""
+        """A command on this host, its output piped or in a file. The process is the nsenter around
+        it: see `inner`."""
         enter = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p"]
         return subprocess.Popen(
             [*enter, f"--wd={self.path(cwd or self.work)}", "--", *command],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
+            stderr=output or subprocess.PIPE,
             env=self.environment(env),
             start_new_session=True,
         )
