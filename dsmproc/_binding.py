@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from dsmproc import _faults
 from dsmproc._enginethread import Engine, Notice
+from dsmproc._faults import probe_faults
 from dsmproc._ffi import MASTER, Broke, Call, Home, Status, check, ffi, lib, raise_status
 from dsmproc.errors import ClusterError, HostLostError
 
@@ -43,20 +45,6 @@ __all__ = [
 NEWEST = 2**64 - 1
 quick_take, quick_give = lib.dsmproc_quick_take, lib.dsmproc_quick_give
 _SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
-
-
-def probe_faults(force: str | None = None) -> str:
-    """The fault mechanism that works here, "uffd" or "uffd-user"; ClusterError says why none does.
-    `force` is what DSMPROC_FAULTS would say."""
-    return "uffd" if _mechanism(force) == 1 else "uffd-user"
-
-
-def _mechanism(force: str | None) -> int:
-    why = ffi.new("char[]", 400)
-    found = int(lib.dsmproc_faults_probe((force or "").encode() or ffi.NULL, why, 400))
-    if found < 0:
-        raise ClusterError(ffi.string(why).decode("utf-8", "replace"))
-    return found
 
 
 class _Connection:
@@ -231,9 +219,10 @@ class Client:
     def _drop_connections(self) -> None:
         for connection in list(self._connections):
             connection.close()
-        for fd in (self._main, self._faults):
-            if fd >= 0:
-                os.close(fd)
+        if self._main >= 0:
+            os.close(self._main)
+        if self._faults >= 0:
+            lib.dsmproc_faults_close(self._faults)
 
     def _connection(self) -> _Connection:
         """This thread's, until `_give_back`: a signal handler or a destructor that runs in the
@@ -366,6 +355,7 @@ class Client:
             self._open_faults()
             fd, size = self._attach(region)
             try:
+                address = 0
                 memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
                 with ffi.from_buffer(memory) as start:
                     address = int(ffi.cast("uintptr_t", start))
@@ -373,6 +363,7 @@ class Client:
                 check(watched, "cannot watch memory")
                 self._ask("attach", lib.DSMPROC_OP_MAPPED, region, address)
             except BaseException:
+                lib.dsmproc_region_left(self._faults, address, 1)
                 self._ask("detach", lib.DSMPROC_OP_DETACH, region)
                 raise
             finally:
@@ -384,7 +375,13 @@ class Client:
         with self._lock:
             known = self._regions[region]
             if known.count == 1:
-                known.unmap()
+                lib.dsmproc_region_leave(self._faults, known.address)
+                try:
+                    known.unmap()
+                except BufferError:
+                    lib.dsmproc_region_left(self._faults, known.address, 0)
+                    raise
+                lib.dsmproc_region_left(self._faults, known.address, 1)
                 del self._regions[region]
                 self._ask("detach", lib.DSMPROC_OP_DETACH, region)
             else:
@@ -420,13 +417,15 @@ class Client:
     def _open_faults(self) -> None:
         if self._faults >= 0:
             return
-        mechanism = _mechanism(os.environ.get("DSMPROC_FAULTS"))
-        fd = check(lib.dsmproc_faults_open(mechanism), "userfaultfd")
+        mechanism, why = _faults.choose(os.environ.get("DSMPROC_FAULTS"))
+        fd = check(lib.dsmproc_faults_open(mechanism), _faults.NAMES[mechanism])
         try:
-            self._ask("share faults", lib.DSMPROC_OP_FAULTS, descriptor=fd)
+            self._ask("share faults", lib.DSMPROC_OP_FAULTS, a=mechanism, descriptor=fd)
         except BaseException:
-            os.close(fd)
+            lib.dsmproc_faults_close(fd)
             raise
+        if mechanism == _faults.SEGV:
+            _faults.share_signal(why)
         self._faults = fd  # kept: if the agent dies, faults wait instead of reading zeros
 
     def _attach(self, region: int) -> tuple[int, int]:

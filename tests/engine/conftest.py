@@ -22,7 +22,7 @@ def no_children() -> Iterator[None]:
     assert children() <= before
 
 
-@pytest.fixture(params=["uffd", "uffd-user"])
+@pytest.fixture(params=["uffd", "uffd-user", "segv"])
 def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("DSMPROC_FAULTS", request.param)
     return str(request.param)

@@ -52,6 +52,7 @@ void dsm_agent_close(struct dsmproc_engine *engine) {
         struct dsm_client *client = agent->clients[i];
         if (!client) continue;
         if (client->faults.fd >= 0) close(client->faults.fd);
+        if (client->acks >= 0) close(client->acks);
         if (client->life.fd >= 0) close(client->life.fd);
         client->count = 0; /* the regions below shall not look for themselves in it */
         free(client->ranges);

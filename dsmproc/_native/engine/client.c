@@ -3,12 +3,14 @@
 #include "include/dsmproc_api.h"
 #include "sys/control.h"
 #include "sys/net.h"
+#include "sys/segv.h"
 #include "sys/uffd.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,11 +18,32 @@
 enum { REQUEST_BYTES = 40, REPLY_BYTES = 16 };
 
 int dsmproc_faults_probe(const char *force, char *why, size_t room) {
-    return dsm_uffd_probe(force, why, room);
+    if (force && strcmp(force, "segv") == 0) return DSM_SEGV;
+    int found = dsm_uffd_probe(force, why, room);
+    return found < 0 && !(force && *force) ? DSM_SEGV : found;
 }
 
 int dsmproc_faults_open(int mechanism) {
-    return dsm_uffd_open(mechanism);
+    return mechanism == DSM_SEGV ? dsm_segv_open() : dsm_uffd_open(mechanism);
+}
+
+void dsmproc_faults_close(int faults) {
+    if (dsm_segv_is(faults))
+        dsm_segv_close();
+    else
+        close(faults);
+}
+
+void dsmproc_faults_arm(int removed) {
+    dsm_segv_arm(removed != 0);
+}
+
+void dsmproc_region_leave(int faults, uint64_t address) {
+    if (dsm_segv_is(faults)) dsm_segv_leave(address);
+}
+
+void dsmproc_region_left(int faults, uint64_t address, int gone) {
+    if (dsm_segv_is(faults)) dsm_segv_left(address, gone != 0);
 }
 
 int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes) {
@@ -28,6 +51,7 @@ int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes) {
     if (madvise(base, bytes, MADV_DONTFORK) < 0) return -errno; /* trap c: not optional */
     (void)madvise(base, bytes, MADV_NOHUGEPAGE);
     (void)madvise(base, bytes, MADV_DONTDUMP);
+    if (dsm_segv_is(faults)) return dsm_segv_register(base, bytes);
     return dsm_uffd_register(faults, base, bytes);
 }
 

@@ -1,6 +1,6 @@
 /* Processes of this host: their slots, their faults, their end. */
 #include "engine/engine.h"
-#include "sys/uffd.h"
+#include "sys/segv.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +29,7 @@ struct dsm_client *dsm_client_make(struct dsmproc_engine *engine, uint32_t pid) 
     client->slot = slot;
     client->pid = pid;
     client->faults = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_FAULTS};
+    client->acks = -1;
     client->life = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_LIFE};
     /* The first connection's end can be missed while a forked child holds a copy of it. */
     client->life.fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -41,11 +42,18 @@ struct dsm_client *dsm_client_make(struct dsmproc_engine *engine, uint32_t pid) 
     return client;
 }
 
-int dsm_client_faults(struct dsmproc_engine *engine, struct dsm_client *client, int fd) {
+int dsm_client_faults(struct dsmproc_engine *engine, struct dsm_client *client, int fd, bool segv) {
     if (client->faults.fd >= 0) return -EEXIST;
+    int acks = segv ? dsm_segv_accept(fd) : -1;
+    if (segv && acks < 0) return acks;
     client->faults.fd = fd;
     int error = dsm_loop_watch(engine->loop, &client->faults);
-    if (error) client->faults.fd = -1;
+    if (!error) {
+        client->acks = acks;
+        return 0;
+    }
+    client->faults.fd = -1;
+    if (acks >= 0) close(acks);
     return error;
 }
 
@@ -62,6 +70,8 @@ void dsm_client_end(struct dsmproc_engine *engine, struct dsm_client *client) {
         if (sources[i]->fd >= 0) close(sources[i]->fd);
         sources[i]->fd = -1;
     }
+    if (client->acks >= 0) close(client->acks);
+    client->acks = -1;
     struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_CLIENT_GONE, .pid = client->pid};
     dsm_engine_note(engine, &notice);
     client->conns++; /* keeps it while its connections end */
@@ -117,7 +127,8 @@ static const struct dsm_range *find_range(const struct dsm_client *client, uint6
 
 void dsm_client_read(struct dsmproc_engine *engine, struct dsm_client *client) {
     struct dsm_fault faults[FAULTS_AT_ONCE];
-    int count = dsm_uffd_read(client->faults.fd, faults, FAULTS_AT_ONCE);
+    int count = dsm_watch_read(client, faults, FAULTS_AT_ONCE);
+    if (count == -ECONNRESET) return dsm_client_end(engine, client); /* it has disconnected */
     if (count < 0 && count != -EAGAIN) {
         dsm_engine_log(engine, "cannot read the faults of process %u: error %d", client->pid,
                        -count);

@@ -72,6 +72,10 @@ struct dsm_client {
     uint32_t slot, pid;
     uint32_t conns;
     bool gone;
+    /* Where its faults come by mprotect (sys/segv.h; `faults` is the line then): */
+    int acks; /* < 0: they do not */
+    bool mute;
+    uint64_t commands;
     struct dsm_range *ranges;
     uint32_t count, room;
     struct dsm_buffer attached; /* uint64_t: regions, mapped or not yet */
@@ -219,10 +223,28 @@ void dsm_area_unmap(struct dsm_area *area, struct dsm_client *client);
 /* The client's address of a region, 0 if it does not map it. */
 uint64_t dsm_area_address(const struct dsm_area *area, const struct dsm_client *client);
 
+/* watch.c: what processes may do with pages, by the mechanism that each has */
+/* They are resident: they may be used, and threads parked on them go on. */
+void dsm_watch_map(struct dsmproc_engine *engine, struct dsm_client *client, uint64_t address,
+                   uint64_t bytes, bool writable);
+/* In all processes: read-only at most; after return no store is under way. */
+void dsm_watch_protect(struct dsmproc_engine *engine, const struct dsm_area *area, uint64_t offset,
+                       uint64_t bytes);
+/* Before and after a hole is punched. */
+void dsm_watch_hide(struct dsmproc_engine *engine, const struct dsm_area *area, uint64_t offset,
+                    uint64_t bytes);
+void dsm_watch_punched(struct dsmproc_engine *engine, const struct dsm_area *area, uint64_t offset,
+                       uint64_t bytes);
+/* A touch ends the process; where that cannot be had, it ends now. */
+void dsm_watch_poison(struct dsmproc_engine *engine, const struct dsm_mapping *mapping,
+                      uint64_t offset, uint64_t bytes);
+struct dsm_fault;
+int dsm_watch_read(const struct dsm_client *client, struct dsm_fault *faults, int room);
+
 /* clients.c */
 struct dsm_client *dsm_client_make(struct dsmproc_engine *engine, uint32_t pid);
 struct dsm_client *dsm_client_find(struct dsmproc_engine *engine, uint32_t pid);
-int dsm_client_faults(struct dsmproc_engine *engine, struct dsm_client *client, int fd);
+int dsm_client_faults(struct dsmproc_engine *engine, struct dsm_client *client, int fd, bool segv);
 /* The process is gone: close its connections, cancel its requests; freed when they are answered. */
 void dsm_client_end(struct dsmproc_engine *engine, struct dsm_client *client);
 /* A connection of it is freed. */

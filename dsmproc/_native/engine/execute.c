@@ -1,13 +1,8 @@
 /* Actions of the core, done exactly in their order. The only place where protocol meets pages. */
 #include "engine/engine.h"
 #include "sys/net.h"
-#include "sys/uffd.h"
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 struct pages {
     struct dsm_area *area;
@@ -44,33 +39,20 @@ static void check_system(struct dsmproc_engine *engine, const char *what, int er
     if (error) dsm_engine_fail(engine, "%s: %s", what, strerror(-error));
 }
 
-static void check_uffd(struct dsmproc_engine *engine, const char *what,
-                       enum dsm_uffd_result result) {
-    if (result == DSM_UFFD_BUG)
-        dsm_engine_fail(engine, "userfaultfd refuses to %s: %s", what, strerror(errno));
-}
-
 static void act_map(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;
-    const struct dsm_client *client =
+    struct dsm_client *client =
         action->client < DSM_MAX_CLIENTS ? engine->agent.clients[action->client] : NULL;
     uint64_t address = client ? dsm_area_address(pages.area, client) : 0;
     if (!address) return; /* it went away */
-    check_uffd(
-        engine, "map a page",
-        dsm_uffd_map(client->faults.fd, address + pages.offset, pages.bytes, action->flag == 1));
+    dsm_watch_map(engine, client, address + pages.offset, pages.bytes, action->flag == 1);
 }
 
 static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;
-    for (uint32_t i = 0; i < pages.area->count; i++) {
-        const struct dsm_mapping *mapping = &pages.area->mappings[i];
-        check_uffd(engine, "protect a page",
-                   dsm_uffd_protect(mapping->client->faults.fd, mapping->address + pages.offset,
-                                    pages.bytes));
-    }
+    dsm_watch_protect(engine, pages.area, pages.offset, pages.bytes);
 }
 
 /* The wake-up is for threads parked on a write-protect fault: their page is gone, so nothing else
@@ -78,14 +60,10 @@ static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *
 static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;
+    dsm_watch_hide(engine, pages.area, pages.offset, pages.bytes);
     check_system(engine, "cannot punch",
                  dsm_memory_punch(&pages.area->memory, pages.offset, pages.bytes));
-    for (uint32_t i = 0; i < pages.area->count; i++) {
-        const struct dsm_mapping *mapping = &pages.area->mappings[i];
-        check_uffd(engine, "wake",
-                   dsm_uffd_wake(mapping->client->faults.fd, mapping->address + pages.offset,
-                                 pages.bytes));
-    }
+    dsm_watch_punched(engine, pages.area, pages.offset, pages.bytes);
 }
 
 static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *event,
@@ -167,9 +145,7 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *ev
                                         .pid = mapping->client->pid};
         bool fault = event->kind == DSM_EV_READ_FAULT || event->kind == DSM_EV_WRITE_FAULT;
         if (!fault || event->client == mapping->client->slot) dsm_engine_note(engine, &notice);
-        uint64_t address = mapping->address + pages.offset;
-        if (dsm_uffd_poison(mapping->client->faults.fd, address, pages.bytes) == DSM_UFFD_BUG)
-            syscall(SYS_pidfd_send_signal, mapping->client->life.fd, SIGKILL, NULL, 0);
+        dsm_watch_poison(engine, mapping, pages.offset, pages.bytes);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "sys/files.h"
 #include "sys/net.h"
+#include "sys/segv.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,7 +215,9 @@ static void hello(struct dsmproc_engine *engine, struct dsm_conn *conn) {
 }
 
 static void faults(struct dsmproc_engine *engine, struct dsm_conn *conn) {
-    int error = conn->passed < 0 ? -EBADF : dsm_client_faults(engine, conn->client, conn->passed);
+    bool segv = conn->request.a == DSM_SEGV;
+    int error =
+        conn->passed < 0 ? -EBADF : dsm_client_faults(engine, conn->client, conn->passed, segv);
     if (!error) conn->passed = -1;
     reply_now(engine, conn, error ? DSMPROC_ST_SYSTEM : DSM_ST_OK, (uint64_t)-error);
 }

@@ -112,12 +112,19 @@ void dsmproc_engine_stats(struct dsmproc_engine *engine, uint64_t *stats);
 void dsmproc_traffic(int fd, uint64_t *sent, uint64_t *received);
 
 /* ---- client: memory ------------------------------------------------------------------------ */
-/* The mechanism that works here (1 full, 2 user-mode-only), or negative and `why` in one sentence. */
+/* The best mechanism that works here: 1 full userfaultfd, 2 user-mode-only, 3 mprotect and SIGSEGV,
+ * and then `why` says why not the others. Negative, and `why`: `force` names none that works. */
 int dsmproc_faults_probe(const char *force, char *why, size_t room);
 int dsmproc_faults_open(int mechanism);
+void dsmproc_faults_close(int faults);
+/* (3) After faulthandler took the signal SIGSEGV, or (removed = 1) gave it back: take it again. */
+void dsmproc_faults_arm(int removed);
 /* Make a mapping of a region's memfd one whose faults go to `faults`, and that fork does not
  * inherit. Nobody may have touched it. */
 int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes);
+/* Around unmapping: before, and after; gone = 0: a view lives, it stays. */
+void dsmproc_region_leave(int faults, uint64_t address);
+void dsmproc_region_left(int faults, uint64_t address, int gone);
 /* After a fork: map it in the child where the parent has it, and watch it. */
 int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t bytes);
 
@@ -125,7 +132,7 @@ int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t byte
 enum {
     DSMPROC_OP_HELLO =
         1, /* a = 1: this process's first connection -> slot, and the control memfd */
-    DSMPROC_OP_FAULTS = 2,    /* with the process's userfaultfd; once, before the first MAPPED */
+    DSMPROC_OP_FAULTS = 2,    /* a = mechanism, and its descriptor; once, before any MAPPED */
     DSMPROC_OP_ATTACH = 3,    /* id = region -> pages, and the region's memfd */
     DSMPROC_OP_MAPPED = 4,    /* id = region, a = address: now its faults are served */
     DSMPROC_OP_DETACH = 5,    /* id = region; then unmap it */

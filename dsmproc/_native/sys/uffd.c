@@ -104,7 +104,8 @@ int dsm_uffd_probe(const char *force, char *why, size_t room) {
         full = strcmp(force, "uffd") == 0;
         user = strcmp(force, "uffd-user") == 0;
         if (!full && !user) {
-            snprintf(why, room, "DSMPROC_FAULTS=%s: this version knows uffd and uffd-user", force);
+            snprintf(why, room, "DSMPROC_FAULTS=%s: this version knows uffd, uffd-user and segv",
+                     force);
             return -EINVAL;
         }
     }
@@ -114,7 +115,7 @@ int dsm_uffd_probe(const char *force, char *why, size_t room) {
     if (!user_error) return DSM_UFFD_USER;
     if (full && user)
         snprintf(why, room,
-                 "this system lets us watch no memory: userfaultfd is refused (%s; "
+                 "userfaultfd is refused (%s; "
                  "user-mode-only: %s); Linux 6.4 or newer is needed, and in containers "
                  "a seccomp profile that allows userfaultfd, or /dev/userfaultfd",
                  strerror(-error), strerror(-user_error));
