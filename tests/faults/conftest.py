@@ -12,8 +12,15 @@ for folder in (os.path.dirname(__file__), os.path.join(os.path.dirname(__file__)
 from watched import Page  # noqa: E402
 
 
+@pytest.fixture(params=["uffd", "uffd-user", "segv"])
+def any_mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DSMPROC_FAULTS", request.param)
+    return str(request.param)
+
+
 @pytest.fixture(params=["uffd", "uffd-user"])
 def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a userfaultfd does when a remedy is left out."""
     monkeypatch.setenv("DSMPROC_FAULTS", request.param)
     return str(request.param)
 

@@ -125,7 +125,7 @@ def test_a_parked_writer_waits_for_ever_unless_woken(page: Page, mechanism: str)
         assert page.bytes[0:2] == b"\5\2"
 
 
-def test_writers_and_invalidations_at_once(tmp_path: Path, mechanism: str) -> None:
+def test_writers_and_invalidations_at_once(tmp_path: Path, any_mechanism: str) -> None:
     """The engine under the same race: threads that write while their page is punched again and
     again by notices of another host."""
 
