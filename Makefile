@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compat compat-cpython compatibility check clean
+.PHONY: help demo test bench compat compat-cpython compatibility races check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -39,6 +39,9 @@ compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compati
 
 failures: $(VENV)/built ## every failure in every state; writes the table of docs/failures.md
 	$(RUN) -m tests.failures.matrix
+
+races: $(VENV)/built ## nested locks on three hosts with a log, over every model, home policy and fault mechanism
+	$(RUN) -m tests.sync.racelog
 
 check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py
