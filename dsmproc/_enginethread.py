@@ -79,7 +79,7 @@ class Notice:
         return f"ended ({os.strerror(self.error)})"
 
 
-MODELS = {"lrc": lib.DSM_LRC, "ec": lib.DSM_EC}
+MODELS = {"lrc": lib.DSM_LRC, "ec": lib.DSM_EC, "scc": lib.DSM_SCC, "erc": lib.DSM_ERC}
 
 
 class Engine:

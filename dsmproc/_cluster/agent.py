@@ -145,10 +145,10 @@ class Agent:
         keys = None if wired.seals is None else wired.seals.engine
         self.engine.add_peer(wired.detach(), host, channel, keys)
 
-    def _start_engine(self) -> None:
+    def _start_engine(self, model: str) -> None:
         """This host's half of the memory: one native thread, and a client of it for this process,
         which publishes and observes what leaves and reaches the host by way of the agent."""
-        self.engine = Engine("agent", self.host, memory=environ.memory_limit())
+        self.engine = Engine("agent", self.host, model=model, memory=environ.memory_limit())
         self.verbs = Verbs(Client(self.engine.connect, lifeline=False))
         asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
         self._engine_ready.set()
@@ -271,7 +271,7 @@ class Agent:
         answer, *values = await self._control.recv()
         if answer == "refused":
             raise ClusterError(f"the master refuses this host: {values[0]}")
-        self.host, others = values
+        self.host, others, model = values
         self.listener.whose = f"the agent of host {self.host}"
         output = await self._connect(self.options.master, "output")
         patient(output.sock)
@@ -279,7 +279,7 @@ class Agent:
         self.listener.spawn(self._speak(output))
         self.listener.spawn(self._follow(self._control))
         self.listener.spawn(heartbeat.beating(self._beat))
-        self._start_engine()
+        self._start_engine(model)
         await self._connect_engine(MASTER, self.options.master, "master")
         for other in others:
             for channel in ("fast", "bulk"):

@@ -111,7 +111,8 @@ class Master:
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
-        self.engine = Engine("master", model=os.environ.get("DSMPROC_CONSISTENCY") or "lrc")
+        self.model = os.environ.get("DSMPROC_CONSISTENCY") or "lrc"
+        self.engine = Engine("master", model=self.model)
         self.names = Names(self.engine, self._fixed_homes, self._memory)
         self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)
         self.session_ended.append(self.names.session_ended)
@@ -218,7 +219,7 @@ class Master:
             return
         peer.host = host.id
         others = [other.public() for other in self.hosts.values() if other is not host]
-        await peer.send(("welcome", host.id, others))
+        await peer.send(("welcome", host.id, others, self.model))
         reason = "the connection to its agent closed without a goodbye"
         try:
             while True:

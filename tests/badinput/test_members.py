@@ -123,7 +123,7 @@ class FalseHost:
             "socket": "/nowhere",
             "wish": None,
         }
-        word, self.host, self.others = self.control.request(("join", offer))
+        word, self.host, self.others, _ = self.control.request(("join", offer))
         assert word == "welcome"
 
     def engine(self, channel: str, address: tuple[str, int]) -> socket.socket:

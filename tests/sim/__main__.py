@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .host import MODELS
 from .swarm import RULES, Options, explain, make_core, replay_command, run_seeds
-from .world import MODELS, POLICIES
+from .world import POLICIES
 
 
 def arguments() -> argparse.Namespace:

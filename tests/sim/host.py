@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .thread import Client, Thread
     from .world import World
 
+MODELS = {"lrc": C.DSM_LRC, "ec": C.DSM_EC, "scc": C.DSM_SCC, "erc": C.DSM_ERC}
 RO, RW = 1, 2
 GONE = 0xEE  # what a punched page's memory holds: nobody may ever read it
 ABSENT, FREE, HELD, WANTED = (
@@ -51,6 +52,7 @@ class SimHost:
             hot=p.hot,
             grants=p.grants,
             carry=p.carry,
+            model=MODELS[p.model],
             rules_off=off,
         )
         self.core, self.lib, self.buffers = core, core.lib, core.pages(p.page_size)
@@ -293,9 +295,9 @@ class SimHost:
         lock, flag, client = a[8], a[5], a[2]
         state, pid = self.words.get(lock, (ABSENT, 0))
         if flag == C.DSM_WORD_TAKE:
-            if state == ABSENT:
+            if state == ABSENT and self.world.params.model not in ("scc", "erc"):
                 raise Violation(f"host {self.number}: TAKE of lock {lock:x}, whose word is ABSENT")
-            free = state == FREE
+            free = state in (FREE, ABSENT)
             self.words[lock] = (ABSENT, 0) if free else (WANTED, pid)
             self.results.append((C.DSM_EV_WORDED, lock, int(free)))
         elif flag == C.DSM_WORD_SEIZE:

@@ -36,15 +36,23 @@ NEEDED = [
     ("APART", "D-apart", "fixed"),
     ("GRANTED", "EC-carried", "first"),
     ("SHARED", "EC-shared", "first"),
+    ("OUTER", "L4", "first"),
+    ("OPENED", "SCC-passed", "first"),
+    ("NOTICED", "SCC-again", "first"),
+    ("KNOWN", "ERC-known", "first"),
 ]
+MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
 
 
-def run(path: Path, policy: str, off: int | None = None) -> list[str]:
+def run(
+    path: Path, policy: str, off: int | None = None, model: str | None = None, part: int = 0
+) -> list[str]:
     litmus = parse(path)
+    litmus.model = model or litmus.model
     bits = 0 if off is None else 1 << off
     world = LitmusWorld(litmus, make_core(off), policy, hot=0, off=bits)
-    outcome = explore(world, CAP)
+    outcome = explore(world, part or CAP, part > 0)
     assert outcome.ends > 0
     return judge(litmus, outcome)
 
@@ -53,6 +61,19 @@ def run(path: Path, policy: str, off: int | None = None) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_litmus(path: Path, policy: str) -> None:
     assert run(path, policy) == []
+
+
+# Too many orders: the first thousands of states only.
+PART = {"scc": {"L3", "L5", "L9", "L10"}, "erc": {"L3", "L9", "L10"}}
+OTHERS = [
+    (path, m) for path in FILES for m in PART if path.stem[0] in "LR" or m in path.stem.lower()
+]
+
+
+@pytest.mark.parametrize(("path", "model"), OTHERS, ids=lambda it: getattr(it, "stem", it))
+def test_litmus_under_other_models(path: Path, model: str) -> None:
+    part = 3000 if path.stem in PART[model] else 0
+    assert run(path, "first", model=model, part=part) == []
 
 
 @pytest.mark.parametrize("policy", ["migrating", "adaptive"])
@@ -65,7 +86,7 @@ def test_litmus_with_moving_homes(name: str, policy: str) -> None:
 def test_without_the_rule_the_verdict_fails(rule: str, name: str, policy: str) -> None:
     path = Path(__file__).parent / "litmus" / f"{name}.litmus"
     try:
-        wrong = run(path, policy, RULES.index(rule))
+        wrong = run(path, policy, RULES.index(rule), MODEL.get(rule))
     except Violation as violation:  # it may also show in what hosts are asked to do
         wrong = [str(violation)]
     assert wrong
@@ -73,10 +94,18 @@ def test_without_the_rule_the_verdict_fails(rule: str, name: str, policy: str) -
 
 def test_every_program_has_a_verdict_and_every_rule_but_late_a_program() -> None:
     assert len(FILES) >= 15
-    assert all(parse(path).verdicts for path in FILES)
+    assert all(parse(path).under("lrc") or parse(path).under("ec") for path in FILES)
     # LATE is about an attach, which litmus worlds do first, and no host of theirs dies: the swarm
     # shows those
     assert {rule for rule, _, _ in NEEDED} == set(RULES) - {"LATE", *DEATHS}
+
+
+def test_the_weakness_of_scope_consistency_is_seen_and_no_other_model_has_it() -> None:
+    """The stale read of the seed's figure 3 (EC is about what is bound: see its own programs)."""
+    litmus = parse(Path(__file__).parent / "litmus" / "L2.litmus")
+    stale = "b == 5 and a == 0"
+    assert ("sometimes", stale) in litmus.under("scc")
+    assert all(("never", stale) in litmus.under(model) for model in ("lrc", "erc"))
 
 
 def test_the_cap_is_heeded() -> None:

@@ -27,6 +27,15 @@ def test_worlds_whose_hosts_die_or_leave_read_only_right_values(policy: str) -> 
     assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
 
 
+@pytest.mark.parametrize("grim", [False, True])
+@pytest.mark.parametrize("model", ["scc", "erc"])
+def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
+    """What is used under locks is used under the same ones always."""
+    options = Options(model=model, grim=grim)
+    result = run_seeds(range(WORLDS // 2), options)
+    assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"
+
+
 def test_random_worlds_under_entry_consistency() -> None:
     """All that is used under a lock is bound to it, on pages that others use too."""
     options = Options(model="ec")

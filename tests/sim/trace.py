@@ -54,7 +54,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     35: ("OBSERVED", "", ""),
     36: ("REGION", "IBIBHBH", "QHHI"),
     37: ("DROP", "I", ""),
-    38: ("GRANT", "Q", ""),
+    38: ("GRANT", "QQ", ""),
     39: ("RECALL", "QBH", ""),
     40: ("TRY_FAILED", "Q", ""),
     41: ("RET", "QBQ", ""),
@@ -62,6 +62,9 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     43: ("UPDATES", "H", "QHIH*"),
     44: ("ASK", "QQQQIH", "Q"),
     45: ("FOUND", "H", "QBHI"),
+    46: ("SCOPE", "QB", ""),
+    47: ("TOLD", "Q", ""),
+    48: ("KNOWN", "Q", ""),
 }
 
 

@@ -15,7 +15,7 @@ from dsmproc._native._core import lib as C
 from .binding import Core, Node, Violation
 from .draw import Params
 from .guards import Mail
-from .host import SimHost
+from .host import MODELS, SimHost
 from .layout import lay_out
 from .program import program, reach
 from .thread import OBSERVE, PUBLISH, UNLOCK, Client, Op, Thread
@@ -32,8 +32,6 @@ POLICIES = {
     "migrating": C.DSM_HOME_MIGRATING,
     "adaptive": C.DSM_HOME_ADAPTIVE,
 }
-
-MODELS = {"lrc": C.DSM_LRC, "ec": C.DSM_EC}
 
 Channel = tuple[int, int, int]
 

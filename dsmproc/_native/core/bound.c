@@ -139,7 +139,7 @@ static void send_changes(struct dsm_host *host, struct dsm_owed *owed) {
         page->carried = 0;
         page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED | DSM_APPLIED);
     }
-    host->out->bytes[last_at] = !owed->head;
+    host->out->bytes[last_at] = owed->head ? 0 : dsm_publish_last(host);
     dsm_patch16(host->out, last_at + 1, n);
     dsm_sent(host->out, message, n);
     for (uint32_t i = 0; i < n; i++)

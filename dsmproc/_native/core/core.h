@@ -195,9 +195,12 @@ enum {
     DSM_HOME_POLICIES = 5,
 };
 
-/* Consistency models. EC (Midway): a lock's grant tells what changed in pages bound to that lock, and
- * nothing else; all other acquires tell everything, as under LRC. */
-enum { DSM_LRC = 0, DSM_EC = 1 };
+/* Consistency models. They differ in what a lock does; all other acquires tell everything.
+ *   LRC  a lock's grant tells everything, too
+ *   EC   (Midway) it tells what changed in pages bound to that lock
+ *   SCC  (JUMP, JIAJIA) it tells what was written while that lock was held
+ *   ERC  (Munin) a release tells all hosts, and ends when they have invalidated their copies */
+enum { DSM_LRC = 0, DSM_EC = 1, DSM_SCC = 2, DSM_ERC = 3 };
 
 struct dsm_event {
     uint32_t kind;
@@ -251,7 +254,7 @@ struct dsm_config {
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t carry;     /* bytes of a bound page's diff that go with a notice (0: none); the master:
                            how many it keeps of a page */
-    uint32_t model;     /* DSM_LRC, DSM_EC: what a grant tells (master) */
+    uint32_t model;     /* DSM_LRC, ...: the same at the master and at all hosts */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
@@ -284,7 +287,11 @@ enum {
     DSM_RULE_CUT = 24,     /* 15: what a lost host sent is not heard any more */
     DSM_RULE_GRANTED = 25, /* EC: what a grant told is not told again */
     DSM_RULE_SHARED = 26,  /* EC: every grant tells of a page that is bound to several locks */
-    DSM_RULES = 27,
+    DSM_RULE_OUTER = 27,  /* SCC: what is written belongs to all scopes that are open, not to one */
+    DSM_RULE_OPENED = 28, /* SCC: what a host that only releases a lock wrote belongs to it, too */
+    DSM_RULE_KNOWN = 29,  /* ERC: a release waits until all hosts have invalidated */
+    DSM_RULE_NOTICED = 30, /* SCC: a page at home is protected again by each publish */
+    DSM_RULES = 31,
 };
 
 struct dsm_host;

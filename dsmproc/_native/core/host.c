@@ -167,9 +167,17 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     case DSM_MSG_OBSERVED:
         job.kind = DSM_JOB_OBSERVED;
         return gated(host, cursor, job);
+    case DSM_MSG_TOLD:
+        job.kind = DSM_JOB_TOLD;
+        job.arg = dsm_get64(cursor);
+        return gated(host, cursor, job);
     case DSM_MSG_GRANT:
+        job.kind = DSM_JOB_GRANT;
+        job.id = dsm_get64(cursor);
+        job.arg = dsm_get64(cursor);
+        return gated(host, cursor, job);
     case DSM_MSG_TRY_FAILED:
-        job.kind = type == DSM_MSG_GRANT ? DSM_JOB_GRANT : DSM_JOB_TRY_FAILED;
+        job.kind = DSM_JOB_TRY_FAILED;
         job.id = dsm_get64(cursor);
         return gated(host, cursor, job);
     default:

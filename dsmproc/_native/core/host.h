@@ -127,6 +127,8 @@ enum dsm_job_kind {
     DSM_JOB_LOCK,
     DSM_JOB_CALL,   /* at the master, or waiting for the publish before it */
     DSM_JOB_RETURN, /* a lock's token waits for the publish before it leaves */
+    DSM_JOB_OPEN,   /* a lock is about to be taken: what was written before is not under it */
+    DSM_JOB_CLOSE,  /* it is released */
     /* At the gate: what the master said, waiting for invalidations to finish. */
     DSM_JOB_SEEN,
     DSM_JOB_STAMPED,
@@ -136,6 +138,7 @@ enum dsm_job_kind {
     DSM_JOB_TRY_FAILED,
     DSM_JOB_RET,
     DSM_JOB_UNLOCK,
+    DSM_JOB_TOLD,
 };
 
 struct dsm_job {
@@ -145,7 +148,8 @@ struct dsm_job {
     uint32_t try;
     uint64_t req;
     uint64_t id;
-    uint64_t arg; /* stamp, value */
+    uint64_t arg;     /* stamp, value */
+    uint64_t stamped; /* wait for the PUBLISHED of this NOTICE */
     uint64_t a, b, c;
 };
 
@@ -163,8 +167,8 @@ struct dsm_lock {
     uint8_t token;
     uint8_t recalled;       /* another host waits for the token */
     uint8_t asked_blocking; /* a LOCK_ASK without try is out */
-    uint8_t opened;
-    uint32_t grants; /* local ones since the recall */
+    uint8_t busy;           /* it is being taken or released: a publish runs (scc, erc) */
+    uint32_t grants;        /* local ones since the recall */
     uint32_t try_asker;
     uint64_t id;
     struct dsm_queue waiters; /* struct dsm_job */
@@ -248,7 +252,7 @@ struct dsm_host {
     uint64_t notices, stamped;  /* NOTICEs sent; those whose PUBLISHED is in */
     struct dsm_queue jobs;      /* what the running publish does at its end */
     struct dsm_queue next_jobs; /* of the publish after it */
-    struct dsm_queue stamping;  /* PUBLISH jobs whose NOTICE (number job->a) is out */
+    struct dsm_queue stamping;  /* jobs whose NOTICE (number job->stamped) is out */
 
     struct dsm_queue observers;
     uint32_t observing;    /* an OBSERVE is out */
@@ -450,6 +454,9 @@ int dsm_evict(struct dsm_host *host, const struct dsm_event *event);
 /* publish.c */
 /* A page at home here changed: it will be announced, and no copy of it is held any more. */
 void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page);
+/* A page at home here is about to be announced: how it is kept from then on. */
+uint8_t dsm_publish_last(const struct dsm_host *host); /* of the last NOTICE */
+void dsm_publish_rests(struct dsm_host *host, struct dsm_page *page);
 /* A dirty page's turn: announce it, compare it, or claim it. */
 void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page);
 int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
@@ -482,7 +489,9 @@ int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event);
 int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event);
 void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job);
 void dsm_token_try_failed(struct dsm_host *host, uint64_t id);
-void dsm_token_granted(struct dsm_host *host, uint64_t id);
+void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job);
+void dsm_token_take(struct dsm_host *host, uint64_t id); /* what was written before is announced */
+void dsm_token_release(struct dsm_host *host, dsm_ref job);
 void dsm_token_leave(struct dsm_host *host, uint64_t id); /* the publish before it is announced */
 void dsm_token_unlock_here(struct dsm_host *host, const struct dsm_job *job);
 void dsm_token_cancel(struct dsm_host *host, dsm_ref job);

@@ -8,6 +8,7 @@ struct dsm_master *dsm_master_init(void *arena, uint64_t bytes, const struct dsm
     if (bytes < sizeof *master + 2 * DSM_ARENA_RESERVE) return NULL;
     dsm_arena_init(&master->arena, bytes, sizeof *master);
     master->config = *config;
+    if (config->model == DSM_SCC) master->config.carry = 0; /* what is told twice must be names */
     return master;
 }
 
@@ -135,6 +136,10 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return on_cancel(master, from, &cursor);
     case DSM_MSG_UNLOCKED:
         return dsm_mlock_on_unlocked(master, &cursor);
+    case DSM_MSG_SCOPE:
+        return dsm_scope_on_scope(master, from, &cursor);
+    case DSM_MSG_KNOWN:
+        return dsm_eager_on_known(master, from, &cursor);
     case DSM_MSG_WHERE:
         return dsm_search_on_where(master, from, &cursor);
     case DSM_MSG_SAY:
@@ -169,6 +174,7 @@ static int host_lost(struct dsm_master *master, uint32_t host) {
             while (dsm_asker_take(master, &object->waiting, host, 0))
                 continue;
     }
+    dsm_eager_host_lost(master, host);
     dsm_mregion_host_lost(master, host);
     dsm_search_host_lost(master, host);
     return DSM_OK;

@@ -4,6 +4,8 @@
  *   version.c    the log: stamps, page versions, homes; what a host must be told
  *   carry.c      changes that came with their bytes
  *   entry.c      entry consistency: what is bound to which lock
+ *   scope.c      scope consistency: what was written under which lock
+ *   eager.c      eager release consistency: a publish ends when all hosts know of it
  *   search.c     where pages live whose home is gone
  *   mregion.c    regions: who has them attached, and when they end
  *   mlock.c      where each lock's token is, and who waits for it
@@ -13,7 +15,7 @@
  * Invariant T (told): before the master says anything to a host that lets a process there go on
  * (PUBLISHED, OBSERVED, GRANT, RET, UNLOCK), it names all pages that changed since it last told
  * that host: dsm_tell. Messages to one host stay in order, so `told` is what the host has seen
- * when it acts on them.
+ * when it acts on them. (GRANT names less under EC and SCC.)
  */
 #ifndef DSM_CORE_MASTER_H
 #define DSM_CORE_MASTER_H
@@ -103,7 +105,10 @@ struct dsm_object {
     uint32_t state;    /* barrier: enum in barrier.c */
     struct dsm_queue waiting;
     struct dsm_queue later; /* barrier: come while the action runs */
-    dsm_ref told; /* lock: for each host, up to where it was told of what is bound (entry.c) */
+    dsm_ref told; /* lock: for each host, up to where grants of it told all that they must */
+    dsm_ref scope, next_open; /* scope.c */
+    uint32_t open;
+    uint64_t released; /* scope.c: the log when a host released it that had not taken it */
 };
 
 struct dsm_master {
@@ -120,6 +125,8 @@ struct dsm_master {
     dsm_ref search_list;
     struct dsm_found found[DSM_SLICE]; /* what this step has found, to be told to all */
     uint32_t nfound, round;
+    dsm_ref open;           /* scope.c: locks that are held */
+    struct dsm_queue eager; /* eager.c: publishes that not all hosts know of */
     struct dsm_out *out;
 };
 
@@ -144,7 +151,32 @@ bool dsm_entry_is_shared(const struct dsm_version *version);
 /* The host was told of all that is bound to it. */
 void dsm_entry_granted(struct dsm_master *master, struct dsm_object *lock, uint32_t host);
 
+/* scope.c */
+int dsm_scope_on_scope(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+/* The host has announced a change of the page. */
+void dsm_scope_wrote(struct dsm_master *master, struct dsm_version *version, uint32_t host);
+/* It is released, by a host that may not be its taker's. */
+void dsm_scope_released(struct dsm_master *master, struct dsm_object *lock);
+void dsm_scope_close(struct dsm_master *master, struct dsm_object *lock);
+/* Walk the pages that the host must be told of before it gets the lock (*at = 0 at first), the last
+ * written first; NULL: no more. */
+const struct dsm_version *dsm_scope_next(const struct dsm_master *master,
+                                         const struct dsm_object *lock, uint32_t host, dsm_ref *at);
+/* Must it be told everything? */
+bool dsm_scope_is_all(const struct dsm_master *master, const struct dsm_object *lock,
+                      uint32_t host);
+/* Forget what all hosts were told of; and a region. */
+void dsm_scope_prune(struct dsm_master *master, struct dsm_object *lock);
+void dsm_scope_forget(struct dsm_master *master, const struct dsm_mregion *region);
+
+/* eager.c */
+/* The host's publish, stamped master->log: PUBLISHED is sent when all others know of it. */
+void dsm_eager_publish(struct dsm_master *master, uint32_t host);
+int dsm_eager_on_known(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_eager_host_lost(struct dsm_master *master, uint32_t host);
+
 /* version.c */
+void dsm_version_published(struct dsm_master *master, uint32_t host);
 /* Before a lock is granted to the host: what the model says that it must know. */
 void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock);
 void dsm_tell(struct dsm_master *master, uint32_t host);

@@ -52,7 +52,10 @@ static void pass_on(struct dsm_master *master, struct dsm_object *lock) {
     if (!dsm_asker_pop(master, &lock->waiting, &next)) return;
     lock->holder = next.host;
     dsm_tell_grant(master, next.host, lock);
-    send_lock(master, next.host, DSM_MSG_GRANT, lock->id);
+    uint32_t message = dsm_send(master->out, next.host, DSM_FAST, DSM_MSG_GRANT);
+    dsm_put64(master->out, lock->id);
+    dsm_put64(master->out, master->log);
+    dsm_sent(master->out, message, 0);
     recall_for_all(master, lock);
 }
 
@@ -92,6 +95,7 @@ int dsm_mlock_on_return(struct dsm_master *master, uint32_t from, struct dsm_cur
     uint32_t want = dsm_get8(cursor);
     struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
     if (!dsm_cursor_done(cursor) || !lock || lock->holder != from) return DSM_E_PEER;
+    if (lock->open) return DSM_E_PEER;
     if (want) dsm_asker_push(master, &lock->waiting, (struct dsm_asker){.host = from});
     pass_on(master, lock);
     return DSM_OK;
@@ -117,6 +121,7 @@ int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
         dsm_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
         return DSM_OK;
     }
+    dsm_scope_released(master, lock);
     dsm_tell(master, lock->holder);
     uint32_t message = dsm_send(master->out, lock->holder, DSM_FAST, DSM_MSG_UNLOCK);
     dsm_put64(master->out, call->id);
@@ -138,5 +143,7 @@ int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor) 
 
 void dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
     dsm_asker_take(master, &lock->waiting, host, 0);
-    if (lock->holder == host) pass_on(master, lock); /* its last acquirer died with it */
+    if (lock->holder != host) return;
+    dsm_scope_close(master, lock);
+    pass_on(master, lock); /* its last acquirer died with it */
 }

@@ -86,7 +86,7 @@ static void move_in(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
     dsm_page_revalidate(host, page); /* of an older change, which the home's page had */
     page->carried = 0;
     if (page->state == DSM_DIRTY) dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    page->state = DSM_HOME_PRIVATE;
+    dsm_publish_rests(host, page);
     page->home = (uint16_t)host->config.host;
     page->epoch = epoch;
     page->changes++;

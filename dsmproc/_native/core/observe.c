@@ -127,6 +127,12 @@ int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
 
 /* ---- the gate ---------------------------------------------------------------------------- */
 
+static void send_known(struct dsm_host *host, uint64_t stamp) {
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_KNOWN);
+    dsm_put64(host->out, stamp);
+    dsm_sent(host->out, message, 0);
+}
+
 static void pass(struct dsm_host *host, const struct dsm_job *job) {
     switch (job->kind) {
     case DSM_JOB_SEEN:
@@ -142,7 +148,7 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
         serve(host);
         break;
     case DSM_JOB_GRANT:
-        dsm_token_granted(host, job->id);
+        dsm_token_granted(host, job);
         break;
     case DSM_JOB_RECALL:
         dsm_token_recalled(host, job);
@@ -152,6 +158,9 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
         break;
     case DSM_JOB_UNLOCK:
         dsm_token_unlock_here(host, job);
+        break;
+    case DSM_JOB_TOLD:
+        send_known(host, job->arg);
         break;
     default:
         dsm_call_returned(host, job);

@@ -29,11 +29,23 @@ uint64_t dsm_publish_out(const struct dsm_host *host) {
 
 /* ---- looking at dirty pages -------------------------------------------------------------- */
 
-/* Our own page: others hear of it by the notice, and read it here. Copies given out before now
- * are older than that notice, so none is held any more, and it need not be protected (8). */
+/* Copies given out before now are older than the notice that is owed, so none is held any more, and
+ * it need not be protected (8). Under scope consistency a notice does not end the copies of all who
+ * take a lock: each write is noticed. */
+void dsm_publish_rests(struct dsm_host *host, struct dsm_page *page) {
+    if (host->config.model == DSM_SCC && DSM_RULE_ON(host, DSM_RULE_NOTICED)) {
+        dsm_page_act(host, DSM_ACT_PROTECT, page);
+        page->state = DSM_HOME;
+        page->flags |= DSM_HELD;
+    } else {
+        page->state = DSM_HOME_PRIVATE;
+        page->flags &= (uint16_t)~DSM_HELD;
+    }
+}
+
+/* Our own page: others hear of it by the notice, and read it here. */
 void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page) {
-    page->state = DSM_HOME_PRIVATE;
-    page->flags &= (uint16_t)~DSM_HELD;
+    dsm_publish_rests(host, page);
     page->changes++;
     if (page->streak < UINT8_MAX) page->streak++;
     dsm_page_owe(host, page, true);
@@ -190,6 +202,11 @@ static struct run pop_run(struct dsm_host *host) {
     return run;
 }
 
+/* A host that leaves has no process that would go on too early, and does not wait for others. */
+uint8_t dsm_publish_last(const struct dsm_host *host) {
+    return host->leave.state == DSM_STAYS ? 1 : 2;
+}
+
 static void send_notices(struct dsm_host *host) {
     struct dsm_owed carried = dsm_bound_owed(host);
     while (host->nowed) {
@@ -206,7 +223,7 @@ static void send_notices(struct dsm_host *host) {
             dsm_put32(host->out, run.epoch);
         }
         dsm_patch16(host->out, n_at, n);
-        host->out->bytes[last_at] = host->nowed == 0 && !carried.head;
+        host->out->bytes[last_at] = host->nowed || carried.head ? 0 : dsm_publish_last(host);
         dsm_sent(host->out, message, 0);
     }
     dsm_bound_announce(host, &carried);
@@ -218,17 +235,25 @@ static void reply_stamp(struct dsm_host *host, dsm_ref ref) {
     dsm_job_reply(host, ref, DSM_ST_OK, job->kind == DSM_JOB_LEAVE ? 0 : dsm_publish_out(host));
 }
 
+/* Eager release consistency: what is announced must be known everywhere before anybody goes on. */
+static bool waits_for_all(const struct dsm_host *host) {
+    return host->config.model == DSM_ERC;
+}
+
 /* All written before is announced (or nothing was): what was waiting for it may go. */
-static void finish(struct dsm_host *host, dsm_ref ref) {
-    struct dsm_job *job = dsm_at(host, ref);
+static void go_on(struct dsm_host *host, dsm_ref ref) {
+    const struct dsm_job *job = dsm_at(host, ref);
     switch (job->kind) {
     case DSM_JOB_PUBLISH:
     case DSM_JOB_LEAVE:
-        job->a = host->notices;
-        if (host->stamped < host->notices)
-            dsm_queue_push(host, &host->stamping, ref);
-        else
-            reply_stamp(host, ref);
+        reply_stamp(host, ref);
+        break;
+    case DSM_JOB_OPEN:
+        dsm_token_take(host, job->id);
+        dsm_job_free(host, ref);
+        break;
+    case DSM_JOB_CLOSE:
+        dsm_token_release(host, ref);
         break;
     case DSM_JOB_RETURN:
         dsm_token_leave(host, job->id);
@@ -240,6 +265,17 @@ static void finish(struct dsm_host *host, dsm_ref ref) {
     default:
         dsm_job_free(host, ref);
         break;
+    }
+}
+
+static void finish(struct dsm_host *host, dsm_ref ref) {
+    struct dsm_job *job = dsm_at(host, ref);
+    bool stamp = job->kind == DSM_JOB_PUBLISH || job->kind == DSM_JOB_LEAVE;
+    if ((stamp || waits_for_all(host)) && host->stamped < host->notices) {
+        job->stamped = host->notices;
+        dsm_queue_push(host, &host->stamping, ref);
+    } else {
+        go_on(host, ref);
     }
 }
 
@@ -258,9 +294,8 @@ void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp) {
     if (!DSM_RULE_ON(host, DSM_RULE_TWO_NUMBERS) && stamp > host->seen) host->seen = stamp;
     while (host->stamping.head) {
         const struct dsm_job *job = dsm_at(host, host->stamping.head);
-        if (job->a > host->stamped) break;
-        dsm_ref ref = dsm_queue_pop(host, &host->stamping);
-        reply_stamp(host, ref);
+        if (job->stamped > host->stamped) break;
+        go_on(host, dsm_queue_pop(host, &host->stamping));
     }
 }
 

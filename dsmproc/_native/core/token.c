@@ -11,6 +11,10 @@
  * The host that made a lock (the upper 16 bits of its id) has the token at first.
  * A lock has no owner: it may be released by any process of any host; where the token is not, the
  * release is published and goes by way of the master to the host that has it.
+ *
+ * Under scc and erc the core must hear of every take and release: the word of a free lock is ABSENT,
+ * that of a held one HELD_WANTED. What was written before a lock is taken (scc) or released is
+ * announced first; the lock is `busy` meanwhile, and its word the core's.
  */
 #include <assert.h>
 
@@ -31,6 +35,10 @@ static void set_word(struct dsm_host *host, const struct dsm_lock *lock, uint32_
     action->client = client;
 }
 
+static bool hears_all(const struct dsm_host *host) {
+    return host->config.model == DSM_SCC || host->config.model == DSM_ERC;
+}
+
 static struct dsm_lock *open_lock(struct dsm_host *host, uint64_t id) {
     struct dsm_lock *lock = lock_of(host, id);
     if (lock) return lock;
@@ -40,7 +48,7 @@ static struct dsm_lock *open_lock(struct dsm_host *host, uint64_t id) {
     dsm_map_put(&host->arena, &host->locks, id, ref);
     bool here = id >> 48 == host->config.host;
     lock->token = here ? DSM_TOKEN_HERE : DSM_TOKEN_ABSENT;
-    set_word(host, lock, here ? DSM_WORD_FREE : DSM_WORD_ABSENT, 0);
+    set_word(host, lock, here && !hears_all(host) ? DSM_WORD_FREE : DSM_WORD_ABSENT, 0);
     return lock;
 }
 
@@ -61,6 +69,16 @@ static void ask(struct dsm_host *host, struct dsm_lock *lock, bool try) {
     if (!try) lock->asked_blocking = 1;
 }
 
+/* To the first that waits. */
+static void hand_over(struct dsm_host *host, struct dsm_lock *lock) {
+    dsm_ref ref = dsm_queue_pop(host, &lock->waiters);
+    const struct dsm_job *job = dsm_at(host, ref);
+    bool wanted = lock->waiters.head || lock->recalled || hears_all(host);
+    if (lock->recalled) lock->grants++;
+    set_word(host, lock, wanted ? DSM_WORD_WANTED : DSM_WORD_HELD, job->client);
+    dsm_job_reply(host, ref, DSM_ST_OK, 0);
+}
+
 /* The token is here, the lock is free, and its word is the core's: who is next? */
 static void dispatch(struct dsm_host *host, struct dsm_lock *lock) {
     bool waited = lock->waiters.head != 0;
@@ -71,15 +89,33 @@ static void dispatch(struct dsm_host *host, struct dsm_lock *lock) {
         return;
     }
     if (!waited) {
-        set_word(host, lock, DSM_WORD_FREE, 0);
-        return;
+        if (!hears_all(host)) set_word(host, lock, DSM_WORD_FREE, 0);
+    } else if (host->config.model == DSM_SCC) {
+        lock->busy = 1;
+        dsm_publish_then(host,
+                         dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_OPEN, .id = lock->id}));
+    } else {
+        hand_over(host, lock);
     }
-    dsm_ref ref = dsm_queue_pop(host, &lock->waiters);
-    const struct dsm_job *job = dsm_at(host, ref);
-    bool wanted = lock->waiters.head || lock->recalled;
-    if (lock->recalled) lock->grants++;
-    set_word(host, lock, wanted ? DSM_WORD_WANTED : DSM_WORD_HELD, job->client);
-    dsm_job_reply(host, ref, DSM_ST_OK, 0);
+}
+
+static void send_scope(struct dsm_host *host, uint64_t id, bool open) {
+    if (host->config.model != DSM_SCC) return;
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_SCOPE);
+    dsm_put64(host->out, id);
+    dsm_put8(host->out, open);
+    dsm_sent(host->out, message, 0);
+}
+
+void dsm_token_take(struct dsm_host *host, uint64_t id) {
+    struct dsm_lock *lock = lock_of(host, id);
+    lock->busy = 0;
+    if (lock->waiters.head) {
+        send_scope(host, id, true);
+        hand_over(host, lock);
+    } else { /* they have given up */
+        dispatch(host, lock);
+    }
 }
 
 /* The lock is held: those that would not wait are told. */
@@ -106,7 +142,7 @@ int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event) {
     bool try = event->arg == 1;
     if (!lock) return DSM_E_EVENT;
     /* Where others wait already or the token is on its way out, it is as good as held. */
-    if (try && (lock->token == DSM_TOKEN_LEAVING ||
+    if (try && (lock->token == DSM_TOKEN_LEAVING || lock->busy ||
                 (lock->token == DSM_TOKEN_ASKED && lock->asked_blocking))) {
         dsm_reply(host, event->req, DSM_ST_BUSY, 0);
         return DSM_OK;
@@ -115,6 +151,7 @@ int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event) {
     job.id = event->id;
     job.try = try;
     dsm_queue_push(host, &lock->waiters, dsm_job_new(host, job));
+    if (lock->busy) return DSM_OK; /* its turn comes */
     if (lock->token == DSM_TOKEN_HERE)
         take_word(host, lock, FOR_LOCK);
     else if (lock->token == DSM_TOKEN_ABSENT)
@@ -144,12 +181,41 @@ static void answer_unlock(struct dsm_host *host, uint32_t why, uint32_t status) 
     dsm_sent(host->out, message, 0);
 }
 
+/* What was written under the lock is announced before the lock is free. */
+static void begin_release(struct dsm_host *host, struct dsm_lock *lock, uint32_t why) {
+    struct dsm_job job = {.kind = DSM_JOB_CLOSE, .op = (uint8_t)why, .id = lock->id};
+    job.client = host->word_job.client;
+    job.a = host->word_job.req;
+    if (why == FOR_UNLOCK) job.req = job.a; /* the other is a request of another host */
+    lock->busy = 1;
+    dsm_publish_then(host, dsm_job_new(host, job));
+}
+
+void dsm_token_release(struct dsm_host *host, dsm_ref ref) {
+    const struct dsm_job *job = dsm_at(host, ref);
+    struct dsm_lock *lock = lock_of(host, job->id);
+    send_scope(host, job->id, false);
+    lock->busy = 0;
+    host->word_job = (struct dsm_job){.req = job->a, .client = job->client};
+    if (job->op == FOR_UNLOCK) {
+        dsm_job_reply(host, ref, DSM_ST_OK, 0);
+    } else {
+        answer_unlock(host, FOR_UNLOCK_FAR, DSM_ST_OK);
+        dsm_job_free(host, ref);
+    }
+    dispatch(host, lock);
+}
+
 int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     if (!lock || host->word_lock != event->id) return DSM_E_EVENT;
     uint32_t why = host->word_why;
     bool ours = event->arg == 1;
     host->word_lock = 0;
+    if (ours && hears_all(host) && (why == FOR_UNLOCK || why == FOR_UNLOCK_FAR)) {
+        begin_release(host, lock, why);
+        return DSM_OK;
+    }
     if (why == FOR_UNLOCK || why == FOR_UNLOCK_FAR)
         answer_unlock(host, why, ours ? DSM_ST_OK : DSM_ST_TOO_OFTEN);
     if (ours) {
@@ -189,11 +255,17 @@ void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job) {
     if (lock->token != DSM_TOKEN_HERE) return; /* it crossed our RETURN */
     if (!job->try) lock->recalled = 1;
     lock->try_asker = job->client;
+    if (lock->busy) {
+        if (job->try) send_try_held(host, lock);
+        return;
+    }
     take_word(host, lock, job->try ? FOR_TRY : FOR_RECALL);
 }
 
-void dsm_token_granted(struct dsm_host *host, uint64_t id) {
-    struct dsm_lock *lock = lock_of(host, id);
+void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job) {
+    struct dsm_lock *lock = lock_of(host, job->id);
+    /* Who hears from us from now on must know what we were told, seen or not. */
+    if (job->arg > host->published) host->published = job->arg;
     if (!lock || lock->token != DSM_TOKEN_ASKED) return;
     lock->token = DSM_TOKEN_HERE;
     lock->recalled = lock->asked_blocking = 0;

@@ -176,13 +176,33 @@ void dsm_tell(struct dsm_master *master, uint32_t host) {
     master->told[host] = master->log;
 }
 
+static void tell_scope(struct dsm_master *master, uint32_t host, struct dsm_object *lock) {
+    struct list list = {0};
+    dsm_ref at = 0;
+    for (const struct dsm_version *page; (page = dsm_scope_next(master, lock, host, &at));) {
+        if (list.pages == DSM_BATCH) {
+            end_list(master, &list);
+            list = (struct list){0};
+        }
+        if (!list.pages) list = begin_notices(master, host, 0);
+        add_page(master, &list, page);
+    }
+    if (list.pages) end_list(master, &list);
+}
+
 void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock) {
-    if (master->config.model != DSM_EC) {
+    uint32_t model = master->config.model;
+    bool some = model == DSM_EC || (model == DSM_SCC && !dsm_scope_is_all(master, lock, host));
+    if (!some) {
         dsm_tell(master, host);
         return;
     }
-    tell(master, host, lock);
+    if (model == DSM_EC)
+        tell(master, host, lock);
+    else
+        tell_scope(master, host, lock);
     dsm_entry_granted(master, lock, host);
+    if (model == DSM_SCC) dsm_scope_prune(master, lock);
 }
 
 /* ---- notices and claims from hosts ------------------------------------------------------- */
@@ -212,7 +232,7 @@ static bool settle(const struct dsm_master *master, struct dsm_version *version,
     return version->home != DSM_NO_HOST;
 }
 
-static void published(struct dsm_master *master, uint32_t host) {
+void dsm_version_published(struct dsm_master *master, uint32_t host) {
     if (DSM_RULE_ON(master, DSM_RULE_TWO_NUMBERS))
         dsm_tell(master, host);
     else
@@ -220,6 +240,13 @@ static void published(struct dsm_master *master, uint32_t host) {
     uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_PUBLISHED);
     dsm_put64(master->out, master->log);
     dsm_sent(master->out, message, 0);
+}
+
+static void published(struct dsm_master *master, uint32_t host, uint32_t last) {
+    if (master->config.model == DSM_ERC && last == 1)
+        dsm_eager_publish(master, host);
+    else
+        dsm_version_published(master, host);
 }
 
 int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
@@ -238,9 +265,10 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
             if (!settle(master, version, from, home, epoch) || !changed) continue;
             dsm_carry_drop(master, version);
             notice(master, version, from);
+            dsm_scope_wrote(master, version, from);
         }
     }
-    if (last) published(master, from);
+    if (last) published(master, from, last);
     return DSM_OK;
 }
 
@@ -284,11 +312,12 @@ int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_
             if (settle(master, version, from, change.home, change.epoch)) {
                 dsm_carry_add(master, version, from, bytes, change.len);
                 notice(master, version, from);
+                dsm_scope_wrote(master, version, from);
             }
         }
         bytes += change.len;
     }
-    if (last) published(master, from);
+    if (last) published(master, from, last);
     return DSM_OK;
 }
 
@@ -361,6 +390,7 @@ void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mr
 }
 
 void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region) {
+    dsm_scope_forget(master, region);
     for (uint32_t i = 0; i < region->nchunks; i++) {
         dsm_ref chunk = ((dsm_ref *)dsm_at(master, region->chunks))[i];
         if (!chunk) continue;

@@ -20,6 +20,7 @@
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
  *            home u16, epoch u32)                    -> PUBLISHED if last
+ *            last: 0 more follow; 2 who sends it leaves, and waits for nobody (erc)
  *   CHANGES  last u8, n u16, n x (page u64, home u16, epoch u32, length u16), then the n diffs:
  *            a NOTICE of pages with what changed in them
  *   BIND     lock u64, page u64, count u16           they are bound to this lock
@@ -32,6 +33,8 @@
  *   CALL     req u64, op u8, id u64, a u64, b u64, c u64   -> RET
  *   CANCEL   req u64
  *   UNLOCKED asker u16, req u64, status u8           answer to UNLOCK
+ *   SCOPE    id u64, open u8                         (scc) a process here has taken, has released it
+ *   KNOWN    stamp u64                               (erc) answer to TOLD
  *   WHERE    n u16, n x (page u64, home u16, epoch u32)  that home is gone      -> FOUND
  *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
  *   master to host
@@ -44,13 +47,14 @@
  *             n x (page u64, count u16, home u16, epoch u32); last: 0 more follow,
  *             1 the end of an ATTACH, 2 made known to a home (answered by DETACH)
  *   DROP      region u32
- *   GRANT     id u64
+ *   GRANT     id u64, upto u64      upto: all that it tells was announced by then
  *   RECALL    id u64, try u8, asker u16
  *   TRY_FAILED id u64
  *   RET       req u64, status u8, value u64
  *   UNLOCK    id u64, asker u16, req u64
  *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
  *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
+ *   TOLD      stamp u64             (erc) -> KNOWN, when the notices before it are finished
  *
  * Numbers are written out and never reused.
  */
@@ -100,6 +104,9 @@ enum {
     DSM_MSG_UPDATES = 43,
     DSM_MSG_ASK = 44,
     DSM_MSG_FOUND = 45,
+    DSM_MSG_SCOPE = 46,
+    DSM_MSG_TOLD = 47,
+    DSM_MSG_KNOWN = 48,
 };
 
 enum {
