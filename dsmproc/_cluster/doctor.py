@@ -23,6 +23,7 @@ def findings() -> list[tuple[str, str]]:
         ("userfaultfd, full", _try_userfaultfd(0)),
         ("userfaultfd, user mode", _try_userfaultfd(UFFD_USER_MODE_ONLY)),
         ("/dev/userfaultfd", _try_open("/dev/userfaultfd")),
+        ("faults by", _try_faults()),
         ("pidfd", _try_pidfd()),
         ("ssh", _try_ssh()),
     ]
@@ -62,6 +63,18 @@ def _version() -> str:
         return metadata.version("dsmproc")
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _try_faults() -> str:
+    """The mechanism that is taken, and why no better one."""
+    from .. import _faults
+
+    try:
+        mechanism, why = _faults.choose(os.environ.get("DSMPROC_FAULTS"))
+    except ProcessError as error:
+        return str(error)
+    name = _faults.NAMES[mechanism]
+    return f"{name} ({why})" if why else name
 
 
 def _try_userfaultfd(flags: int) -> str:

@@ -1,10 +1,59 @@
+"""Memory, over all three ways in which a system may let us watch it."""
+
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
-from places import cluster, place  # noqa: F401
+import pytest
+from places import PLACES, local_cluster
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "sync"))
 
 # The standard library's shared memory starts its tracker once per process: before the leak checks.
 resource_tracker.ensure_running()
+
+MECHANISMS = ("uffd", "uffd-user", "segv")
+# These share a cluster a module; the others start their own again and again, and are run over the
+# other mechanisms only by DSMPROC_EVERY_MECHANISM=1 (docs/testing.md).
+QUICK = ("test_shared_memory.py", "test_sharedctypes.py", "test_counter.py", "test_entry.py")
+
+
+@pytest.fixture(scope="module", autouse=True, params=MECHANISMS)
+def mechanism(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Once a module: its tests share a cluster for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSMPROC_FAULTS", request.param)
+        yield str(request.param)
+
+
+@pytest.fixture(scope="module")
+def cluster(mechanism: str) -> Iterator[None]:
+    with local_cluster():
+        yield
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, cluster: None) -> str:
+    return str(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without those to which the mechanism is nothing, or too little: the standard library's own
+    memory, and kernel copies, which need full userfaultfd."""
+    items[:] = [item for item in items if not _needless(item)]
+
+
+def _needless(item: pytest.Item) -> bool:
+    if os.path.dirname(__file__) != os.path.dirname(str(item.path)):
+        return False
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if params.get("mechanism") in (None, "uffd"):
+        return False
+    if params.get("place") == "standard":
+        return True
+    if item.path.name in ("test_standard.py", "test_kernel_copies.py"):
+        return True
+    return item.path.name not in QUICK and not os.environ.get("DSMPROC_EVERY_MECHANISM")

@@ -21,7 +21,7 @@ Change = Callable[[Any, int], None]
 
 
 @pytest.fixture(scope="module")
-def four_hosts() -> Iterator[None]:
+def four_hosts(mechanism: str) -> Iterator[None]:
     with local_cluster(4):
         yield
 

@@ -15,7 +15,7 @@ DATA, FLAG, SEEN = 0, 4096, 8192  # each on a page of its own
 
 
 @pytest.fixture(scope="module")
-def entry_cluster() -> Iterator[None]:
+def entry_cluster(mechanism: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DSMPROC_CONSISTENCY", "ec")
         patch.setenv("DSMPROC_TICK", "0")
