@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,37 @@ def test_an_array_of_three_times_the_limit(tmp_path: Path) -> None:
         assert int(most) <= LIMIT * 1.1, f"host {host} took {most} bytes"
     (evicted,) = re.findall(r"evicted \[(.*)\]", ran.stdout)
     assert all(int(count) > 0 for count in evicted.split(","))
+
+
+REWRITE = """    barrier.wait()
+    if place == 1:
+        for at in range(0, SIZE, 1 << 20):
+            memory.buf[at:at + (1 << 20)] = bytes([9]) * (1 << 20)
+            most = max(most, resident())
+        print("rewritten, most", most, flush=True)
+    barrier.wait()
+    total = 0
+"""
+
+
+def test_dirty_copies_are_published_before_they_fill_a_host(tmp_path: Path) -> None:
+    """One host writes three times its limit, of pages that stay elsewhere, without any lock."""
+    script = tmp_path / "dirty.py"
+    before = "    barrier.wait()\n    total = 0\n"
+    assert SCRIPT.count(before) == 1
+    script.write_text(SCRIPT.replace(before, REWRITE))
+    command = [sys.executable, "-m", "dsmproc", "run", "--local", "4", "--slots", "1"]
+    ran = subprocess.run(
+        [*command, "--memory", "8M", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "DSMPROC_HOME": "fixed"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert set(re.findall(r"sum (\d+)", ran.stdout)) == {str(9 * (24 << 20))}
+    (most,) = re.findall(r"rewritten, most (\d+)", ran.stdout)
+    assert int(most) <= 2 * LIMIT, "without that it is the whole array"
 
 
 FULL = """

@@ -93,6 +93,7 @@ static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *act
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;
     struct dsm_store *store = &engine->agent.store;
+    engine->agent.brought += action->count;
     for (uint32_t i = 0; i < action->count; i++)
         check_system(
             engine, "no memory for a twin",
