@@ -22,11 +22,12 @@ import threading
 
 import dsmproc
 
-from . import memory, messages, pools, programs, protocols, speedup, states, sync, tags
+from . import mechanisms, memory, messages, pools, programs, protocols, speedup, states, sync, tags
 from ._floors import Figure
 
 FIGURES: dict[str, Figure] = {
     **memory.FIGURES,
+    **mechanisms.FIGURES,
     **sync.FIGURES,
     **messages.FIGURES,
     **pools.FIGURES,
