@@ -55,7 +55,9 @@ enum {
     DSM_EV_LOCK = 16,        /* req, client, id, arg = 1: do not wait for a held lock */
     DSM_EV_UNLOCK = 17,      /* req, id: when the word says WANTED or ABSENT */
     DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
-    DSM_EV_EVICT = 20,       /* arg: give up so many pages that are not needed, if there are */
+    /* arg: give up so many pages that are not needed, if there are; client = 1: memory is short from
+     * now on, so no homes move here; 0: it is not */
+    DSM_EV_EVICT = 20,
     DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
     /* id = page, client = count: bound to lock arg (0: to some lock); req = 1: their changes are too
      * large to travel, only the master is told */

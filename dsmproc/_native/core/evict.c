@@ -35,6 +35,7 @@ static const struct dsm_region *region_at_hand(struct dsm_host *host) {
 }
 
 int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
+    host->tight = event->client != 0;
     uint64_t left = event->arg < DSM_EVICT_MAX ? event->arg : DSM_EVICT_MAX;
     for (uint32_t looked = 0; left && looked < LOOKED_AT; looked++) {
         const struct dsm_region *region = region_at_hand(host);

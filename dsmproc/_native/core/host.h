@@ -242,6 +242,7 @@ struct dsm_host {
     uint32_t unacked;       /* pages with DSM_UNACKED */
     uint32_t invalid_later; /* pages with DSM_INVALID_LATER */
     uint64_t hand;          /* the page at which the next eviction begins */
+    bool tight;             /* memory is short: no homes are asked for */
     uint32_t gets, diffs;   /* the last GET's, the last diff's number */
 
     uint32_t publish;           /* enum dsm_publish_state */

@@ -32,7 +32,7 @@ bool dsm_move_wanted(const struct dsm_host *host, const struct dsm_page *page, u
                                   .streak = page->streak,
                                   .patience = page->patience,
                                   .barrier = host->barrier};
-    return page->changes && dsm_policy(region->policy)->takes(&written);
+    return !host->tight && page->changes && dsm_policy(region->policy)->takes(&written);
 }
 
 /* ---- taking ------------------------------------------------------------------------------ */

@@ -144,6 +144,6 @@ void dsm_client_read(struct dsmproc_engine *engine, struct dsm_client *client) {
             .client = client->slot,
             .id = range->area->id << 32 | page,
         };
-        dsm_agent_feed(engine, &event);
+        if (!dsm_limit_hold(engine, &event)) dsm_agent_feed(engine, &event);
     }
 }

@@ -123,8 +123,10 @@ struct dsm_agent {
     bool more;                  /* the core asked for DSM_EV_MORE */
     uint64_t brought;           /* pages that came into memory since it was measured (limit.c) */
     bool full;                  /* homes alone pass the limit; said once */
-    uint64_t relief;            /* the publish that limit.c asked for, until it is done */
-    bool relieved;              /* it is done, and nothing was measured since */
+    bool tight;                 /* little is left of it */
+    uint64_t relief;            /* the publish that makes written pages copies; 0: none runs */
+    bool relieved;              /* it is done */
+    struct dsm_buffer held;     /* struct dsm_event: faults that wait for it */
     struct dsm_summary summary; /* of the step whose actions are being done */
 };
 
@@ -196,7 +198,10 @@ void dsm_agent_close(struct dsmproc_engine *engine);
 void dsm_agent_step(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* limit.c: after an event; above the memory limit, copies are given up. */
 void dsm_limit_keep(struct dsmproc_engine *engine);
-void dsm_limit_relieved(struct dsmproc_engine *engine); /* its publish is done */
+/* The publish of a relief, if that is what it was, is answered. */
+void dsm_limit_answered(struct dsmproc_engine *engine, uint64_t req);
+/* Whether a fault has to wait, and is kept. */
+bool dsm_limit_hold(struct dsmproc_engine *engine, const struct dsm_event *fault);
 /* Homes alone pass the limit: no more regions come to this host. */
 bool dsm_limit_full(struct dsmproc_engine *engine);
 void dsm_agent_feed(struct dsmproc_engine *engine, const struct dsm_event *event);

@@ -1,11 +1,21 @@
-/* The memory limit: what regions and twins take is measured after enough pages came. Above the limit
- * the protocol gives up copies that their homes can send again (core/evict.c). What is left then may
- * be dirty: it is published, which may be done at any time, and makes copies of what lives elsewhere.
+/* The memory limit: what the regions and twins take is measured after enough pages came. Above the
+ * limit the protocol gives up copies that their homes can send again (core/evict.c).
+ *
+ * Written pages are not among them. So if that is not enough, the host is *relieved*: it publishes
+ * early, which is always legal (DESIGN 3, rule 9) and makes copies of them. Faults are held until
+ * that is done, or writers would be faster than it. An eighth of the limit is left for diffs that are
+ * on their way and for what comes meanwhile. Where memory is short no homes move here; if
+ * homes alone pass the limit, the host is *full*.
  */
 #include "engine/engine.h"
+#include <string.h>
 #include <sys/stat.h>
 
 enum { PARTS = 64, ROUNDS = 64 };
+
+static uint64_t bound(const struct dsmproc_engine *engine) {
+    return engine->options.memory / 8 * 7;
+}
 
 static uint64_t bytes_used(const struct dsmproc_engine *engine) {
     uint64_t bytes = engine->agent.store.twins.count * engine->agent.store.page_size;
@@ -19,46 +29,83 @@ static uint64_t bytes_used(const struct dsmproc_engine *engine) {
     return bytes;
 }
 
-bool dsm_limit_full(struct dsmproc_engine *engine) {
-    if (engine->agent.full) { /* was; regions may have ended since */
-        engine->agent.brought = UINT64_MAX / engine->agent.store.page_size;
-        dsm_limit_keep(engine);
+/* Gives up copies; what is used then. */
+static uint64_t evict(struct dsmproc_engine *engine) {
+    uint64_t most = bound(engine), aim = most - most / (PARTS / 4);
+    uint64_t used = bytes_used(engine);
+    bool tight = used > most / 4 * 3;
+    if (tight != engine->agent.tight && used <= most) {
+        const struct dsm_event event = {.kind = DSM_EV_EVICT, .client = tight};
+        dsm_agent_step(engine, &event);
     }
-    return engine->agent.full;
+    engine->agent.tight = tight;
+    for (uint32_t round = 0; round < ROUNDS && used > most && !engine->failed; round++) {
+        const struct dsm_event event = {.kind = DSM_EV_EVICT,
+                                        .client = 1,
+                                        .arg = (used - aim) / engine->agent.store.page_size + 1};
+        dsm_agent_step(engine, &event);
+        used = bytes_used(engine);
+    }
+    return used;
 }
 
 static void relieve(struct dsmproc_engine *engine) {
-    struct dsm_agent *agent = &engine->agent;
-    if (agent->relief) return; /* its end is waited for */
-    agent->relief = ++agent->last_req << DSM_REQ_INDEX_BITS | DSM_REQ_NO_CONN;
-    const struct dsm_event event = {.kind = DSM_EV_PUBLISH, .req = agent->relief};
+    const struct dsm_event event = {.kind = DSM_EV_PUBLISH,
+                                    .req = ++engine->agent.last_req << DSM_REQ_INDEX_BITS |
+                                           DSM_REQ_NO_CONN};
+    engine->agent.relief = event.req;
     dsm_agent_step(engine, &event);
 }
 
-void dsm_limit_relieved(struct dsmproc_engine *engine) {
-    engine->agent.relief = 0;
-    engine->agent.relieved = true;
-    engine->agent.brought = engine->options.memory; /* measure again */
-}
-
-void dsm_limit_keep(struct dsmproc_engine *engine) {
-    uint64_t limit = engine->options.memory, page_size = engine->agent.store.page_size;
-    if (!limit || engine->agent.brought * page_size < limit / PARTS) return;
-    engine->agent.brought = 0;
-    uint64_t used = bytes_used(engine);
-    for (uint32_t round = 0; round < ROUNDS && used > limit; round++) {
-        uint64_t aim = limit - limit / (PARTS / 4);
-        const struct dsm_event event = {.kind = DSM_EV_EVICT, .arg = (used - aim) / page_size + 1};
-        dsm_agent_step(engine, &event);
-        used = bytes_used(engine);
-        if (engine->failed) return;
-    }
-    if (used > limit && !engine->agent.relieved) return relieve(engine);
-    engine->agent.relieved = false;
+static void judge(struct dsmproc_engine *engine, uint64_t used) {
+    uint64_t limit = engine->options.memory;
     if (used > limit && !engine->agent.full)
         dsm_engine_log(engine,
                        "the memory limit of %llu bytes is passed: %llu are used, and no copies are "
                        "left to give up",
                        (unsigned long long)limit, (unsigned long long)used);
     engine->agent.full = used > limit;
+}
+
+void dsm_limit_answered(struct dsmproc_engine *engine, uint64_t req) {
+    if (engine->agent.relief == req) engine->agent.relieved = true;
+}
+
+bool dsm_limit_hold(struct dsmproc_engine *engine, const struct dsm_event *fault) {
+    if (!engine->agent.relief) return false;
+    if (dsm_buffer_append(&engine->agent.held, fault, sizeof *fault))
+        dsm_engine_fail(engine, "no memory for a fault");
+    return true;
+}
+
+static void let_go(struct dsmproc_engine *engine) {
+    struct dsm_buffer *held = &engine->agent.held;
+    while (dsm_buffer_len(held) && !engine->agent.relief && !engine->failed) {
+        struct dsm_event fault;
+        memcpy(&fault, held->data + held->head, sizeof fault);
+        dsm_buffer_consume(held, sizeof fault);
+        dsm_agent_feed(engine, &fault);
+    }
+}
+
+bool dsm_limit_full(struct dsmproc_engine *engine) {
+    if (engine->agent.full) judge(engine, evict(engine)); /* was; regions may have ended since */
+    return engine->agent.full;
+}
+
+void dsm_limit_keep(struct dsmproc_engine *engine) {
+    uint64_t limit = engine->options.memory, page_size = engine->agent.store.page_size;
+    if (engine->agent.relieved) {
+        engine->agent.relieved = false;
+        engine->agent.relief = engine->agent.brought = 0;
+        judge(engine, evict(engine));
+        return let_go(engine);
+    }
+    if (!limit || engine->agent.relief || engine->agent.brought * page_size < limit / PARTS) return;
+    engine->agent.brought = 0;
+    uint64_t used = evict(engine);
+    if (used > bound(engine) && engine->agent.summary.busy)
+        relieve(engine);
+    else
+        judge(engine, used);
 }
