@@ -58,7 +58,7 @@ enum {
     /* arg: give up so many pages that are not needed, if there are; client = 1: memory is short from
      * now on, so no homes move here; 0: it is not */
     DSM_EV_EVICT = 20,
-    DSM_EV_HAND = 19,        /* id = page, arg = count, host: give those at home here to it */
+    DSM_EV_HAND = 19, /* id = page, arg = count, host: give those at home here to it */
     /* id = page, client = count: bound to lock arg (0: to some lock); req = 1: their changes are too
      * large to travel, only the master is told */
     DSM_EV_BIND = 21,

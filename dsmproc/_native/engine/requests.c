@@ -123,7 +123,8 @@ static void note_action(struct dsm_conn *conn) {
 void dsm_requests_reply(struct dsmproc_engine *engine, uint64_t req, uint32_t status,
                         uint64_t value) {
     uint64_t index = req & NO_CONN;
-    if (index >= engine->agent.nconns) return dsm_limit_answered(engine, req); /* the engine's own */
+    if (index >= engine->agent.nconns)
+        return dsm_limit_answered(engine, req); /* the engine's own */
     struct dsm_conn *conn = engine->agent.conns[index];
     if (!conn || conn->req != req) return;
     conn->req = 0;
