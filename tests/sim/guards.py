@@ -81,6 +81,10 @@ class Guard:
     changes: int = 0  # counts all that happened to it
     host: SimHost | None = None  # where its last owner is
 
+    def __post_init__(self) -> None:
+        if self.owner is not None:  # from the beginning: nothing needs to be announced there
+            self.host = self.owner.host
+
     def give(self, thread: Thread | None) -> None:
         """Pass it on; two owners at once are a failure of mutual exclusion."""
         if thread is not None and self.owner is not None:

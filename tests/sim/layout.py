@@ -57,9 +57,11 @@ def lay_out(world: World) -> None:
     world.travellers = some(Lock, "travelling lock", 1, travels=True)
     world.semaphores = some(Semaphore, "semaphore", 1)
     for i in range(rng.randint(1, 3)):
-        baton = room.fill(Guard(f"baton {i}"))
-        baton.owner = rng.choice(threads)
-        baton.owner.owned.append(baton)
+        baton = Guard(f"baton {i}")
+        room.fill(baton)
+        first = rng.choice(threads)
+        baton.owner, baton.host = first, first.host
+        first.owned.append(baton)
     if len(threads) > 1:
         pair = rng.sample(threads, 2)
         guard = room.fill(Guard("pair", owner=pair[0]))
