@@ -67,6 +67,7 @@ enum dsm_run_flag {
     DSM_BARE = 16,      /* DIRTY: its twin is zeros, and not kept */
     DSM_BOUND = 32,     /* its bytes belong to a lock (bound.c) */
     DSM_HOME_TWIN = 64, /* HOME_DIRTY: a twin is kept, to know what is written */
+    DSM_CHAINED = 128,  /* was read in a row, behind the page before it */
 };
 
 struct dsm_page {

@@ -1,10 +1,14 @@
 /* Runs: what one fault brings for the pages behind it.
  *
  * Faults that follow each other make a *row*; each fault at the end of what the last one brought may
- * bring four times as much (1, 4, 16, 64 pages), up to config.most pages (and the end of a chunk, so
+ * bring eight times as much (1, 8, 64 pages), up to config.most pages (and the end of a chunk, so
  * that the records of a run stand side by side). Reads bring copies and mappings, writes *open*
  * pages: they are dirty and writable without having been written. Rows go up or down: the C library
  * copies large arrays downwards when source and destination lie alike in their pages.
+ *
+ * Pages that a read row used together are *chained*: when they are wanted again after they were
+ * invalidated, the row's first fault brings them all. The chain is made anew each time, by the fault
+ * behind it, so that it ends where its use does.
  *
  * A row upwards at its full length also asks *ahead*: for the pages of its chunk that live at other
  * homes, and when it has used config.ahead pages for half of what it used, at most config.ahead
@@ -28,7 +32,7 @@
 
 #include "core/host.h"
 
-enum { GROWTH = 4 };
+enum { GROWTH = 8 };
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
@@ -57,16 +61,35 @@ static void grow(struct dsm_host *host, struct dsm_row *row, bool down) {
     if (row->length > host->config.most) row->length = host->config.most;
 }
 
+/* The row came from the fault before to this page, by all pages between. */
+static void chain(const struct dsm_host *host, uint64_t from, uint64_t to) {
+    while (++from <= to) {
+        struct dsm_page *page = dsm_page_there(host, from);
+        if (page) page->run |= DSM_CHAINED;
+    }
+}
+
+/* How many pages a row that begins here brings: the chain is used up. */
+static uint32_t unchain(const struct dsm_host *host, uint64_t id) {
+    struct dsm_page *page = dsm_page_there(host, id);
+    if (!page || page->state != DSM_ABSENT) return 1;
+    uint32_t count = 1, room = dsm_run_room(host, page, host->config.most);
+    while (count < room && page[count].state == DSM_ABSENT && page[count].run & DSM_CHAINED)
+        page[count++].run &= (uint8_t)~DSM_CHAINED;
+    return count;
+}
+
 int32_t dsm_run_reach(struct dsm_host *host, uint64_t id, bool write) {
     if (host->config.most == 1) return 1;
     struct dsm_row *row = find_row(host, id, write);
     row->goes_on = false;
     if (!row->length)
-        row->length = 1;
+        row->length = write ? 1 : unchain(host, id);
     else if (id == row->next)
         grow(host, row, false);
     else if (id + 1 == row->low)
         grow(host, row, true);
+    if (row->goes_on && !row->down && !write) chain(host, row->last, id);
     row->last = id;
     row->used = ++host->faults;
     host->row = row;
