@@ -10,12 +10,12 @@
  * invalidated, the row's first fault brings them all. The chain is made anew each time, by the fault
  * behind it, so that it ends where its use does.
  *
- * A row upwards at its full length also asks *ahead*: for the pages of its chunk that live at other
- * homes, and when it has used config.ahead pages for half of what it used, at most config.ahead
- * behind what its fault brought. Who works on a band of an array does not want the next band, which
- * another host may be writing. Such copies come on the bulk connection and are mapped by a fault of their own, so that it is
- * known which were used: one that is thrown away unused is not asked for again by anything but a
- * fault of its own (trap k).
+ * A row upwards at its full length also asks *ahead*: once it has used some, for the pages of its
+ * chunk that live at other homes, and when it has used config.ahead pages, for half of what it used,
+ * at most config.ahead behind what its fault brought. Who works on a band of an array does not want
+ * the next band, which another host may be writing. Such copies come on the bulk connection and are
+ * mapped by a fault of their own, so that it is known which were used: one that is thrown away
+ * unused is not asked for again by anything but a fault of its own (trap k).
  *
  * An opened page is looked at before a publish says anything about it:
  *
@@ -32,7 +32,7 @@
 
 #include "core/host.h"
 
-enum { GROWTH = 8 };
+enum { GROWTH = 8, SOME = 3 };
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
@@ -116,6 +116,7 @@ static bool is_wanted(const struct dsm_host *host, const struct dsm_page *page) 
 static uint64_t wanted_end(const struct dsm_host *host, const struct dsm_row *row) {
     uint64_t used = row->last - row->first, most = host->config.ahead;
     uint64_t end = row->last + row->length, chunk = (row->last | (DSM_CHUNK - 1)) + 1;
+    if (used < SOME) return row->next;
     if (used < most) return end < chunk ? end : chunk;
     return row->next + (used / 2 < most ? used / 2 : most);
 }
