@@ -84,7 +84,7 @@ def explain(core: Core, seed: int, options: Options) -> str:
         page = None if options.all_pages else getattr(error, "page", None)
         story = trace.story(page, options.lines)
         return f"{story}\n\nseed {seed}: {type(error).__name__}: {error}"
-    return f"seed {seed} passed when it was run again: the simulator is not deterministic"
+    return f"seed {seed} is right (if it failed before: the simulator is not deterministic)"
 
 
 @dataclass

@@ -168,17 +168,21 @@ static void send_try_held(struct dsm_host *host, const struct dsm_lock *lock) {
     dsm_sent(host->out, message, 0);
 }
 
-static void answer_unlock(struct dsm_host *host, uint32_t why, uint32_t status) {
-    const struct dsm_job *job = &host->word_job;
-    if (why == FOR_UNLOCK) {
-        dsm_reply(host, job->req, status, 0);
-        return;
-    }
+/* A release that another host's process asked for by its request `req`. */
+static void send_unlocked(struct dsm_host *host, uint32_t asker, uint64_t req, uint32_t status) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_UNLOCKED);
-    dsm_put16(host->out, job->client);
-    dsm_put64(host->out, job->req);
+    dsm_put16(host->out, asker);
+    dsm_put64(host->out, req);
     dsm_put8(host->out, status);
     dsm_sent(host->out, message, 0);
+}
+
+static void answer_unlock(struct dsm_host *host, uint32_t why, uint32_t status) {
+    const struct dsm_job *job = &host->word_job;
+    if (why == FOR_UNLOCK)
+        dsm_reply(host, job->req, status, 0);
+    else
+        send_unlocked(host, job->client, job->req, status);
 }
 
 /* What was written under the lock is announced before the lock is free. */
@@ -195,12 +199,11 @@ void dsm_token_release(struct dsm_host *host, dsm_ref ref) {
     const struct dsm_job *job = dsm_at(host, ref);
     struct dsm_lock *lock = lock_of(host, job->id);
     send_scope(host, job->id, false);
-    lock->busy = 0;
-    host->word_job = (struct dsm_job){.req = job->a, .client = job->client};
+    lock->busy = 0; /* word_job may be another lock's by now */
     if (job->op == FOR_UNLOCK) {
         dsm_job_reply(host, ref, DSM_ST_OK, 0);
     } else {
-        answer_unlock(host, FOR_UNLOCK_FAR, DSM_ST_OK);
+        send_unlocked(host, job->client, job->a, DSM_ST_OK);
         dsm_job_free(host, ref);
     }
     dispatch(host, lock);
