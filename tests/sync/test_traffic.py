@@ -57,7 +57,12 @@ def test_a_lock_taken_again_sends_nothing(tmp_path: object) -> None:
         file.write(SCRIPT)
     done = subprocess.run(
         [*alone(), sys.executable, "-m", "dsmproc", "run", "--local", "3", script],
-        env={**os.environ, "DSMPROC_TICK": "0", "DSMPROC_PLACE": "remote"},
+        env={
+            **os.environ,
+            "DSMPROC_TICK": "0",
+            "DSMPROC_HEARTBEAT": "600",  # no beat falls into the count
+            "DSMPROC_PLACE": "remote",
+        },
         capture_output=True,
         text=True,
         timeout=60,
