@@ -30,6 +30,15 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "TestRemoteManager.test_remote": (LOOPBACK, "the child connects to it"),
     "TestManagerRestart.test_rapid_restart": (LOOPBACK, "the server's process listens on its own"),
     "TestListenerClient.test_issue14725": (LOOPBACK, "the child connects to it"),
+    "TestListenerClient.test_listener_client": (LOOPBACK, "the child connects to it"),
+    "TestPicklingConnections.test_pickling": (LOOPBACK, "the child listens at its own"),
+    "TestWait.test_wait_socket": (LOOPBACK, "the children connect to it"),
+    "TestWait.test_wait_socket_slow": (LOOPBACK, "the children connect to it"),
+    "TestTimeouts.test_timeout": (LOOPBACK, "the child connects to it"),
+    "TestPollEintr.test_poll_eintr": (PID, "the child sends its parent's pid a signal"),
+    "TestIgnoreEINTR.test_ignore": (PID, "the parent sends the child's pid a signal"),
+    "TestIgnoreEINTR.test_ignore_listener": (PID, "the parent sends the child's pid a signal"),
+    "TestAtExit.test_atexit": (PATH, "a file of the child is read"),
 }
 
 # Nothing that a program may rely on: of the standard library's own machinery.
@@ -38,6 +47,8 @@ PRIVATE: dict[str, str] = {
     "TestResourceTracker.*": "the process that unlinks the standard library's semaphores",
     "FailingInitializerResourcesTest.*": "the exit code of that process",
     "SemLockTests.*": "the C class _multiprocessing.SemLock",
+    "TestSharedMemory.test_shared_memory_SharedMemoryServer_ignores_sigint": "the process behind a "
+    "manager, by the manager's private attribute",
 }
 
 # Here a thing works, or is refused at once, where the test expects the original to fail.
