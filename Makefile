@@ -18,7 +18,7 @@ demo: $(VENV)/built ## word count, matrix product and lock races on three local 
 	$(RUN) examples/demo.py
 
 test: $(VENV)/built ## all tests (less than 8 minutes on 2 cores)
-	$(RUN) -m pytest -n 2 --dist loadgroup tests
+	$(RUN) -m pytest -n 3 --dist loadgroup tests
 
 bench: $(VENV)/built ## what one operation costs, against floors and peers
 	$(RUN) -m dsmproc.bench

