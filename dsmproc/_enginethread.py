@@ -99,6 +99,7 @@ class Engine:
         hot: int = 3,
         grants: int = 16,
         carry: int = 1024,
+        feed: int = 2,
         model: str = "lrc",
         memory: int = 0,
     ) -> None:
@@ -110,7 +111,7 @@ class Engine:
         options.role = lib.DSMPROC_AGENT if role == "agent" else lib.DSMPROC_MASTER
         options.host = host
         options.run, options.most, options.ahead = run, most, ahead
-        options.hot, options.grants, options.carry = hot, grants, carry
+        options.hot, options.grants, options.carry, options.feed = hot, grants, carry, feed
         options.model = MODELS[model]
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory

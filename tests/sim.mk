@@ -7,6 +7,8 @@ FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
 # Worlds whose hosts die or leave.
 GRIM ?= 30000:31000
+# Worlds that iterate.
+BANDS ?= 0:1000
 CLANG ?= clang
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
@@ -18,6 +20,7 @@ sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for ea
 	for policy in first fixed barrier migrating adaptive; do \
 	    $(RUN) -m tests.sim --policy $$policy --seeds $(SEEDS) || exit 1; \
 	    $(RUN) -m tests.sim --policy $$policy --grim --seeds $(GRIM) || exit 1; done
+	$(RUN) -m tests.sim --policy adaptive --bands --seeds $(BANDS)
 
 build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
 	mkdir -p build

@@ -19,11 +19,13 @@ class Params:
     hot: int = 0
     grants: int = 1
     carry: int = 0  # bytes of a bound page's diff that go with a notice
+    feed: int = 0  # notices followed by a fetch after which a home feeds
     bound: float = 0.0  # share of pages that are bound at a host
     regions: list[int] = field(default_factory=lambda: [1])  # pages of each
     clients: list[list[int]] = field(default_factory=lambda: [[1], [1]])  # host -> threads of each
     turns: int = 6
     rounds: int = 0  # barriers
+    bands: bool = False  # what a thread owns by its turn is read by its neighbour and comes back
     action: bool = False
     crash: float = 0.0
     crashes: int = 0
@@ -94,8 +96,21 @@ def bury_hosts(p: Params, rng: random.Random) -> None:
     p.turn |= {"lock": 6.0, "mail": 4.0, "baton": 3.0, "private": 1.0}
 
 
+def iterate(p: Params, rng: random.Random) -> None:
+    """Make it a world that writes and reads the same bands again and again, as a stencil does."""
+    p.bands, p.turns = True, 1
+    p.rounds = rng.choice([6, 10, 16]) if rng.random() < 0.9 else 44  # a home asks again (feed.c)
+    p.wide, p.poll, p.unlink, p.late, p.lost, p.surprise = 0, False, False, False, False, 0.0
+    p.crash, p.crashes = 0.0, 0
+    p.feed, p.carry = rng.choice([1, 1, 2]), rng.choice([12, 30, 100])
+    p.bound = rng.choice([0.0, 0.0, 0.3])
+    p.regions = [rng.choice([1, 2, 3, 6])]
+    p.clients = [spread(rng, rng.choice([1, 1, 2])) for _ in range(p.hosts)]
+    p.turn = {"private": 1.0, "lock": rng.choice([0.2, 1.0]), "observe": 0.3, "publish": 0.3}
+
+
 def draw(
-    seed: int, policy: str | None, grim: bool = False, model: str = "lrc"
+    seed: int, policy: str | None, grim: bool = False, model: str = "lrc", bands: bool = False
 ) -> tuple[Params, random.Random]:
     rng = random.Random(seed)
     p = Params(seed=seed, model=model)
@@ -146,4 +161,6 @@ def draw(
     p.surprise = 0.01 if p.crashes or p.unlink or p.late or p.lost else 0.0
     if grim:
         bury_hosts(p, rng)
+    if bands:
+        iterate(p, rng)
     return p, rng

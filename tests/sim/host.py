@@ -52,6 +52,7 @@ class SimHost:
             hot=p.hot,
             grants=p.grants,
             carry=p.carry,
+            feed=p.feed,
             model=MODELS[p.model],
             rules_off=off,
         )

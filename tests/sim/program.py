@@ -324,6 +324,9 @@ def wait(world: World, t: Thread, final: bool = False) -> Any:
 
 def barrier(world: World, t: Thread, turn: int) -> Program:
     """What a thread owns by its turn passes to its neighbour at the barrier."""
+    if world.params.bands:
+        yield from band(world, t, turn)
+        return
     count = len(world.threads)
     mine = world.rotating[(t.number + turn) % count]
     if turn == 0:
@@ -335,6 +338,21 @@ def barrier(world: World, t: Thread, turn: int) -> Program:
         mine = world.rotating[(t.number + turn + 1) % count]
         mine.give(t)
         yield from use(t, mine)
+
+
+def band(world: World, t: Thread, turn: int) -> Program:
+    """In even turns a thread writes its own, in odd ones it reads its neighbour's."""
+    reads = turn % 2
+    mine = world.rotating[(t.number + reads) % len(world.threads)]
+    mine.give(t)
+    if reads:
+        for byte in mine.bytes:
+            if (yield from reach(t, byte)):
+                yield (op.READ, byte)
+    else:
+        yield from use(t, mine, 8)
+    mine.give(None)
+    yield from wait(world, t)
 
 
 def poll(world: World, t: Thread) -> Program:

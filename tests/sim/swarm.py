@@ -34,6 +34,7 @@ class Options:
     all_pages: bool = False
     lines: int = 80
     grim: bool = False  # worlds of few pages whose hosts die or leave
+    bands: bool = False  # worlds that iterate
     model: str = "lrc"
     bound: bool = True  # what is used under locks is bound to them (ec)
 
@@ -49,7 +50,7 @@ def make_core(off: int | None, sanitize: bool = False) -> Core:
 
 
 def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
-    params, rng = draw(seed, options.policy, options.grim, options.model)
+    params, rng = draw(seed, options.policy, options.grim, options.model, options.bands)
     off = 0 if options.off is None else 1 << options.off
     world = World(params, rng, core, off, trace)
     world.populate()
@@ -66,6 +67,8 @@ def replay_command(seed: int, options: Options) -> str:
         words += ["--policy", options.policy]
     if options.grim:
         words.append("--grim")
+    if options.bands:
+        words.append("--bands")
     if options.model != "lrc":
         words += ["--model", options.model]
     if options.off is not None:

@@ -36,7 +36,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     16: ("CLAIM", "H", "Q"),
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
-    27: ("CHANGES", "BH", "QHIH"),
+    27: ("CHANGES", "BH", "QHIHH"),
     30: ("BIND", "QQH", ""),
     19: ("ATTACH", "I", ""),
     20: ("DETACH", "I", ""),

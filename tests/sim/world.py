@@ -306,6 +306,7 @@ class World:
         weights = [w for w, _ in kinds]
         acts = [act for _, act in kinds]
         choices, idle = self.rng.choices, 0
+        limit *= 1 + p.rounds // 20
         while True:
             for act in choices(acts, weights, k=64):
                 act()

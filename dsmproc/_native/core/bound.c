@@ -59,8 +59,9 @@ void dsm_bound_forget(struct dsm_host *host, struct dsm_page *page) {
     page->carried = 0;
 }
 
-static bool fits(const struct dsm_host *host, const struct dsm_page *page, uint32_t len) {
-    return page->run & DSM_BOUND && len <= host->config.carry;
+static bool fits(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
+    if (page->run & DSM_BOUND) return len <= host->config.carry;
+    return dsm_feed_carries(host, page, len);
 }
 
 void dsm_bound_owe(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
@@ -136,6 +137,7 @@ static void send_changes(struct dsm_host *host, struct dsm_owed *owed) {
         dsm_put16(host->out, handing ? host->config.host : page->home);
         dsm_put32(host->out, page->epoch - handing);
         dsm_put16(host->out, page->carried);
+        dsm_put16(host->out, dsm_feed_reader(host, page));
         page->carried = 0;
         page->flags &= (uint16_t) ~(DSM_IN_OWED | DSM_CHANGED | DSM_APPLIED);
     }

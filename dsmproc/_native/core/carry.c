@@ -23,6 +23,7 @@ struct carried {
 struct carry { /* struct dsm_version.carry */
     struct dsm_queue diffs;
     uint32_t n, bytes;
+    uint32_t reader; /* who is told the bytes (DSM_NO_HOST: all) */
     uint64_t since;
 };
 
@@ -107,10 +108,15 @@ void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint3
     carry->bytes += len;
 }
 
+void dsm_carry_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader) {
+    if (version->carry) ((struct carry *)dsm_at(master, version->carry))->reader = reader;
+}
+
 bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version *version,
                       uint32_t host) {
     if (!version->carry) return false;
     const struct carry *carry = dsm_at(master, version->carry);
+    if (carry->reader != DSM_NO_HOST && carry->reader != host) return false;
     return carry->since <= dsm_entry_told(master, version, host) ||
            !DSM_RULE_ON(master, DSM_RULE_SINCE);
 }

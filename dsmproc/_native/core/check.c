@@ -24,7 +24,7 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* rule 6 */
     bool taking = page->flags & DSM_TAKING, handing = page->flags & DSM_HANDING;
     bool kept = page->flags & DSM_UNACKED;
-    if ((state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* rules 11, 14 */
+    if (!home && (state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* rules 11, 14 */
     if (page->waiters && state != DSM_FETCHING && !handing &&
         !(state == DSM_ABSENT && page->flags & (DSM_UNACKED | DSM_SEEKING)))
         return 6; /* nobody waits for nothing */

@@ -256,7 +256,8 @@ struct dsm_config {
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t carry;     /* bytes of a bound page's diff that go with a notice (0: none); the master:
                            how many it keeps of a page */
-    uint32_t model;     /* DSM_LRC, ...: the same at the master and at all hosts */
+    uint32_t feed;  /* notices followed by a fetch after which a home feeds (feed.c; 0: never) */
+    uint32_t model; /* DSM_LRC, ...: the same at the master and at all hosts */
     uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 

@@ -46,6 +46,7 @@ static void give_copies(struct dsm_host *host, const struct wish *wish) {
         struct dsm_page *page = dsm_page_find(host, wish->id + i);
         dsm_page_settle_in(host, page);
         if (DSM_RULE_ON(host, DSM_RULE_FETCHED)) protect_home(host, page); /* 8 */
+        dsm_feed_given(host, page, wish->from);
     }
     uint32_t message = dsm_send(host->out, wish->from, wish->channel, DSM_MSG_PAGE);
     dsm_put32(host->out, wish->number);

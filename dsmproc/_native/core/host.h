@@ -10,6 +10,7 @@
  *   run.c      what one fault brings for the pages behind it
  *   flush.c    comparisons, diffs, acknowledgements
  *   bound.c    pages bound to locks: their changes travel with notices
+ *   feed.c     pages that are read after every publish: so do theirs
  *   evict.c    giving up memory
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
@@ -77,8 +78,13 @@ struct dsm_page {
     uint32_t index;
     dsm_ref waiters; /* struct dsm_waiter: clients whose threads are parked on this page */
     union {
-        uint32_t get;  /* FETCHING: the number of the newest GET of this page */
-        uint32_t kept; /* UNACKED: the length of its diff, kept until it is acknowledged */
+        uint32_t get;        /* FETCHING: the number of the newest GET of this page */
+        uint32_t kept;       /* UNACKED: the length of its diff, kept until it is acknowledged */
+        struct {             /* at home (feed.c) */
+            uint16_t reader; /* who fetches it (DSM_NO_HOST: several do) */
+            uint8_t asked;   /* somebody did since the last plain notice */
+            uint8_t fed;
+        };
     };
     uint32_t epoch;   /* how often its home has moved */
     uint32_t changes; /* at home: how often it changed; a copy: of which that is the content
@@ -247,6 +253,9 @@ struct dsm_host {
     uint32_t gets, diffs;   /* the last GET's, the last diff's number */
 
     uint32_t publish;           /* enum dsm_publish_state */
+    uint32_t given;             /* pages given away since the last publish, FEW + 1 at most */
+    uint32_t few;               /* ... before it: no more than FEW */
+    uint32_t feeding;           /* fed pages that this publish carries */
     uint32_t barrier;           /* this publish goes before an arrival at a barrier */
     uint32_t todo;              /* entries of `dirty` that this publish has still to look at */
     uint32_t claims;            /* CLAIM messages without answer */
@@ -429,6 +438,20 @@ struct dsm_owed {
 struct dsm_owed dsm_bound_owed(struct dsm_host *host);
 void dsm_bound_announce(struct dsm_host *host, struct dsm_owed *owed);
 int dsm_bound_on_updates(struct dsm_host *host, struct dsm_cursor *cursor);
+
+/* feed.c */
+/* A copy of this page, which is at home here, was given to `to`. */
+void dsm_feed_given(struct dsm_host *host, struct dsm_page *page, uint32_t to);
+void dsm_feed_publish(struct dsm_host *host); /* one begins */
+/* It is announced without its bytes. */
+void dsm_feed_noticed(struct dsm_host *host, struct dsm_page *page);
+/* Is a twin kept when it is written at home? */
+bool dsm_feed_twins(const struct dsm_host *host, const struct dsm_page *page);
+/* Does the notice take its diff of `len` bytes along? Asked once a publish. */
+bool dsm_feed_carries(struct dsm_host *host, struct dsm_page *page, uint32_t len);
+/* For whom the bytes are; DSM_NO_HOST: for all. */
+uint32_t dsm_feed_reader(const struct dsm_host *host, const struct dsm_page *page);
+
 /* seek.c */
 /* Ask the master where this page lives: its home is gone. */
 void dsm_seek(struct dsm_host *host, struct dsm_page *page);

@@ -192,6 +192,8 @@ void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
 /* A change of the page, stamped master->log, came with its diff; before it is noticed. */
 void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
                    const uint8_t *bytes, uint32_t len);
+/* Who is told the bytes: one host, or all (DSM_NO_HOST). */
+void dsm_carry_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader);
 void dsm_carry_drop(struct dsm_master *master, struct dsm_version *version);
 /* Can the host be told what changed, instead of that the page did? */
 bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version *version,

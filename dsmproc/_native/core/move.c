@@ -55,6 +55,7 @@ static void remember(struct dsm_page *page) {
 static void give(struct dsm_page *page, uint32_t to) {
     remember(page);
     page->state = DSM_CLEAN;
+    page->get = 0; /* whom it fed */
     if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
     page->flags &= (uint16_t)~DSM_HELD;
     page->home = (uint16_t)to;

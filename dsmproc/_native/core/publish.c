@@ -48,6 +48,7 @@ void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page) {
     dsm_publish_rests(host, page);
     page->changes++;
     if (page->streak < UINT8_MAX) page->streak++;
+    dsm_feed_noticed(host, page);
     dsm_page_owe(host, page, true);
 }
 
@@ -116,6 +117,7 @@ static void start(struct dsm_host *host, uint32_t pages) {
     host->todo = pages;
     host->jobs = host->next_jobs;
     host->barrier = goes_to_barrier(host);
+    dsm_feed_publish(host);
     host->next_jobs = (struct dsm_queue){0};
     host->stale_ticks = 0;
     dsm_count(host, DSM_COUNT_PUBLISHES, 1);

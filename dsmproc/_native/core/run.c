@@ -179,7 +179,7 @@ static bool opens_with(const struct dsm_host *host, const struct dsm_page *first
     if (page->state != first->state || page->flags & (DSM_UNACKED | DSM_CLAIMED | DSM_HANDING))
         return false;
     if (page->state == DSM_ZERO && page->home == host->config.host) return false;
-    if (page->run & DSM_BOUND) return false;
+    if (dsm_feed_twins(host, page)) return false;
     return !(page->run & DSM_VAIN) || first->run & DSM_VAIN;
 }
 
@@ -203,7 +203,7 @@ struct dsm_run dsm_run_open(struct dsm_host *host, struct dsm_page *page, int32_
     struct dsm_page *end = page + (run.end - page->index);
     for (struct dsm_page *at = first; at < end; at++) {
         if (before == DSM_ZERO) dsm_page_act(host, DSM_ACT_ZERO, at);
-        if (before == DSM_CLEAN || (home && (at != page || at->run & DSM_BOUND)))
+        if (before == DSM_CLEAN || (home && (at != page || dsm_feed_twins(host, at))))
             dsm_page_act(host, DSM_ACT_TWIN, at);
     }
     uint64_t id = dsm_page_id(host, first);
@@ -213,7 +213,7 @@ struct dsm_run dsm_run_open(struct dsm_host *host, struct dsm_page *page, int32_
         at->run &= (uint8_t) ~(DSM_VAIN | DSM_AHEAD | DSM_BARE);
         if (at != page) at->run |= DSM_OPENED;
         if (before == DSM_ZERO) at->run |= DSM_BARE;
-        if (home && at->run & DSM_BOUND) at->run |= DSM_HOME_TWIN;
+        if (home && dsm_feed_twins(host, at)) at->run |= DSM_HOME_TWIN;
         dsm_page_dirtied(host, at);
     }
     return run;

@@ -272,9 +272,11 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
     return DSM_OK;
 }
 
+enum { CHANGE = 18 }; /* bytes of one */
+
 struct change {
     uint64_t id;
-    uint32_t home, epoch, len;
+    uint32_t home, epoch, len, reader;
 };
 
 static struct change next_change(struct dsm_cursor *cursor) {
@@ -282,12 +284,13 @@ static struct change next_change(struct dsm_cursor *cursor) {
     change.home = dsm_get16(cursor);
     change.epoch = dsm_get32(cursor);
     change.len = dsm_get16(cursor);
+    change.reader = dsm_get16(cursor);
     return change;
 }
 
 static bool changes_sound(const struct dsm_master *master, struct dsm_cursor cursor, uint32_t n) {
-    if (n > DSM_SLICE || (uint64_t)(cursor.end - cursor.at) < (uint64_t)n * 16) return false;
-    const uint8_t *bytes = cursor.at + (size_t)n * 16;
+    if (n > DSM_SLICE || (uint64_t)(cursor.end - cursor.at) < (uint64_t)n * CHANGE) return false;
+    const uint8_t *bytes = cursor.at + (size_t)n * CHANGE;
     for (uint32_t i = 0; i < n; i++) {
         struct change change = next_change(&cursor);
         const struct dsm_mregion *region = dsm_mregion_find(master, change.id >> 32);
@@ -302,7 +305,7 @@ static bool changes_sound(const struct dsm_master *master, struct dsm_cursor cur
 int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
     if (cursor->bad || !changes_sound(master, *cursor, n)) return DSM_E_PEER;
-    const uint8_t *bytes = cursor->at + (size_t)n * 16;
+    const uint8_t *bytes = cursor->at + (size_t)n * CHANGE;
     master->log++;
     for (uint32_t i = 0; i < n; i++) {
         struct change change = next_change(cursor);
@@ -311,6 +314,7 @@ int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_
             struct dsm_version *version = version_of(master, region, (uint32_t)change.id);
             if (settle(master, version, from, change.home, change.epoch)) {
                 dsm_carry_add(master, version, from, bytes, change.len);
+                dsm_carry_for(master, version, change.reader);
                 notice(master, version, from);
                 dsm_scope_wrote(master, version, from);
             }

@@ -21,7 +21,8 @@
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
  *            home u16, epoch u32)                    -> PUBLISHED if last
  *            last: 0 more follow; 2 who sends it leaves, and waits for nobody (erc)
- *   CHANGES  last u8, n u16, n x (page u64, home u16, epoch u32, length u16), then the n diffs:
+ *   CHANGES  last u8, n u16, n x (page u64, home u16, epoch u32, length u16,
+ *            reader u16: for whom, DSM_NO_HOST: all), then the n diffs:
  *            a NOTICE of pages with what changed in them
  *   BIND     lock u64, page u64, count u16           they are bound to this lock
  *   OBSERVE                                          -> OBSERVED

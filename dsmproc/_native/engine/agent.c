@@ -29,6 +29,7 @@ int dsm_agent_open(struct dsmproc_engine *engine) {
         .hot = engine->options.hot,
         .grants = engine->options.grants,
         .carry = engine->options.carry,
+        .feed = engine->options.feed,
         .model = engine->options.model,
     };
     engine->agent.control_memory.fd = -1;

@@ -10,7 +10,7 @@ int dsm_master_open(struct dsmproc_engine *engine) {
         .run = engine->options.run,
         .hot = engine->options.hot,
         .grants = engine->options.grants,
-        .carry = 4 * engine->options.carry,
+        .carry = 8 * engine->options.carry,
         .model = engine->options.model,
     };
     engine->master = dsm_master_init(engine->arena, engine->arena_bytes, &config);

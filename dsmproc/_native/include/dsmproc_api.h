@@ -23,6 +23,7 @@ struct dsmproc_options {
     uint32_t hot;          /* see struct dsm_config */
     uint32_t grants;       /* see struct dsm_config */
     uint32_t carry;        /* see struct dsm_config */
+    uint32_t feed;         /* see struct dsm_config */
     uint32_t model;        /* see struct dsm_config */
     uint32_t tick_ms;      /* 0: no tick */
     uint32_t beat_ms;      /* how often every peer hears from this engine; 0: never */
