@@ -1,7 +1,7 @@
 """What one operation costs, as a ratio to a floor or a peer measured in the same run.
 
     python -m dsmproc.bench [--rounds N] [NAME ...]
-    python -m dsmproc.bench protocols [--help]    programs over all home policies
+    python -m dsmproc.bench protocols [--help]    programs over all home policies and models
     python -m dsmproc.bench speedup [--help]      programs on 1, 2, 4 and 8 hosts
     python -m dsmproc.bench states --out docs     pictures of the policies
 

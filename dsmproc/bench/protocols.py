@@ -1,10 +1,11 @@
-"""The ancestors' programs over every home policy: what each sends, beside what the ancestors sent.
+"""The ancestors' programs over every home policy and consistency model, beside the ancestors.
 
-    python -m dsmproc.bench protocols [--policies P,...] [--programs N,...] [--out docs]
+    python -m dsmproc.bench protocols [--systems S,...] [--programs N,...] [--rounds N] [--out docs]
 
-Each policy has a cluster of its own: four hosts of one slot on this machine, the polling tick off.
-The programs are those of examples/jump, which check their own results. With `--out` the table in
-its protocols.md is replaced and the plots beside it are drawn again.
+Each has a cluster of its own: four hosts of one slot on this machine, the polling tick off. The
+programs are those of examples/jump, which check their own results. Rounds go over all systems in
+turn, and each figure is the median of its rounds. With `--out` the tables in its protocols.md are
+replaced and the plots beside it are drawn again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +27,9 @@ import dsmproc
 from . import _report
 
 HOSTS = 4
-POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive")
+# Home policies are run under lazy release consistency, the other models with adaptive homes.
+HOMES = ("first", "fixed", "barrier", "migrating", "adaptive")
+MODELS = ("scc", "erc", "ec")
 PROGRAMS = ("mm", "merge", "rx", "buck", "lu", "sor")
 PATTERNS = (
     "first_touch",
@@ -36,7 +40,7 @@ PATTERNS = (
     "private",
     "nothing",
 )
-LIMIT = 240  # seconds that all programs of one policy may take
+LIMIT = 240  # seconds that all programs of one system may take
 EXAMPLES = pathlib.Path(dsmproc.__file__).parents[1] / "examples" / "jump"
 
 
@@ -63,20 +67,34 @@ def measure_all(names: list[str]) -> int:
     return 0
 
 
-def collect(policy: str, names: list[str]) -> dict[str, dict[str, Any]]:
+def collect(system: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """program -> what was measured; a program that failed, and those behind it, are missing."""
     command = [sys.executable, "-m", "dsmproc.bench", "protocols", "--here", ",".join(names)]
-    settings = {"DSMPROC_HOME": policy, "DSMPROC_TICK": "0", "DSMPROC_PLACE": "spread"}
+    settings = {"DSMPROC_TICK": "0", "DSMPROC_PLACE": "spread"}
+    settings["DSMPROC_HOME"] = system if system in HOMES else "adaptive"
+    settings["DSMPROC_CONSISTENCY"] = system if system in MODELS else "lrc"
     try:
         done = subprocess.run(
             command, env={**os.environ, **settings}, stdout=subprocess.PIPE, timeout=LIMIT
         )
         out = done.stdout
     except subprocess.TimeoutExpired as late:
-        print(f"{policy}: not done after {LIMIT} s", file=sys.stderr)
+        print(f"{system}: not done after {LIMIT} s", file=sys.stderr)
         out = late.stdout or b""
     rows = [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
     return {row.pop("program"): row for row in rows}
+
+
+def medians(rounds: list[dict[str, dict[str, Any]]], names: list[str]) -> dict[str, dict[str, Any]]:
+    """program -> counter -> median; a program that failed in a round is missing."""
+    done = [name for name in names if all(name in rows for rows in rounds)]
+    return {
+        name: {
+            counter: statistics.median([rows[name][counter] for rows in rounds])
+            for counter in rounds[0][name]
+        }
+        for name in done
+    }
 
 
 def circumstances() -> str:
@@ -87,10 +105,20 @@ def circumstances() -> str:
     )
 
 
+def run(systems: list[str], names: list[str], rounds: int) -> dict[str, Any]:
+    where = circumstances() + (f"; medians of {rounds} rounds" if rounds > 1 else "")
+    found: dict[str, list[dict[str, dict[str, Any]]]] = {system: [] for system in systems}
+    for _ in range(rounds):
+        for system in systems:
+            found[system].append(collect(system, names))
+    return {"where": where, "figures": {s: medians(found[s], names) for s in systems}}
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dsmproc.bench protocols", description=__doc__)
-    parser.add_argument("--policies", default=",".join(POLICIES))
+    parser.add_argument("--systems", default=",".join(HOMES + MODELS), help="homes and models")
     parser.add_argument("--programs", default=",".join(PROGRAMS + PATTERNS))
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, help="folder of protocols.md")
     parser.add_argument("--save", type=pathlib.Path, help="also write the figures as JSON")
     parser.add_argument("--read", type=pathlib.Path, help="figures saved before; nothing is run")
@@ -101,10 +129,7 @@ def main(arguments: list[str]) -> int:
     if args.read:
         saved = json.loads(args.read.read_text())
     else:
-        names = args.programs.split(",")
-        saved = {"where": circumstances(), "figures": {}}
-        for policy in args.policies.split(","):
-            saved["figures"][policy] = collect(policy, names)
+        saved = run(args.systems.split(","), args.programs.split(","), args.rounds)
     if args.save:
         args.save.write_text(json.dumps(saved))
     print(_report.table(saved["where"], saved["figures"]))

@@ -13,6 +13,7 @@ import contextlib
 import io
 import multiprocessing
 import multiprocessing.shared_memory
+import os
 import pathlib
 import statistics
 import sys
@@ -126,6 +127,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=pathlib.Path, help="folder of protocols.md")
     args = parser.parse_args(arguments)
     sys.path.insert(0, str(EXAMPLES))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one process, one core: numpy is not imported yet
     where = circumstances().partition("tick off, ")[2]
     found = measure(args.rounds)
     text = table(where, found, args.rounds)

@@ -74,6 +74,7 @@ def write_back(team, mine, words) -> None:
 def work(team, keys) -> None:
     block = team.b[team.band(keys)]
     block[:] = draw(team.p, len(block))
+    team.guards(team.locks[0], team.flag[:2])
     if team.p == 0:
         team.flag[:2] = 0
     team.begin()

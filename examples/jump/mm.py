@@ -14,6 +14,8 @@ def work(team, n) -> None:
         for i in range(n):
             team.a[i] = 1
             team.b[i] = 1
+        for q in range(team.hosts):
+            team.guards(team.locks[q], team.c[q * n // team.hosts : (q + 1) * n // team.hosts])
     team.begin()
     mine = team.band(n)
     local = team.a[mine].T @ team.b[mine]  # this host's share of every element of the product

@@ -7,8 +7,11 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from dsmproc._regions import HOME_POLICIES
 from dsmproc.bench import _report
+from dsmproc.bench.protocols import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -47,6 +50,18 @@ def test_the_ancestors_programs_are_right_under_every_policy(run_script) -> None
     assert sorted(right) == policies
     moving = {policy for policy, moves in right.items() if moves}
     assert moving == {"barrier", "migrating", "adaptive"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_ancestors_programs_are_right_under_every_model(run_script, model: str) -> None:
+    folder = str(ROOT / "examples" / "jump")
+    done = run_script(
+        ALL.format(folder=folder, policies=["adaptive"]),
+        local=4,
+        env={"DSMPROC_PLACE": "spread", "DSMPROC_CONSISTENCY": model},
+    )
+    assert done.code == 0, done.err
+    assert done.lines()[-1].split()[:2] == ["right", "adaptive"]
 
 
 def test_a_program_on_one_machine_is_the_same_file() -> None:
