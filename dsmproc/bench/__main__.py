@@ -2,6 +2,7 @@
 
     python -m dsmproc.bench [--rounds N] [NAME ...]
     python -m dsmproc.bench protocols [--help]    programs over all home policies and models
+    python -m dsmproc.bench policies [--help]     seconds of programs, policy against policy
     python -m dsmproc.bench speedup [--help]      programs on 1, 2, 4 and 8 hosts
     python -m dsmproc.bench states --out docs     pictures of the policies
 
@@ -22,7 +23,19 @@ import threading
 
 import dsmproc
 
-from . import mechanisms, memory, messages, pools, programs, protocols, speedup, states, sync, tags
+from . import (
+    mechanisms,
+    memory,
+    messages,
+    policies,
+    pools,
+    programs,
+    protocols,
+    speedup,
+    states,
+    sync,
+    tags,
+)
 from ._floors import Figure
 
 FIGURES: dict[str, Figure] = {
@@ -52,7 +65,12 @@ def measure(name: str, rounds: int) -> str:
     )
 
 
-COMMANDS = {"protocols": protocols.main, "speedup": speedup.main, "states": states.main}
+COMMANDS = {
+    "protocols": protocols.main,
+    "policies": policies.main,
+    "speedup": speedup.main,
+    "states": states.main,
+}
 
 
 def main() -> int:

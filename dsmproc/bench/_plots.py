@@ -5,7 +5,11 @@ from __future__ import annotations
 import html
 import math
 
-COLOURS = ("#b9b4a7", "#8d877a", "#5f594d", "#4c8bb8", "#9cc3dd", "#d99a4e", "#c3563f", "#3f7d4e")
+COLOURS = (
+    *("#b9b4a7", "#8d877a", "#5f594d"),  # the ancestors
+    *("#4c8bb8", "#9cc3dd", "#d99a4e", "#c3563f", "#3f7d4e"),
+    *("#8a6bb1", "#c9a227", "#5aa7a0", "#a8577e", "#6d8f3c"),
+)
 FONT = 'font-family="sans-serif" font-size="12"'
 
 
@@ -24,19 +28,19 @@ def _page(width: float, height: float, parts: list[str]) -> str:
 
 
 def _legend(names: list[str], colours: tuple[str, ...], left: float, top: float) -> list[str]:
-    parts = []
+    parts, x = [], left
     for number, name in enumerate(names):
-        x = left + number * 100
         parts.append(
             f'<rect x="{x}" y="{top - 10}" width="10" height="10" fill="{colours[number]}"/>'
         )
         parts.append(_text(x + 14, top, name, "start"))
+        x += 24 + 7 * len(name)
     return parts
 
 
 def bars(title: str, groups: list[str], series: dict[str, list[float | None]]) -> str:
     """Groups of bars on a logarithmic scale around 1, each with its value above."""
-    width, height, left, top = max(860, 110 * len(groups) + 60), 360, 40, 60
+    width, height, left, top = max(1040, 160 * len(groups) + 60), 360, 40, 60
     values = [v for line in series.values() for v in line if v]
     low = min(-1.0, math.log2(min(values, default=1)))
     high = max(1.0, math.log2(max(values, default=1)))

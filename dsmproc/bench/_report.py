@@ -54,26 +54,21 @@ def table(where: str, figures: Figures) -> str:
 
 
 def goals(figures: Figures, system: str = "adaptive") -> str:
-    """The default beside the best of the three, beside the least data, and beside our others."""
+    """The default beside the best of the three, and beside the least data."""
     lines = [
         f"| program | MB, `{system}` | best of the three | ratio | least data | ratio |"
-        f" messages, `{system}` | best of the three | ratio |"
-        f" seconds, `{system}` | fastest of ours | ratio |",
-        "|" + " --- |" * 12,
+        f" messages, `{system}` | best of the three | ratio |",
+        "|" + " --- |" * 9,
     ]
     for program, row in figures.get(system, {}).items():
         if program not in _reference.FIGURES:
             continue
         messages, size = _reference.best(program)
-        least, sent, seconds = _reference.least(program), row["bytes_sent"] / 1e6, row["seconds"]
-        fastest = min(
-            (rows[program]["seconds"], s) for s, rows in figures.items() if program in rows
-        )
+        least, sent = _reference.least(program), row["bytes_sent"] / 1e6
         lines.append(
             f"| {program} | {sent:.2f} | {size:.2f} | {sent / size:.2f} | {least:.1f} |"
             f" {f'{sent / least:.2f}' if least else ''} | {row['messages_sent']:.0f} | {messages} |"
-            f" {row['messages_sent'] / messages:.2f} | {seconds:.3f} |"
-            f" {fastest[0]:.3f} (`{fastest[1]}`) | {seconds / fastest[0]:.2f} |"
+            f" {row['messages_sent'] / messages:.2f} |"
         )
     return "\n".join(lines)
 
