@@ -43,7 +43,7 @@ from ._poolmember import (
     Task,
     new_number,
 )
-from ._poolshared import Sharer, Sharing
+from ._poolshared import Calls, Sharer, Sharing
 from ._poolworker import describe_end, split
 from .errors import HostLostError, WorkerLostError
 
@@ -52,6 +52,7 @@ log = logging.getLogger("dsmproc")
 FUNCTIONS = 64  # kept between jobs,
 LARGE = 1 << 20  # if they have not more bytes than this
 GATHER = 1.0  # seconds
+LINGER = 0.001  # seconds; what is worth it is of some megabytes
 FAILED_STARTS = 3  # workers in a row that died before they were ready: the pool gives up
 STALL = 0.005  # seconds of silence of a worker that has tasks it may not have started
 STALL_ALONE = 0.1  # of one that has a single task, which it started, if it can
@@ -66,6 +67,7 @@ class Flow:
     tasks: Iterator[Raw]
     set_length: Callable[[int], None] | None
     result: Any = None  # of an imap: its reader sets the pace
+    call: Raw | None = None  # it is a single one
     last: int = -1
     total: int = 1  # tasks, once one was taken
 
@@ -97,6 +99,7 @@ class Handler(threading.Thread):
         self._initial = initial  # what every worker needs first
         self._blobs: dict[int, Blob] = {}  # all that are in use, by number
         self._sharers: dict[int, Sharer] = {}  # by job
+        self._calls = Calls()
         self._packer = Packer()
         self._failed_starts = 0
         self._gather_until = time.monotonic() + GATHER  # 0: that is over
@@ -118,7 +121,8 @@ class Handler(threading.Thread):
         tasks, set_length = item
         result = getattr(set_length, "__self__", None)
         with self._lock:
-            self._new.append(Flow(iter(tasks), set_length, result))
+            call = tasks[0] if isinstance(tasks, list) else None
+            self._new.append(Flow(iter(tasks), set_length, result, call))
             first = len(self._new) == 1
         if first:
             self.poke()
@@ -153,14 +157,15 @@ class Handler(threading.Thread):
             self._end()
 
     def _turn(self) -> bool:
+        if self._take_new():  # a loop that submits the same again is a moment behind
+            time.sleep(LINGER)
+            self._take_new()
         with self._lock:
-            self._flows.extend(self._new)
-            self._new.clear()
             closing, terminating = self._closing, self._terminating
         if terminating or self._error is not None:
             return False
         self._give_out()  # which finds out that a job has no more tasks
-        if closing and not self._cache and not self._flows:
+        if closing and not self._cache and not self._flows and not self._new:
             return False
         self._repopulate()
         self._give_initial()
@@ -169,6 +174,14 @@ class Handler(threading.Thread):
             self._forget_functions()
         self._listen()
         return True
+
+    def _take_new(self) -> bool:
+        """The new jobs; is there a call whose large argument no other call names yet?"""
+        with self._lock:
+            new, self._new = self._new, []
+        self._flows.extend(new)
+        calls = [flow.call for flow in new if flow.call is not None]
+        return any([self._calls.expect(job, (*a, *k.values())) for job, _, _, a, k in calls])
 
     def _repopulate(self) -> None:
         while len(self._members) < self._processes:
@@ -321,6 +334,8 @@ class Handler(threading.Thread):
                 function = function.helper
             try:
                 kind, inner, arguments = split(function, args)
+                if packer is self._packer and self._has_shared(flow, job, kind, arguments, kwds):
+                    packer = self._calls
                 function = self._pickled(inner)
                 parcel = packer.pack((kind, arguments, kwds))
                 return Task(job, part, function, parcel, packer.used)
@@ -330,6 +345,14 @@ class Handler(threading.Thread):
             flow.set_length(flow.last + 1)
         self._flows.popleft()
         return None
+
+    def _has_shared(self, flow: Flow, job: int, kind: str, args: Any, kwds: Any) -> bool:
+        if flow.call is None and not isinstance(flow.result, IMapIterator):
+            return False  # a map has looked for itself
+        values = (*args, *kwds.values())
+        if flow.call is None:
+            self._calls.expect(job, values)
+        return self._calls.has(job, values)
 
     def _pickled(self, value: Any) -> Function:
         """Made once for a function object, and sent once for its content."""
@@ -360,6 +383,9 @@ class Handler(threading.Thread):
         """What the tasks of a job had in common, once nobody waits for them."""
         for job in [job for job in self._sharers if job not in self._cache]:
             for blob in self._sharers.pop(job).blobs.values():
+                self._give_up(blob, DROP)
+        for job in [job for job in self._calls.jobs() if job not in self._cache]:
+            for blob in self._calls.done(job):
                 self._give_up(blob, DROP)
 
     def _give_up(self, blob: Blob, order: int) -> None:

@@ -1,16 +1,21 @@
-"""Large arguments that tasks of a map have in common, and large initargs: to a host they go once.
+"""Large arguments that tasks have in common, and large initargs: to a host they go once.
 
 The bytes of one (its parcel) are a `Blob` that the agent of a host keeps in memory; a task names it
 by a persistent id. A worker maps it privately, once for each task: what a task writes to its array
 is its own, and memory is used only for what it writes.
 
-What counts as common is the same object more than once in the iterable of map() or starmap(), not
-objects that are equal.
+What counts as common in a map() or starmap() is the same object more than once in its iterable, not
+objects that are equal. Between calls (apply, imap) it is the same object in several calls that are
+not done, with the same content when each of them is packed: it may have been written in between.
 """
 
 from __future__ import annotations
 
+import array
+import collections
+import hashlib
 import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +23,8 @@ from . import _pickle
 from ._poolframes import SHARED, Buffers, Packer, Parcel, unpack_parcel
 from ._poolmember import Blob
 
+RECENT = 64  # large objects of one job that may come again
+_SIZED = frozenset((bytes, bytearray, str, list, tuple, dict, set, frozenset, array.array))
 _NEVER = frozenset((type(None), bool, int, float, complex))  # too small
 
 
@@ -63,6 +70,83 @@ class _Pickler(_pickle.Pickler):
 
     def persistent_id(self, value: Any) -> int | None:
         return self.find(value)  # type: ignore[no-any-return]
+
+
+class Calls(Sharer):
+    """Packs the calls of a pool, and of an imap."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self._times: collections.Counter[int] = collections.Counter()  # calls not done, by id
+        self._named: dict[int, collections.deque[int]] = {}  # by job: those ids
+        self._content: dict[bytes, Blob] = {}  # by digest
+        self._jobs: dict[bytes, set[int]] = {}  # not done, that name it
+        self._job = 0
+
+    def expect(self, job: int, arguments: Iterable[Any]) -> bool:
+        """This call will be packed; does it name something large that none did before?"""
+        new = False
+        for value in arguments:
+            if not _is_large(value):
+                continue
+            ids = self._named.setdefault(job, collections.deque())
+            if len(ids) == RECENT:  # an imap that does not end
+                self._forget(ids.popleft())
+            ids.append(id(value))
+            self._times[id(value)] += 1
+            new |= self._times[id(value)] == 1
+        return new
+
+    def has(self, job: int, arguments: Iterable[Any]) -> bool:
+        """Is there something that an expected call names, too? Then pack() finds it."""
+        if job not in self._named:
+            return False
+        self._job = job
+        self._candidates = {id(v): v for v in arguments if self._times[id(v)] > 1 and _is_large(v)}
+        return bool(self._candidates)
+
+    def jobs(self) -> Iterable[int]:
+        """Those of calls with large arguments."""
+        return self._named
+
+    def done(self, job: int) -> list[Blob]:
+        """Nobody waits for it any more; what is not needed any more, either."""
+        for key in self._named.pop(job, ()):
+            self._forget(key)
+        left = []
+        for digest, jobs in list(self._jobs.items()):
+            jobs.discard(job)
+            if not jobs:
+                del self._jobs[digest]
+                left.append(self._content.pop(digest))
+        return left
+
+    def _forget(self, key: int) -> None:
+        self._times[key] -= 1
+        if not self._times[key]:
+            del self._times[key]
+
+    def _find(self, value: Any) -> int | None:
+        if self._candidates.get(id(value)) is not value:
+            return None
+        parcel = Packer().pack(value)
+        parcel.keep()  # its bytes are what the digest is of, whatever is written meanwhile
+        digest = hashlib.sha256(parcel.pieces[0]).digest()
+        blob = self._content.get(digest)
+        if blob is None:
+            blob = self._content[digest] = Blob(parcel)
+        self._jobs.setdefault(digest, set()).add(self._job)
+        if blob not in self.used:
+            self.used += (blob,)
+        return blob.number
+
+
+def _is_large(value: Any) -> bool:
+    """As far as that is known at once."""
+    if type(value) in _SIZED:
+        return sys.getsizeof(value) >= SHARED
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size >= SHARED
 
 
 class Sharing:

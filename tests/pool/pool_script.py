@@ -545,6 +545,39 @@ def case_a_large_argument_crosses_once():
         assert pool.map(list, [small] * 3 + [small]) == [list(range(10))] * 4
 
 
+def case_a_large_argument_of_calls_crosses_once():
+    """Eight calls that are there at once, and an imap; what is written between calls is seen."""
+    size = 4 << 20
+    data = array(size)
+    with mp.Pool(8) as pool:
+        pool.map(square, range(8), chunksize=1)
+        for turn in range(2):
+            data[0] = turn
+
+            def call():
+                calls = [pool.apply_async(shout_and_tell, (data, i)) for i in range(8)]
+                calls += [pool.apply_async(shout_and_tell, (), {"data": data}) for _ in range(8)]
+                return [call.get() for call in calls]
+
+            def iterate():
+                return list(pool.imap(shout_and_tell, (data for _ in range(16))))
+
+            for work, most in ((call, 3), (iterate, 4)):  # the first goes before it is known to be
+                answers, sent = sent_by(work)
+                assert {answer[:2] for answer in answers} == {(size, turn)}, set(answers)
+                assert len({answer[2] for answer in answers}) == 2
+                assert 2 * size < sent < (most + 0.2) * size, sent / size
+        held = [pool.apply_async(first_of, (data,)) for _ in range(4)]
+        data[0] = 77  # each call has what the array was when it was packed, the last one this
+        held.append(pool.apply_async(first_of, (data,)))
+        assert held[-1].get() == 77
+        assert {call.get() for call in held} <= {1, 77}
+
+
+def first_of(data):
+    return int(data[0])
+
+
 def len_of_both(item):
     return (len(item[0]), item[0] is item[1]) if isinstance(item, tuple) else (len(item), False)
 
