@@ -13,6 +13,7 @@ import importlib
 import multiprocessing.connection
 import multiprocessing.pool
 import multiprocessing.queues
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -225,6 +226,9 @@ def inheriting() -> Iterator[None]:
 
 def bootstrap(process_object: Any, parent_sentinel: int) -> int:
     """In the child: become the process, run it, and say how it ended."""
+    config = process_object._config
+    if not os.path.isdir(config.get("tempdir") or ""):  # its parent's, on another host
+        config.pop("tempdir", None)
     code = int(process_object._bootstrap(parent_sentinel))
     _edges.deliver(last=True)
     return code

@@ -18,7 +18,7 @@ from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
-from . import _channel, _edges, _pickle, _std, cluster
+from . import _channel, _edges, _listeners, _pickle, _std, cluster
 from ._channel import Handle, Link, at_the_end
 from ._cluster import frames
 
@@ -194,15 +194,50 @@ def _foreign(connection: Any) -> Any:
 
 
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
-    """As multiprocessing.connection.Client."""
-    return _foreign(_std_client(address, family, authkey))
+    """As multiprocessing.connection.Client. Where nobody listens at such an address on this host,
+    a Listener of this program on another host is meant."""
+    return _foreign(reach(address, family, authkey))
+
+
+def reach(address: Any, family: str | None, authkey: bytes | None) -> Any:
+    """A standard connection, or one of ours to a listener that only its own host can reach."""
+    try:
+        return _std_client(address, family, authkey)
+    except (ConnectionRefusedError, FileNotFoundError):
+        links = _listeners.dial(address)
+        if links is None:
+            raise
+    connection = LinkConnection(*links)
+    if authkey is not None:
+        try:
+            answer_challenge(connection, authkey)
+            deliver_challenge(connection, authkey)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
 class Listener(standard.Listener):
-    """As multiprocessing.connection.Listener."""
+    """As multiprocessing.connection.Listener; clients of other hosts reach it at any address."""
+
+    _announced: _listeners.Announced | None = None
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        try:
+            self._announced = _listeners.announce(self.address)
+        except BaseException:
+            self.close()
+            raise
 
     def accept(self) -> Any:
         return _foreign(super().accept())
+
+    def close(self) -> None:
+        announced, self._announced = self._announced, None
+        super().close()
+        _listeners.withdraw(announced)
 
 
 # -- standard connections, as they travel ---------------------------------------------------------

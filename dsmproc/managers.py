@@ -27,7 +27,7 @@ from typing import Any
 from . import _pickle, cluster
 from . import _std as _private
 from ._choice import on_cluster
-from .connection import ForeignConnection, Pipe
+from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
 from .errors import ProcessError
 from .sharedmem import ShareableList, SharedMemory
 
@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 _std: Any = standard
+_std_wrapper: Any = vars(std_connection)["ConnectionWrapper"]
 AcquirerProxy = _std.AcquirerProxy
 BarrierProxy = _std.BarrierProxy
 ConditionProxy = _std.ConditionProxy
@@ -69,30 +70,57 @@ class _Connection(ForeignConnection):
         self._send_bytes(_pickle.dumps(obj))
 
 
-class _Listener(std_connection.Listener):
+class _Listener(Listener):
     def accept(self) -> Any:
         return _ours(super().accept())
 
 
 def _client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
-    return _ours(std_connection.Client(address, family, authkey))
+    return _ours(reach(address, family, authkey))
 
 
 def _ours(connection: Any) -> Any:
-    connection.__class__ = _Connection
+    if not isinstance(connection, LinkConnection):
+        connection.__class__ = _Connection
     return connection
+
+
+class _XmlListener(_Listener):
+    def accept(self) -> Any:
+        return _in_xml(super().accept())
+
+
+def _xml_client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
+    return _in_xml(_client(address, family, authkey))
+
+
+def _in_xml(connection: Any) -> Any:
+    """The standard library's other serializer, over our connection."""
+    import xmlrpc.client
+
+    def dumps(value: Any) -> bytes:
+        return xmlrpc.client.dumps((value,), allow_none=True).encode()
+
+    def loads(data: bytes) -> Any:
+        return xmlrpc.client.loads(data)[0][0]
+
+    return _std_wrapper(connection, dumps, loads)
 
 
 class _Serializer(str):
     """The name of our kind of connection. A process that unpickles it knows the kind by then."""
 
     def __reduce__(self) -> str:
-        return "SERIALIZER"
+        return _SERIALIZERS[self]
 
 
-SERIALIZER = _Serializer("dsmproc")
-SERIALIZER.__dict__["__module__"] = __name__  # where pickle is to look for it
+SERIALIZER, XML_SERIALIZER = _Serializer("dsmproc"), _Serializer("dsmproc-xmlrpclib")
+_SERIALIZERS = {SERIALIZER: "SERIALIZER", XML_SERIALIZER: "XML_SERIALIZER"}
+for _name in _SERIALIZERS:
+    _name.__dict__["__module__"] = __name__  # where pickle is to look for it
 _std.listener_client[SERIALIZER] = (_Listener, _client)
+_std.listener_client[XML_SERIALIZER] = (_XmlListener, _xml_client)
+_OURS = {"pickle": SERIALIZER, "xmlrpclib": XML_SERIALIZER}
 
 
 StdBaseManager = standard.BaseManager  # with --patch that name is ours
@@ -113,8 +141,7 @@ class BaseManager(StdBaseManager):
         if self._dsmproc_ours:
             from .context import cluster_context
 
-            if serializer == "pickle":
-                serializer = SERIALIZER
+            serializer = _OURS.get(serializer, serializer)
             ctx = ctx or cluster_context
         StdBaseManager.__init__(self, address, authkey, serializer, ctx, **options)
 

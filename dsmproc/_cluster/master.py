@@ -27,6 +27,7 @@ from dsmproc._enginethread import MAX_HOSTS, Engine
 from dsmproc.errors import ClusterError, ProtocolError
 
 from . import descriptors, heartbeat, procs
+from .addresses import Addresses
 from .console import bound, patient
 from .listener import Listener, Peer
 from .names import Names
@@ -116,6 +117,9 @@ class Master:
         self.names = Names(self.engine, self._fixed_homes, self._memory)
         self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)
         self.session_ended.append(self.names.session_ended)
+        self.addresses = Addresses(self._public)
+        self.calls["addresses"] = lambda host, *of: self.addresses.call(host.id, *of)
+        self.session_ended.append(self.addresses.session_ended)
         for purpose, handler in (
             ("control", self._control),
             ("output", self._output),
@@ -328,6 +332,10 @@ class Master:
         host.leaving = True
         log.info("host %d leaves", host.id)
         self._broadcast(("host-leaving", host.public()))
+
+    def _public(self, number: int) -> dict[str, Any] | None:
+        host = self.hosts.get(number)
+        return None if host is None else host.public()
 
     def _place(self, caller: Host, policy: str, wanted: int | None) -> dict[str, Any]:
         """The host for the next process of a client on the host `caller`."""

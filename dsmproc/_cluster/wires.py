@@ -1,7 +1,9 @@
 """Wires: descriptors of standard Connections, behind channels that other hosts can use.
 
 A process that sends a standard Connection to another host hands a copy of its descriptor to its
-agent ("wire" connections, see `Wires.connected`). A wire joins it to a channel for each direction:
+agent ("wire" connections, see `Wires.connected`); one that wants to speak to a Listener of another
+host has that host's agent connect to it ("dial", addresses.py). A wire joins a descriptor to a
+channel for each direction:
 
     input    what the descriptor gives: a message is read when a process asks for it, not before
     output   what processes send: each is told that all is well when the descriptor has taken it
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -28,6 +31,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from . import frames
+from . import wire as wire_format
+from .addresses import on_one_host
 from .channels import Channel, Closing, Message
 from .frames import READER, WRITER
 from .listener import Peer
@@ -43,6 +48,8 @@ Observe = Callable[[int], Awaitable[None]]
 HANG_UP = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 SHORT, LONG = struct.Struct("!i"), struct.Struct("!Q")  # how a standard Connection says a length
 PIECE = 1 << 20
+DIAL_SECONDS = 20.0  # until a listener must have room for one more
+BACKLOG_SECONDS = 0.02  # between two looks for it
 JOIN_BELOW = 1 << 14  # length and message in one write, as the standard class does it
 
 
@@ -222,6 +229,7 @@ class Wires:
         self._wires: dict[int, Wire] = {}
         self._epoll: select.epoll | None = None
         broker.listener.on("wire", self.connected)
+        broker.listener.on("dial", self.dial)
 
     async def connected(self, peer: Peer) -> None:
         """A process of this host sends a descriptor and one byte, what it is; the answer is a
@@ -234,6 +242,25 @@ class Wires:
                 os.close(fd)
             raise EOFError("a wire without a descriptor")
         wire = Wire(self, fds[0], kind & (READER | WRITER), bool(kind & frames.FOREIGN))
+        await self._offer(peer, wire)
+
+    async def dial(self, peer: Peer) -> None:
+        """A process, mostly of another host, wants to speak to who listens at an address of this
+        host: the answer is as for a descriptor, or the number of the error."""
+        address = await peer.recv()
+        if address is None or on_one_host(address) != address:
+            raise wire_format.ProtocolError(f"{address!r} is no address of this host alone")
+        try:
+            sock = await asyncio.wait_for(_connected(address), DIAL_SECONDS)
+        except asyncio.TimeoutError:
+            await peer.send(errno.ETIMEDOUT)
+        except OSError as error:
+            await peer.send(error.errno or errno.ECONNREFUSED)
+        else:
+            sock.setblocking(True)
+            await self._offer(peer, Wire(self, sock.detach(), READER | WRITER, False))
+
+    async def _offer(self, peer: Peer, wire: Wire) -> None:
         office = self.broker.tickets
         answer: list[tuple[int, int] | None] = []
         for channel, role in ((wire.input, READER), (wire.output, WRITER)):
@@ -269,6 +296,25 @@ class Wires:
             wire = self._wires.get(fd)
             if wire is not None:
                 wire.event(mask)
+
+
+async def _connected(address: Any) -> socket.socket:
+    """To a listener of this host, as soon as it has room for one more."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        if sock.family == socket.AF_INET:
+            await loop.sock_connect(sock, address)
+            return sock
+        while True:
+            with contextlib.suppress(BlockingIOError):  # its backlog is full; nothing would tell us
+                sock.connect(address)
+                return sock
+            await asyncio.sleep(BACKLOG_SECONDS)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _has_come(sock: socket.socket) -> None:
