@@ -223,8 +223,14 @@ class Listener(standard.Listener):
 
     _announced: _listeners.Announced | None = None
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
+    def __init__(
+        self,
+        address: Any = None,
+        family: str | None = None,
+        backlog: int = 1,
+        authkey: bytes | None = None,
+    ) -> None:
+        super().__init__(address, family, backlog, authkey)
         try:
             self._announced = _listeners.announce(self.address)
         except BaseException:
