@@ -21,7 +21,7 @@ from multiprocessing import connection, util
 from multiprocessing.process import active_children, current_process, parent_process
 from typing import Any
 
-from . import _channel, _edges, _pickle, _std
+from . import _channel, _edges, _pickle, _processargs, _std
 from .errors import ClusterError, HostLostError
 
 __all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
@@ -84,21 +84,24 @@ class ClusterPopen:
         self._process = weakref.ref(process_obj)
         self._client = cluster.client()
         with _channel.carrying() as self._tickets:
-            payload = self._payload(process_obj)
+            payload, self._parcels = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)
+        self._parcels = {}
         self.sentinel = self._wire.fileno()
         self.finalizer = util.Finalize(self, self._wire.close)
 
     # -- starting -----------------------------------------------------------------------------
 
-    def _payload(self, process_obj: Any) -> bytes:
-        """What the worker unpickles: plain values first, then the process object."""
+    def _payload(self, process_obj: Any) -> tuple[bytes, _processargs.Parcels]:
+        """What the worker unpickles: plain values first, then the process object; and what that
+        names that may be on the host already."""
         with _std.spawning(self):
             preparation = _pickle.dumps(_std.preparation_data(process_obj._name))
-            body = _pickle.dumps(process_obj)
-        plain = {"preparation": preparation, "main": _std.main_module_fields()}
+            body, parcels = _processargs.dumps(process_obj)
+        plain: dict[str, Any] = {"preparation": preparation, "main": _std.main_module_fields()}
+        plain["large"] = bool(parcels)
         head = pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
-        return len(head).to_bytes(8, "little") + head + body
+        return len(head).to_bytes(8, "little") + head + body, parcels
 
     def duplicate_for_child(self, fd: int) -> int:
         """The standard library's objects ask this when they are pickled for a child."""
@@ -123,6 +126,7 @@ class ClusterPopen:
             "umask": _umask(),
             "stamp": _edges.publish(),
             "tickets": [tuple(ticket) for ticket in self._tickets],
+            "parcels": list(self._parcels),
         }
         for attempt in range(PLACE_ATTEMPTS):
             host = self._client.ask("place", policy, wanted)
@@ -150,6 +154,9 @@ class ClusterPopen:
         """What the agent says to it: started, failed, or leaving."""
         try:
             wired.send(request)
+            if self._parcels:
+                for digest in wired.recv():
+                    wired.send_bytes(self._parcels[digest])
             wired.send_bytes(payload)
             return wired.recv()
         except (EOFError, OSError) as error:

@@ -39,6 +39,7 @@ from .console import Output, patient
 from .desks import Desks
 from .frames import Place
 from .listener import Listener, Peer
+from .parcels import Parcels
 from .partings import Partings
 from .verbs import Verbs
 from .wire import format_address
@@ -104,6 +105,7 @@ class Agent:
         self._engine_ready = asyncio.Event()
         self.broker = Broker(self.listener, self, self._connect_broker)
         self.desks = Desks(self.listener, options.directory)
+        self.parcels = Parcels(self.listener)
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
@@ -482,7 +484,12 @@ class Agent:
 
     async def _spawn(self, peer: Peer) -> None:
         request = await peer.recv()
-        payload = await peer.recv_bytes()
+        with self.parcels.held(request["parcels"]):
+            if request["parcels"]:
+                await self.parcels.receive(peer, request["parcels"])
+            await self._spawn_from(peer, request, await peer.recv_bytes())
+
+    async def _spawn_from(self, peer: Peer, request: dict[str, Any], payload: bytearray) -> None:
         if self._ending.is_set():
             why = self._giving_up() or f"host {self.host} is ending with its cluster"
             await peer.send(("leaving", why))

@@ -28,7 +28,7 @@ def main(fd: int, agent: int) -> None:
 
 
 def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
-    from .. import _patch, _pickle, _std, cluster
+    from .. import _patch, _pickle, _processargs, _std, cluster
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -36,7 +36,7 @@ def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
     if _patch.wanted():
         _patch.install()
     _adopt_directory(membership)
-    prepared, sizes = _split(payload)
+    prepared, body = _split(payload)
     _new_main(prepared)
     _install_finder(membership)
     with _std.inheriting():
@@ -44,7 +44,7 @@ def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
         _adopt_path(preparation.pop("sys_path"))
         preparation.pop("dir", None)
         _std.prepare(preparation)
-        process_object = _pickle.loads(sizes)
+        process_object = (_processargs if prepared["large"] else _pickle).loads(body)
     return _std.bootstrap(process_object, request.fileno())
 
 

@@ -164,3 +164,67 @@ def test_logging_in_children(run_script: RunScript) -> None:
     ).check()
     for host in range(3):
         assert f"from host {host}" in result.err
+
+
+LARGE = """
+    import numpy
+    import dsmproc as mp
+
+    SIZE = 16 << 20
+
+    def look(data, queue, beside=None):
+        said = mp.current_host(), len(data), int(data[0]), beside is data
+        if not isinstance(data, bytes):
+            data[0] = 99  # is nobody else's
+        queue.put(said)
+        done.wait()
+
+    class Holder(mp.Process):
+        def __init__(self, data, queue):
+            super().__init__()
+            self.data, self.queue = data, queue
+
+        def run(self):
+            look(self.data, self.queue)
+
+    def start(make, *arguments, **keywords):
+        mp.stats(reset=True)
+        for host in (1, 2, 1, 2):
+            processes.append(make(*arguments, **keywords))
+            processes[-1]._dsmproc_host = host
+            processes[-1].start()
+        said = {queue.get() for _ in range(4)}
+        sent = sum(counters["bytes_sent"] for counters in mp.stats().values())
+        print(sorted(said), round(sent / SIZE, 1), flush=True)
+
+    def finish():
+        done.set()
+        while processes:
+            processes[-1].join()
+            assert processes.pop().exitcode == 0
+
+    processes, queue, done = [], mp.Queue(), mp.Event()
+    data = numpy.full(SIZE, 7, "u1")
+    start(mp.Process, target=look, args=(data, queue))
+    start(mp.Process, target=look, args=(data, queue), kwargs={"beside": data})
+    start(mp.Process, target=look, args=(bytes(data), queue))
+    data[0] = 8
+    start(Holder, data, queue)
+    finish()
+    done.clear()
+    start(Holder, data, queue)  # no process has it any more
+    finish()
+"""
+
+
+def test_a_large_argument_is_on_each_host_once(run_script: RunScript) -> None:
+    def row(first: int, beside: bool, times: float) -> str:
+        return f"{[(host, 16 << 20, first, beside) for host in (1, 2)]} {times}"
+
+    assert run_script(LARGE).check().lines() == [
+        row(7, False, 2.0),
+        row(7, True, 0.0),
+        row(7, False, 2.0),
+        row(8, False, 2.0),
+        row(8, False, 2.0),
+    ]

@@ -27,7 +27,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     "TestSubclassingProcess.test_sys_exit": (PATH, "a file of the child is read"),
     "TestCondition.test_wait_result": (PID, "the child sends its parent's pid a signal"),
-    "TestPicklingConnections.test_pickling": (LOOPBACK, "a plain socket connects to another's"),
+    "TestPicklingConnections.test_pickling": (
+        LOOPBACK,
+        "a plain socket connects to another child's, and is passed on where both are on one host",
+    ),
     "TestWait.test_wait_socket": (LOOPBACK, "the children's plain sockets connect to it"),
     "TestWait.test_wait_socket_slow": (LOOPBACK, "the children's plain sockets connect to it"),
     "TestPollEintr.test_poll_eintr": (PID, "the child sends its parent's pid a signal"),
