@@ -64,7 +64,7 @@ def show(test: str) -> str:
     """As `folder/file: scenario`."""
     path, _, name = test.partition("::")
     path = path.removeprefix("tests/")
-    scenario = name.partition("[")[2].removesuffix("]").removeprefix("worker-")
+    scenario = name.partition("[")[2].removesuffix("]").rpartition("worker-")[2]
     return f"`{path}`: {scenario or name}"
 
 
