@@ -36,6 +36,8 @@ _STATS = {
     "publishes": lib.DSM_COUNT_PUBLISHES,
     "evictions": lib.DSM_COUNT_EVICTIONS,
     "updates": lib.DSM_COUNT_UPDATES,
+    "bytes_kept": lib.DSM_COUNT_BYTES_KEPT,
+    "bytes_dropped": lib.DSM_COUNT_BYTES_DROPPED,
     "lock_local": lib.DSMPROC_STAT_LOCK_LOCAL,
     "messages_sent": lib.DSMPROC_STAT_MESSAGES_SENT,
     "bytes_sent": lib.DSMPROC_STAT_BYTES_SENT,
@@ -100,6 +102,7 @@ class Engine:
         grants: int = 16,
         carry: int = 1024,
         feed: int = 2,
+        keep: int = 4 << 20,
         model: str = "lrc",
         memory: int = 0,
     ) -> None:
@@ -112,6 +115,7 @@ class Engine:
         options.host = host
         options.run, options.most, options.ahead = run, most, ahead
         options.hot, options.grants, options.carry, options.feed = hot, grants, carry, feed
+        options.keep = keep
         options.model = MODELS[model]
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory
@@ -120,6 +124,7 @@ class Engine:
         made = ffi.new("struct dsmproc_engine **")
         check(lib.dsmproc_engine_start(options, made), f"cannot start the {role}'s engine")
         self.role = role
+        self.model = model
         self.host = host
         self._engine = made[0]
         self._baseline = [0] * lib.DSMPROC_STATS
@@ -179,7 +184,11 @@ class Engine:
 
     def region_made(self, region: int, pages: int, policy: int, hosts: int) -> None:
         """Master: it may be attached when this returns. Numbers from 1, below 2**32. MemoryError,
-        ClusterError."""
+        ClusterError, ValueError."""
+        if policy == lib.DSM_HOME_HOMELESS and self.model not in ("lrc", "erc"):
+            raise ValueError(
+                f"home=homeless goes with the consistency models lrc and erc, not with {self.model}"
+            )
         kind = lib.DSMPROC_CMD_REGION_MADE
         self._command(kind, id=region, arg=pages, channel=int(policy), host=hosts)
         refused = lib.dsmproc_engine_settle(self._running())

@@ -72,6 +72,7 @@ class Home(IntEnum):
     BARRIER = lib.DSM_HOME_BARRIER
     MIGRATING = lib.DSM_HOME_MIGRATING
     ADAPTIVE = lib.DSM_HOME_ADAPTIVE
+    HOMELESS = lib.DSM_HOME_HOMELESS
 
 
 def raise_status(status: int, value: int, what: str) -> None:

@@ -9,9 +9,15 @@ from typing import Any
 from . import _memory, cluster
 
 ANONYMOUS = ""
-HOME_POLICIES = {"first": 0, "fixed": 1, "barrier": 2, "migrating": 3, "adaptive": 4}
+HOME_POLICIES = {
+    "first": 0,
+    "fixed": 1,
+    "barrier": 2,
+    "migrating": 3,
+    "adaptive": 4,
+    "homeless": 5,
+}
 DEFAULT_HOME = "adaptive"
-UNWRITTEN = ("homeless",)
 
 
 def home_policy(name: str | None = None) -> int:
@@ -19,8 +25,7 @@ def home_policy(name: str | None = None) -> int:
     where = "home" if name else "DSMPROC_HOME"
     name = name or os.environ.get("DSMPROC_HOME") or DEFAULT_HOME
     if name not in HOME_POLICIES:
-        kind = NotImplementedError if name in UNWRITTEN else ValueError
-        raise kind(
+        raise ValueError(
             f"{where}={name}: this version has the home policies {', '.join(sorted(HOME_POLICIES))}"
         )
     return HOME_POLICIES[name]

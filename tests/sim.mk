@@ -17,7 +17,7 @@ LIBASAN = $(shell gcc -print-file-name=libasan.so)
 .PHONY: sim fuzz fuzz-decoders asan
 
 sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy
-	for policy in first fixed barrier migrating adaptive; do \
+	for policy in first fixed barrier migrating adaptive homeless; do \
 	    $(RUN) -m tests.sim --policy $$policy --seeds $(SEEDS) || exit 1; \
 	    $(RUN) -m tests.sim --policy $$policy --grim --seeds $(GRIM) || exit 1; done
 	$(RUN) -m tests.sim --policy adaptive --bands --seeds $(BANDS)

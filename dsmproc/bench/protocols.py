@@ -28,7 +28,7 @@ from . import _report
 
 HOSTS = 4
 # Home policies are run under lazy release consistency, the other models with adaptive homes.
-HOMES = ("first", "fixed", "barrier", "migrating", "adaptive")
+HOMES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless")
 MODELS = ("scc", "erc", "ec")
 PROGRAMS = ("mm", "merge", "rx", "buck", "lu", "sor")
 PATTERNS = (

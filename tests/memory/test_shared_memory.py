@@ -231,8 +231,8 @@ def test_it_is_a_standard_one_to_isinstance(cluster: None) -> None:
 
 
 def test_an_unknown_home_policy_is_refused(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DSMPROC_HOME", "homeless")
-    with pytest.raises(NotImplementedError, match="adaptive, barrier, first, fixed, migrating"):
+    monkeypatch.setenv("DSMPROC_HOME", "nowhere")
+    with pytest.raises(ValueError, match="adaptive, barrier, first, fixed, homeless, migrating"):
         dsmproc.SharedMemory(create=True, size=10)
     monkeypatch.setenv("DSMPROC_HOME", "fixed")
     perform("driver", handed_to_children)

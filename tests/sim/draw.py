@@ -18,6 +18,7 @@ class Params:
     ahead: int = 0
     hot: int = 0
     grants: int = 1
+    keep: int = 1 << 20  # bytes of kept diffs above which they are collected (homeless)
     carry: int = 0  # bytes of a bound page's diff that go with a notice
     feed: int = 0  # notices followed by a fetch after which a home feeds
     bound: float = 0.0  # share of pages that are bound at a host
@@ -103,6 +104,8 @@ def iterate(p: Params, rng: random.Random) -> None:
     p.wide, p.poll, p.unlink, p.late, p.lost, p.surprise = 0, False, False, False, False, 0.0
     p.crash, p.crashes = 0.0, 0
     p.feed, p.carry = rng.choice([1, 1, 2]), rng.choice([12, 30, 100])
+    if p.policy == "homeless":
+        p.keep = rng.choice([0, 40, 200, 1000, 1 << 20])
     p.bound = rng.choice([0.0, 0.0, 0.3])
     p.regions = [rng.choice([1, 2, 3, 6])]
     p.clients = [spread(rng, rng.choice([1, 1, 2])) for _ in range(p.hosts)]

@@ -3,8 +3,8 @@
 A state is the nodes' arenas, the hosts' memory, the connections and how far each thread is. The
 search is depth first over copies of whole states; a state that was seen before is left at once.
 
-A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N` and `carry N`
-(see core.h; with it all pages are bound), `model ec` and `bound L=PAGE ...`,
+A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N`, `keep N` and
+`carry N` (see core.h; with the last all pages are bound), `model ec` and `bound L=PAGE ...`,
 `bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict:
 `never EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every execution, and
 `may EXPR`, which is permitted and need not be seen. `lrc erc: never EXPR` is said of these models
@@ -43,6 +43,7 @@ class Litmus:
     pages: int = 1
     most: int = 1  # pages that a fault brings at most
     ahead: int = 0  # pages that are then asked for ahead
+    keep: int = 1 << 20  # bytes of kept diffs above which they are collected (homeless)
     carry: int = 0  # all pages are bound, and diffs of so many bytes go with notices
     model: str = "lrc"
     bound: list[tuple[str, int]] = field(default_factory=list)  # lock, page
@@ -65,7 +66,7 @@ def parse_lines(name: str, lines: list[str]) -> Litmus:
     for line in lines:
         line = line.partition("#")[0].strip()
         word, _, rest = line.partition(" ")
-        if word in ("hosts", "pages", "most", "ahead", "carry"):
+        if word in ("hosts", "pages", "most", "ahead", "carry", "keep"):
             setattr(litmus, word, int(rest))
         elif word == "model":
             litmus.model = rest
@@ -171,7 +172,7 @@ class LitmusWorld(World):
         params = Params(policy=policy, hosts=litmus.hosts, page_size=PAGE, hot=hot, regions=[])
         params.most, params.ahead = litmus.most, litmus.ahead
         params.carry, params.bound = litmus.carry, float(litmus.carry > 0)
-        params.model = litmus.model
+        params.model, params.keep = litmus.model, litmus.keep
         params.intra = params.queued = 0.0
         super().__init__(params, random.Random(0), core, off)
         self.registers: dict[str, int] = {}

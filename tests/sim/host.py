@@ -52,6 +52,7 @@ class SimHost:
             hot=p.hot,
             grants=p.grants,
             carry=p.carry,
+            keep=p.keep,
             feed=p.feed,
             model=MODELS[p.model],
             rules_off=off,
@@ -67,7 +68,8 @@ class SimHost:
         self.requests: dict[int, Callable[[int, int], None]] = {}
         self.seen = self.out = self.busy = 0  # the control segment
         self.more = False
-        self.results: list[tuple[int, int, int]] = []
+        self.results: list[tuple[int, int, int, bytes]] = []
+        self.raw = b""  # what the step that is executed put out
         self.later: list[tuple[int, dict[str, int]]] = []  # events that an answer made
         self.counts = [0] * C.DSM_COUNT_KINDS
         self.joined, self.lost, self.leaving = True, False, False
@@ -82,8 +84,8 @@ class SimHost:
     def feed(self, kind: int, **event: Any) -> None:
         self.step(kind, event)
         while self.results:  # before any other event
-            kind, page, arg = self.results.pop(0)
-            self.step(kind, {"id": page, "arg": arg})
+            kind, page, arg, diff = self.results.pop(0)
+            self.step(kind, {"id": page, "arg": arg, "data": diff})
         while self.later:
             kind, more = self.later.pop(0)
             self.step(kind, more)
@@ -112,6 +114,7 @@ class SimHost:
     def execute(self, actions: list[tuple[int, ...]], raw: bytes, data: bytes) -> None:
         """Local threads run between any two actions: that is what the order protects against."""
         at, do, busy = 0, self.do, self.world.params.intra
+        self.raw = raw
         trace = self.world.trace
         random = self.world.rng.random
         while at < len(actions):
@@ -247,6 +250,20 @@ class SimHost:
         if a[5] and page in self.twins:
             self.twins[page] = self.buffers.apply(self.twins[page], diff)
 
+    def on_apply_kept(self, a: tuple[int, ...], data: bytes) -> None:
+        page = a[8]
+        if any(page in client.maps for client in self.clients.values()):
+            raise Violation(f"host {self.number} brings a page up to date that is in use", page)
+        diff = self.raw[a[6] : a[6] + a[7]]
+        self.store(page, self.buffers.apply(self.pages(page, 1), diff))
+
+    def on_close(self, a: tuple[int, ...], data: bytes) -> None:
+        for page in range(a[8], a[8] + a[4]):
+            self.pages(page, 1)
+            for client in self.clients.values():
+                client.maps.pop(page, None)
+            self.wake(page, None)
+
     def on_twin(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + a[4]):
             self.twins[page] = self.pages(page, 1)
@@ -260,7 +277,7 @@ class SimHost:
         current = self.pages(page, 1)
         if a[5] == C.DSM_COMPARE_LOOK:
             differs = current != self.twins.get(page, bytes(self.size))
-            self.results.append((C.DSM_EV_DIFFED, page, int(differs)))
+            self.results.append((C.DSM_EV_DIFFED, page, int(differs), b""))
             return
         if a[5]:  # words are read one after the other while local threads write
             cut = self.world.rng.randrange(0, self.size + 1, 8)
@@ -275,7 +292,7 @@ class SimHost:
         self.diffs.pop(page, None)
         if diff:
             self.diffs[page] = diff
-        self.results.append((C.DSM_EV_DIFFED, page, len(diff)))
+        self.results.append((C.DSM_EV_DIFFED, page, len(diff), diff))
 
     def on_undiff(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + max(1, a[4])):
@@ -300,12 +317,12 @@ class SimHost:
                 raise Violation(f"host {self.number}: TAKE of lock {lock:x}, whose word is ABSENT")
             free = state in (FREE, ABSENT)
             self.words[lock] = (ABSENT, 0) if free else (WANTED, pid)
-            self.results.append((C.DSM_EV_WORDED, lock, int(free)))
+            self.results.append((C.DSM_EV_WORDED, lock, int(free), b""))
         elif flag == C.DSM_WORD_SEIZE:
             held = state in (HELD, WANTED)
             if held:
                 self.words[lock] = (ABSENT, 0)
-            self.results.append((C.DSM_EV_WORDED, lock, int(held)))
+            self.results.append((C.DSM_EV_WORDED, lock, int(held), b""))
         else:
             to = {C.DSM_WORD_ABSENT: ABSENT, C.DSM_WORD_FREE: FREE, C.DSM_WORD_HELD: HELD}
             if state in (HELD, WANTED):

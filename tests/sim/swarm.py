@@ -23,6 +23,8 @@ RULES += ["FORWARD", "COUNTED", "SINCE", "ONCE", "WHOLE", "TWINNED", "WATCHED", 
 DEATHS = ["NEWEST", "APPLIED", "KEPT", "CUT"]  # shown by grim worlds
 RULES += DEATHS
 RULES += ["GRANTED", "SHARED", "OUTER", "OPENED", "KNOWN", "NOTICED"]
+HOMELESS = ["TAGGED", "COLLECTED", "MINE", "STAMPED"]  # shown by homeless pages
+RULES += HOMELESS
 
 
 @dataclass

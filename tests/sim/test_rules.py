@@ -5,14 +5,15 @@ CROSSED 351 (policy fixed), ONE_DIFF 28, BYTES 2, FETCHED 38, OWED 94 (fixed), T
 CLAIM 12, LATE 5, OVERLAP 9 (first), OTHER_HOST 17, LOOK 2, FORWARD 212 (migrating),
 COUNTED 95 (migrating), SINCE 17, ONCE 70, WHOLE 177, TWINNED 26, WATCHED 17, APART 54,
 NEWEST 168, KEPT 39, GRANTED 38 (ec, first), SHARED 5 (ec),
-OUTER 5 (scc), NOTICED 199 (scc), APPLIED 2145 (fixed).
+OUTER 5 (scc), NOTICED 199 (scc), APPLIED 2145 (fixed); homeless: TAGGED 17, COLLECTED 163,
+MINE 5, STAMPED 5.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from .swarm import DEATHS, RULES, Options, run_seeds
+from .swarm import DEATHS, HOMELESS, RULES, Options, run_seeds
 
 BOUND = {"CROSSED": 1100, "FORWARD": 650, "ONE_DIFF": 200, "OWED": 300, "ACK": 200, "FETCHED": 150}
 BOUND |= {"NEWEST": 500, "KEPT": 150}
@@ -24,9 +25,10 @@ POLICY = {
     "OWED": "fixed",
     "COUNTED": "migrating",
 }
-BOUND |= {"GRANTED": 150, "NOTICED": 600}
+BOUND |= {"COLLECTED": 500, "GRANTED": 150, "NOTICED": 600}
 POLICY["APPLIED"] = "fixed"
 POLICY["GRANTED"] = "first"
+POLICY |= dict.fromkeys(HOMELESS, "homeless")
 MODEL = {"GRANTED": "ec", "SHARED": "ec", "OUTER": "scc", "OPENED": "scc", "NOTICED": "scc"}
 
 

@@ -33,6 +33,12 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     11: ("HANDED", "H", "QIB"),
     12: ("ELSEWHERE", "H", "QIHI"),
     13: ("BYE", "B", ""),
+    49: ("WANT", "QII", ""),
+    50: ("DIFFS", "QIIBH", "IQI"),
+    51: ("WANT_BASE", "Q", ""),
+    52: ("BASE", "QBHIH", "HI"),
+    53: ("COLLECT", "QQIB", ""),
+    54: ("COLLECTED", "QIHI", ""),
     16: ("CLAIM", "H", "Q"),
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
@@ -65,6 +71,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     46: ("SCOPE", "QB", ""),
     47: ("TOLD", "Q", ""),
     48: ("KNOWN", "Q", ""),
+    55: ("WRITERS", "QH", "QHIH"),
 }
 
 
@@ -91,11 +98,19 @@ def decode(data: bytes) -> tuple[str, set[int]]:
         pages = set(range(values[1], values[1] + values[2]))
     if name == "MOVED":
         pages = {values[1]}
+    if name in ("WANT", "DIFFS", "WANT_BASE", "BASE", "COLLECT", "COLLECTED"):
+        pages = {values[0]}
     at, part = 1 + head.size, struct.Struct("<" + repeated)
     for _ in range(values[-1] if repeated else 0):
         row = part.unpack_from(data, at)
         at += part.size
-        pages |= set(range(row[0], row[0] + (row[1] & 0x7FFF if repeated == "QHHI" else 1)))
+        if name == "WRITERS":  # what follows are hosts and their intervals
+            more = struct.unpack_from("<" + "HI" * row[-1], data, at)
+            at += 6 * row[-1]
+            row = (*row[:-1], *more)
+            repeated = "QHI" + "HI" * (len(more) // 2)
+        if name not in ("DIFFS", "BASE"):
+            pages |= set(range(row[0], row[0] + (row[1] & 0x7FFF if repeated == "QHHI" else 1)))
         text = " ".join(map(number, repeated, row))
         if inline:  # a diff of so many bytes follows
             text += f" {data[at : at + row[-1]].hex()}"

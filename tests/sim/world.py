@@ -31,6 +31,7 @@ POLICIES = {
     "barrier": C.DSM_HOME_BARRIER,
     "migrating": C.DSM_HOME_MIGRATING,
     "adaptive": C.DSM_HOME_ADAPTIVE,
+    "homeless": C.DSM_HOME_HOMELESS,
 }
 
 Channel = tuple[int, int, int]

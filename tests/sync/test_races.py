@@ -23,6 +23,8 @@ def test_each_section_reads_what_the_one_before_wrote(turn: int) -> None:
     if not able:
         pytest.skip("uffd: refused here")
     model, home = MODELS[turn % len(MODELS)], HOMES[turn % len(HOMES)]
+    if not racelog.goes_together(model, home):
+        model = "lrc"
     faults = able[(turn + turn // len(MODELS)) % len(able)]
     sections, moves, wrong = racelog.run(model, home, faults, 200)
     assert wrong == [], f"{model}, {home}, {faults}"

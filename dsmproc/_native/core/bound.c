@@ -42,7 +42,7 @@ int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event) {
         (uint64_t)(uint32_t)event->id + count > region->pages)
         return DSM_E_EVENT;
     if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, count))) return DSM_E_MEMORY;
-    bool small = host->config.carry && !event->req;
+    bool small = host->config.carry && !event->req && region->policy != DSM_HOME_HOMELESS;
     for (uint32_t i = 0; small && i < count; i++)
         dsm_page_find(host, event->id + i)->run |= DSM_BOUND;
     if (event->arg) send_bind(host, event);

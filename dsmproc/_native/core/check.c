@@ -15,7 +15,11 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     seen->seeking += (page->flags & DSM_SEEKING) != 0;
     seen->handing += (page->flags & DSM_HANDING) != 0;
     if (state >= DSM_PAGE_STATES) return 1;
-    if (home != (page->home == host->config.host) && state != DSM_ZERO && state != DSM_LOST)
+    bool homeless = dsm_homeless(host, page);
+    if (homeless && (home || state == DSM_FETCHING || page->flags & DSM_UNACKED)) return 27;
+    if (!homeless && state == DSM_STALE) return 28;
+    if (!homeless && home != (page->home == host->config.host) && state != DSM_ZERO &&
+        state != DSM_LOST)
         return 2;
     /* 3: a written page is looked at by the next publish, or is being claimed by this one */
     if ((state == DSM_DIRTY || state == DSM_HOME_DIRTY) &&
@@ -25,7 +29,8 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     bool taking = page->flags & DSM_TAKING, handing = page->flags & DSM_HANDING;
     bool kept = page->flags & DSM_UNACKED;
     if (!home && (state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* rules 11, 14 */
-    if (page->waiters && state != DSM_FETCHING && !handing &&
+    if (homeless && page->waiters && !dsm_homeless_asks(host, page)) return 29;
+    if (!homeless && page->waiters && state != DSM_FETCHING && !handing &&
         !(state == DSM_ABSENT && page->flags & (DSM_UNACKED | DSM_SEEKING)))
         return 6; /* nobody waits for nothing */
     if (page->flags & DSM_INVALID_LATER && !taking && !handing &&

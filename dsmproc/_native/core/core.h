@@ -40,7 +40,8 @@ enum {
     DSM_EV_MESSAGE = 1,
     DSM_EV_READ_FAULT = 2, /* client, id = page */
     DSM_EV_WRITE_FAULT = 3,
-    DSM_EV_DIFFED = 4,  /* id = page, arg = bytes of the encoded diff (0: no byte differs) */
+    /* id = page, arg = bytes of the encoded diff (0: no byte differs); bytes/len: the diff */
+    DSM_EV_DIFFED = 4,
     DSM_EV_WORDED = 5,  /* id = lock, arg = result of DSM_WORD_TAKE, _SEIZE */
     DSM_EV_MORE = 6,    /* asked for by DSM_ACT_MORE */
     DSM_EV_TICK = 7,    /* every DSMPROC_TICK: the polling tick (DESIGN 2) */
@@ -105,7 +106,10 @@ enum {
     DSM_ACT_REGION = 17,     /* id = region, arg = pages: make its memory; before any page of it */
     DSM_ACT_REGION_END = 18, /* id = region: give its memory back; nobody here uses it */
     DSM_ACT_MORE = 19,       /* feed DSM_EV_MORE soon, but faults and other work may go first */
-    DSM_ACT_COUNT = 20,      /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
+    DSM_ACT_CLOSE = 23,      /* id, count: out of every client's reach; the content stays */
+    /* id, off, len: apply the diff at offset `off` of out->bytes */
+    DSM_ACT_APPLY_KEPT = 24,
+    DSM_ACT_COUNT = 20, /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
 };
 
 enum { DSM_COMPARE_LOOK = 2 };
@@ -174,7 +178,9 @@ enum {
     DSM_COUNT_PUBLISHES = 10,
     DSM_COUNT_EVICTIONS = 11, /* copies given up for want of memory */
     DSM_COUNT_UPDATES = 12, /* changes stored into a copy, which an invalidation would have ended */
-    DSM_COUNT_KINDS = 13,
+    DSM_COUNT_BYTES_KEPT = 13,    /* of diffs that their writer keeps (homeless.c) */
+    DSM_COUNT_BYTES_DROPPED = 14, /* ... and does not keep any more */
+    DSM_COUNT_KINDS = 15,
 };
 
 /* ---- events and actions of the master ---------------------------------------------------- */
@@ -194,7 +200,8 @@ enum {
     DSM_HOME_BARRIER = 2,
     DSM_HOME_MIGRATING = 3,
     DSM_HOME_ADAPTIVE = 4,
-    DSM_HOME_POLICIES = 5,
+    DSM_HOME_HOMELESS = 5,
+    DSM_HOME_POLICIES = 6,
 };
 
 /* Consistency models. They differ in what a lock does; all other acquires tell everything.
@@ -258,7 +265,8 @@ struct dsm_config {
                            how many it keeps of a page */
     uint32_t feed;  /* notices followed by a fetch after which a home feeds (feed.c; 0: never) */
     uint32_t model; /* DSM_LRC, ...: the same at the master and at all hosts */
-    uint32_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
+    uint64_t keep;  /* bytes of kept diffs above which they are collected (collect.c) */
+    uint64_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
 /* Rules of DESIGN 2 and 3 that the mutation build (-DDSM_MUTATE) can switch off: bit numbers. */
@@ -293,8 +301,12 @@ enum {
     DSM_RULE_OUTER = 27,  /* SCC: what is written belongs to all scopes that are open, not to one */
     DSM_RULE_OPENED = 28, /* SCC: what a host that only releases a lock wrote belongs to it, too */
     DSM_RULE_KNOWN = 29,  /* ERC: a release waits until all hosts have invalidated */
-    DSM_RULE_NOTICED = 30, /* SCC: a page at home is protected again by each publish */
-    DSM_RULES = 31,
+    DSM_RULE_NOTICED = 30,   /* SCC: a page at home is protected again by each publish */
+    DSM_RULE_TAGGED = 31,    /* homeless: diffs are applied in the order in which they happened */
+    DSM_RULE_COLLECTED = 32, /* homeless: a diff is kept until the base has applied it */
+    DSM_RULE_MINE = 33,      /* homeless: own diffs are put back on the base */
+    DSM_RULE_STAMPED = 34,   /* homeless: the base observes before it takes diffs in */
+    DSM_RULES = 35,
 };
 
 struct dsm_host;

@@ -9,8 +9,10 @@
 
 enum { LOOKED_AT = 4096 }; /* most pages that one step looks at */
 
-static bool is_spare(const struct dsm_page *page) {
+static bool is_spare(const struct dsm_host *host, const struct dsm_page *page) {
     if (page->waiters || page->flags) return false;
+    if (page->state != DSM_ZERO && dsm_homeless(host, page))
+        return dsm_homeless_is_spare(host, page);
     return page->state == DSM_CLEAN || page->state == DSM_ZERO;
 }
 
@@ -42,9 +44,10 @@ int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
         if (!region) return DSM_OK; /* the next round begins with the next event */
         bool ready = region->state == DSM_REGION_READY && region->pages;
         struct dsm_page *page = ready ? dsm_page_known(host, region, (uint32_t)host->hand) : NULL;
-        if (page && page->state == DSM_CLEAN && !page->flags && dsm_is_lost(host, page->home)) {
+        if (page && page->state == DSM_CLEAN && !page->flags && dsm_is_lost(host, page->home) &&
+            !dsm_homeless(host, page)) {
             dsm_seek(host, page);
-        } else if (page && is_spare(page)) {
+        } else if (page && is_spare(host, page)) {
             evict(host, page);
             left--;
         }

@@ -44,7 +44,13 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         return;
     }
     dsm_run_compared(page, result->len != 0);
-    if (result->len) {
+    if (result->len && dsm_homeless(host, page)) { /* it is kept already */
+        if (page->hot < UINT8_MAX) page->hot++;
+        page->idle = 0;
+        result->len = 0;
+        dsm_page_act(host, DSM_ACT_UNDIFF, page);
+        dsm_page_owe(host, page, true);
+    } else if (result->len) {
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
         if (!result->early)
@@ -71,7 +77,9 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     }
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = DSM_CLEAN;
-    if (result->early) {
+    if (result->early && dsm_homeless(host, page)) {
+        dsm_homeless_close(host, page);
+    } else if (result->early) {
         dsm_page_act(host, DSM_ACT_PUNCH, page);
         page->state = DSM_ABSENT;
     }
@@ -137,6 +145,13 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
     if (host->compared == host->ncompared) return DSM_E_EVENT;
     struct dsm_compared *result = &host->compare[host->compared];
     if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
+    struct dsm_page *page = dsm_page_at(host, result->page);
+    if (event->arg && !result->look && !result->bound && dsm_homeless(host, page)) {
+        uint64_t room = 2 * event->arg + dsm_homeless_room(host);
+        if (!event->bytes || event->len != event->arg) return DSM_E_EVENT;
+        if (!dsm_arena_room(&host->arena, room)) return DSM_E_MEMORY;
+        dsm_homeless_keep(host, page, event->bytes, event->len);
+    }
     result->len = (uint32_t)event->arg;
     if (++host->compared < host->ncompared) return DSM_OK;
     uint32_t n = host->ncompared;

@@ -89,6 +89,18 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
         return dsm_page_on_dack(host, from, cursor);
     case DSM_MSG_MOVED:
         return dsm_page_on_moved(host, cursor);
+    case DSM_MSG_WANT:
+        return dsm_homeless_on_want(host, from, cursor);
+    case DSM_MSG_DIFFS:
+        return dsm_homeless_on_diffs(host, from, cursor);
+    case DSM_MSG_WANT_BASE:
+        return dsm_homeless_on_want_base(host, from, cursor);
+    case DSM_MSG_BASE:
+        return dsm_homeless_on_base(host, from, cursor);
+    case DSM_MSG_COLLECT:
+        return dsm_collect_on_collect(host, from, cursor);
+    case DSM_MSG_COLLECTED:
+        return dsm_collect_on_collected(host, from, cursor);
     case DSM_MSG_BYE:
         return dsm_leave_on_bye(host, from, cursor);
     case DSM_MSG_ELSEWHERE:
@@ -142,6 +154,8 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     switch (type) {
     case DSM_MSG_NOTICES:
         return dsm_observe_on_notices(host, cursor);
+    case DSM_MSG_WRITERS:
+        return dsm_homeless_on_writers(host, cursor);
     case DSM_MSG_UPDATES:
         return dsm_bound_on_updates(host, cursor);
     case DSM_MSG_CLAIMED:
@@ -273,6 +287,7 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     if (status == DSM_OK) {
         dsm_gate_try(host);
         dsm_publish_go_on(host);
+        dsm_collect_go_on(host);
         if (host->leave.state == DSM_LEAVES) {
             dsm_leave_go_on(host);
             dsm_publish_go_on(host);

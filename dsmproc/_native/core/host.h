@@ -14,6 +14,7 @@
  *   evict.c    giving up memory
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
+ *   homeless.c pages whose writers keep their diffs; keep.c, collect.c: the writers
  *   token.c    locks whose token is or is not here
  *   call.c     operations kept at the master: semaphores, barriers
  */
@@ -41,6 +42,7 @@ enum dsm_page_state {
     DSM_HOME_DIRTY,   /* ... and written since the last publish */
     DSM_HOME_PRIVATE, /* ... and noticed before, held by no other host: written without fault */
     DSM_LOST,         /* its home died with the only copy */
+    DSM_STALE,        /* homeless: a copy to which diffs are missing, mapped nowhere */
     DSM_PAGE_STATES,
 };
 
@@ -288,6 +290,13 @@ struct dsm_host {
     uint32_t seeking, handing;            /* pages with these flags */
     uint64_t leaving[DSM_MAX_HOSTS / 64]; /* other hosts that take nothing any more */
     struct dsm_leave leave;
+    struct dsm_map histories;    /* by page: struct dsm_history (homeless.h) */
+    struct dsm_queue collectors; /* who asks this host to take diffs in (collect.c) */
+    uint64_t clock; /* `seen`, or where in the log it was told of writers before it has seen that */
+    uint64_t kept;  /* bytes of kept diffs */
+    uint64_t shed;  /* `stamped` + 1 when it was last looked which may go */
+    uint32_t collecting; /* COLLECT messages without answer */
+    uint32_t shedding;
     struct dsm_out *out; /* of the step that runs; NULL between steps */
     const struct dsm_event *event;
 };
@@ -412,7 +421,7 @@ int dsm_move_on_taken(struct dsm_host *host, uint32_t from, struct dsm_cursor *c
 int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event);
 int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 /* Hand over pages that are at home here, n <= DSM_SLICE. */
-void dsm_move_pages(struct dsm_host *host, const uint64_t *pages, uint32_t n, uint32_t to);
+void dsm_move_pages(struct dsm_host *host, uint64_t *pages, uint32_t n, uint32_t to);
 /* The host that a page is being handed to is lost. */
 void dsm_move_lost(struct dsm_host *host, struct dsm_page *page);
 /* It will not take any of the pages that are being handed to it. */
@@ -499,6 +508,8 @@ void dsm_publish_tick(struct dsm_host *host);
 int dsm_observe_request(struct dsm_host *host, const struct dsm_event *event);
 int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_observe_tick(struct dsm_host *host);
+/* For this host itself. */
+void dsm_observe_up_to(struct dsm_host *host, uint64_t stamp);
 /* A change of the page was announced: learn its home. NULL: nothing of it is here. */
 struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t home,
                                   uint32_t epoch);
@@ -506,6 +517,45 @@ struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t h
 bool dsm_observe_possible(const struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch);
 void dsm_gate(struct dsm_host *host, struct dsm_job job); /* do it when invalidations are done */
 void dsm_gate_try(struct dsm_host *host);
+
+/* homeless.c */
+bool dsm_homeless(const struct dsm_host *host, const struct dsm_page *page);
+/* Bring the copy of a homeless page up to date, then serve those who wait for it. */
+void dsm_homeless_fetch(struct dsm_host *host, struct dsm_page *page);
+/* Keep the diff that a comparison found. */
+void dsm_homeless_keep(struct dsm_host *host, const struct dsm_page *page, const uint8_t *bytes,
+                       uint32_t len);
+uint64_t dsm_homeless_room(const struct dsm_host *host); /* for that, beside its bytes */
+void dsm_homeless_close(struct dsm_host *host, struct dsm_page *page);
+/* Up to which interval of that host are the diffs in the copy here? */
+uint32_t dsm_homeless_have(const struct dsm_host *host, uint64_t page, uint32_t who);
+/* May the copy be given up for want of memory? */
+bool dsm_homeless_is_spare(const struct dsm_host *host, const struct dsm_page *page);
+/* With which host was it lost? */
+uint32_t dsm_homeless_culprit(const struct dsm_host *host, const struct dsm_page *page);
+void dsm_homeless_forget(struct dsm_host *host, uint64_t page);
+void dsm_homeless_host_lost(struct dsm_host *host, uint32_t who);
+/* Where its base lives was asked, and is known, or that it is lost. */
+void dsm_homeless_found(struct dsm_host *host, struct dsm_page *page);
+int dsm_homeless_on_writers(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_homeless_on_want(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_homeless_on_diffs(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_homeless_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_homeless_on_base(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+/* Is an answer to its page awaited? For checks. */
+bool dsm_homeless_asks(const struct dsm_host *host, const struct dsm_page *page);
+
+/* collect.c */
+void dsm_collect_go_on(struct dsm_host *host); /* at the end of a step */
+/* Does another host wait for this copy to be brought up to date? */
+bool dsm_collect_wants(const struct dsm_host *host, uint64_t page);
+/* This host leaves, and `heir` is to be the page's base. */
+void dsm_collect_adopt(struct dsm_host *host, struct dsm_page *page, uint32_t heir);
+/* Is this host the base, and nobody asked to succeed it? */
+bool dsm_collect_is_base(const struct dsm_host *host, const struct dsm_page *page);
+void dsm_collect_host_lost(struct dsm_host *host, uint32_t who);
+int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
+int dsm_collect_on_collected(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
 /* token.c */
 int dsm_token_open(struct dsm_host *host, const struct dsm_event *event);

@@ -62,9 +62,10 @@ static const struct dsm_region *region_here(struct dsm_host *host) {
 }
 
 static void look_at(struct dsm_host *host, struct dsm_page *page, uint64_t *pages, uint32_t *n) {
-    if (dsm_at_home(page))
+    bool homeless = dsm_homeless(host, page);
+    if (homeless ? dsm_collect_is_base(host, page) : dsm_at_home(page))
         pages[(*n)++] = dsm_page_id(host, page);
-    else if (!host->leave.sweeps && dsm_is_lost(host, page->home) &&
+    else if (!homeless && !host->leave.sweeps && dsm_is_lost(host, page->home) &&
              (page->state == DSM_CLEAN || page->state == DSM_DIRTY))
         dsm_seek(host, page);
 }
@@ -91,6 +92,7 @@ static void soon_again(struct dsm_host *host) {
 
 /* What was written here and not announced goes to its homes first. */
 static bool is_quiet(struct dsm_host *host) {
+    if (host->collecting || host->kept) return false;
     if (host->handing || host->seeking || host->unacked || host->publish != DSM_IDLE) return false;
     if (!host->ndirty) return true;
     const struct dsm_job nothing = {.kind = DSM_JOB_SEEN};
@@ -164,7 +166,7 @@ static uint64_t pages_at_home(const struct dsm_host *host) {
         for (uint32_t index = 0; index < region->pages; index++) {
             const struct dsm_page *page = dsm_page_known(host, region, index);
             if (!page) index |= DSM_CHUNK - 1;
-            count += page && dsm_at_home(page);
+            count += page && (dsm_at_home(page) || dsm_collect_is_base(host, page));
         }
     }
     return count;
@@ -173,7 +175,7 @@ static uint64_t pages_at_home(const struct dsm_host *host) {
 void dsm_leave_go_on(struct dsm_host *host) {
     uint64_t pages[DSM_SLICE];
     uint32_t n = 0;
-    if (host->ncompared || host->handing > AT_ONCE - DSM_SLICE) return;
+    if (host->ncompared || host->handing + host->collecting > AT_ONCE - DSM_SLICE) return;
     bool more = sweep(host, pages, &n);
     uint32_t heir = n ? next_heir(host) : DSM_NO_HOST;
     if (n && heir == DSM_NO_HOST) {

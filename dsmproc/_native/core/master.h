@@ -2,6 +2,7 @@
  *
  *   master.c     dsm_master_init, dsm_master_step: which function serves which event
  *   version.c    the log: stamps, page versions, homes; what a host must be told
+ *   writers.c    who has written a page that has no home
  *   carry.c      changes that came with their bytes
  *   entry.c      entry consistency: what is bound to which lock
  *   scope.c      scope consistency: what was written under which lock
@@ -37,10 +38,11 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
-    dsm_ref carry;      /* carry.c (0: its last notice came without bytes) */
-    dsm_ref lock;       /* entry.c: what it is bound to (0: nothing) */
-    uint8_t lost;       /* its home died, and no copy was known to be the newest */
-    uint8_t unused[15]; /* a reference counts units of 16 bytes: records side by side fill them */
+    dsm_ref carry;     /* carry.c (0: its last notice came without bytes) */
+    dsm_ref lock;      /* entry.c: what it is bound to (0: nothing) */
+    uint8_t lost;      /* its home died, and no copy was known to be the newest */
+    dsm_ref writers;   /* writers.c */
+    uint8_t unused[8]; /* a reference counts units of 16 bytes: records side by side fill them */
 };
 _Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
 
@@ -116,6 +118,7 @@ struct dsm_master {
     struct dsm_config config;
     uint64_t log; /* the last stamp */
     uint64_t told[DSM_MAX_HOSTS];
+    uint32_t intervals[DSM_MAX_HOSTS]; /* publishes of each host */
     uint64_t joined[DSM_MAX_HOSTS / 64];
     dsm_ref newest; /* of struct dsm_version */
     struct dsm_map regions, objects;
@@ -187,6 +190,19 @@ int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cu
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
                            bool with_pages, bool asked);
 void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
+
+/* writers.c */
+struct dsm_told { /* a WRITERS message being made */
+    uint32_t message, n_at, n;
+};
+bool dsm_writers_kept(const struct dsm_master *master, const struct dsm_version *version);
+/* The host announces that it has written the page. */
+void dsm_writers_note(struct dsm_master *master, struct dsm_version *version, uint32_t host);
+void dsm_writers_forget(struct dsm_master *master, struct dsm_version *version);
+/* Those who wrote it after `since`. */
+void dsm_writers_tell(struct dsm_master *master, struct dsm_told *told, uint32_t host, uint64_t id,
+                      const struct dsm_version *version, uint64_t since);
+void dsm_writers_end(struct dsm_master *master, struct dsm_told *told);
 
 /* carry.c */
 /* A change of the page, stamped master->log, came with its diff; before it is noticed. */

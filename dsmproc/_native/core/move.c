@@ -138,7 +138,22 @@ static void hand(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     host->handing++;
 }
 
-void dsm_move_pages(struct dsm_host *host, const uint64_t *pages, uint32_t n, uint32_t to) {
+/* Those without home get another base instead (collect.c); the others stay in `pages`. */
+static uint32_t give_bases(struct dsm_host *host, uint64_t *pages, uint32_t n, uint32_t to) {
+    uint32_t homes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct dsm_page *page = dsm_page_there(host, pages[i]);
+        if (!dsm_homeless(host, page))
+            pages[homes++] = pages[i];
+        else if (dsm_collect_is_base(host, page))
+            dsm_collect_adopt(host, page, to);
+    }
+    return homes;
+}
+
+void dsm_move_pages(struct dsm_host *host, uint64_t *pages, uint32_t n, uint32_t to) {
+    n = give_bases(host, pages, n, to);
+    if (!n) return;
     for (uint32_t i = 0; i < n; i++)
         hand(host, dsm_page_find(host, pages[i]), to);
     uint32_t message = dsm_send(host->out, to, DSM_BULK, DSM_MSG_HAND);
@@ -178,8 +193,9 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
 }
 
 static bool can_inherit(const struct dsm_host *host, const struct dsm_page *page) {
-    return page && host->leave.state == DSM_STAYS && !(page->flags & (DSM_UNACKED | DSM_HANDING)) &&
-           !dsm_at_home(page) && page->state != DSM_LOST;
+    return page && !dsm_homeless(host, page) && host->leave.state == DSM_STAYS &&
+           !(page->flags & (DSM_UNACKED | DSM_HANDING)) && !dsm_at_home(page) &&
+           page->state != DSM_LOST;
 }
 
 /* The bytes of the home at `off`, and over them what was written here and not yet sent. */

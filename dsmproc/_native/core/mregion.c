@@ -35,6 +35,8 @@ int dsm_mregion_made(struct dsm_master *master, const struct dsm_event *event) {
         event->host > DSM_MAX_HOSTS)
         return DSM_E_EVENT;
     if (event->client != DSM_HOME_FIRST && !all_joined(master, event->host)) return DSM_E_EVENT;
+    bool lazy = master->config.model == DSM_LRC || master->config.model == DSM_ERC;
+    if (event->client == DSM_HOME_HOMELESS && !lazy) return DSM_E_EVENT;
     uint32_t nchunks = (uint32_t)((event->arg + DSM_VERSIONS - 1) / DSM_VERSIONS);
     if (!dsm_arena_room(&master->arena, nchunks * sizeof(dsm_ref))) return DSM_E_MEMORY;
     dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct dsm_mregion));

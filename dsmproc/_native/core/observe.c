@@ -33,16 +33,24 @@ static void serve(struct dsm_host *host) {
     if (left.head && !host->observing) send_observe(host);
 }
 
+/* An OBSERVE sent from now on covers any stamp that exists now. */
+static void observe(struct dsm_host *host, uint64_t req, uint64_t stamp) {
+    struct dsm_job job = {.kind = DSM_JOB_OBSERVE, .req = req, .arg = stamp};
+    job.a = host->observe_sent + 1;
+    dsm_queue_push(host, &host->observers, dsm_job_new(host, job));
+    if (!host->observing) send_observe(host);
+}
+
+void dsm_observe_up_to(struct dsm_host *host, uint64_t stamp) {
+    if (stamp > host->seen) observe(host, 0, stamp);
+}
+
 int dsm_observe_request(struct dsm_host *host, const struct dsm_event *event) {
     if (event->arg <= host->seen) {
         dsm_reply(host, event->req, DSM_ST_OK, host->seen);
         return DSM_OK;
     }
-    /* An OBSERVE sent from now on covers any stamp that exists now. */
-    struct dsm_job job = {.kind = DSM_JOB_OBSERVE, .req = event->req, .arg = event->arg};
-    job.a = host->observe_sent + 1;
-    dsm_queue_push(host, &host->observers, dsm_job_new(host, job));
-    if (!host->observing) send_observe(host);
+    observe(host, event->req, event->arg);
     return DSM_OK;
 }
 

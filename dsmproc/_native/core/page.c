@@ -28,7 +28,8 @@
 #include "core/policy.h"
 
 static const char *const state_names[DSM_PAGE_STATES] = {
-    "ZERO", "ABSENT", "FETCHING", "CLEAN", "DIRTY", "HOME", "HOME_DIRTY", "HOME_PRIVATE", "LOST"};
+    "ZERO", "ABSENT",     "FETCHING",     "CLEAN", "DIRTY",
+    "HOME", "HOME_DIRTY", "HOME_PRIVATE", "LOST",  "STALE"};
 
 const char *dsm_page_state_name(uint32_t state) {
     return state < DSM_PAGE_STATES ? state_names[state] : "?";
@@ -175,7 +176,8 @@ static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t clien
 
 void dsm_page_poison(struct dsm_host *host, struct dsm_page *page) {
     dsm_page_act(host, DSM_ACT_POISON, page);
-    host->out->actions[host->out->nactions - 1].host = page->home;
+    host->out->actions[host->out->nactions - 1].host =
+        dsm_homeless(host, page) ? dsm_homeless_culprit(host, page) : page->home;
     page->state = DSM_LOST;
     forget_waiters(host, page);
 }
@@ -207,6 +209,10 @@ void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count,
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach) {
+    if (dsm_homeless(host, page)) {
+        dsm_homeless_fetch(host, page);
+        return;
+    }
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
     if (dsm_is_lost(host, page->home)) {
@@ -234,6 +240,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     int32_t reach = dsm_run_reach(host, event->id, write);
     dsm_page_settle_in(host, page);
     switch (page->state) {
+    case DSM_STALE:
     case DSM_ABSENT:
         if (reach == 1 && dsm_run_is_hot(host, page)) write = true;
         wait_for(host, page, event->client, write, reach);

@@ -25,7 +25,7 @@ struct dsm_policy {
 };
 
 extern const struct dsm_policy dsm_home_first, dsm_home_fixed, dsm_home_barrier, dsm_home_migrating,
-    dsm_home_adaptive;
+    dsm_home_adaptive, dsm_home_homeless;
 
 bool dsm_policy_known(uint32_t policy);
 const struct dsm_policy *dsm_policy(uint32_t policy);

@@ -154,7 +154,10 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
             page->home = (uint16_t)home;
             page->epoch = epoch;
         }
-        if (page->home == host->config.host) {
+        if (dsm_homeless(host, page)) {
+            if (page->home == host->config.host) dsm_page_owe(host, page, true);
+            if (page->state == DSM_DIRTY) dsm_page_compare(host, page, false, false);
+        } else if (page->home == host->config.host) {
             if (page->epoch == 0) become_home(host, page); /* else it was handed over meanwhile */
         } else if (page->state == DSM_DIRTY) {
             dsm_page_compare(host, page, false, false);

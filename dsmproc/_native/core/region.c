@@ -271,6 +271,8 @@ static void free_pages(struct dsm_host *host, struct dsm_region *region) {
         if (!ref) continue;
         struct dsm_page *pages = dsm_at(host, ref);
         for (uint32_t i = 0; i < DSM_CHUNK; i++) {
+            if (dsm_homeless(host, &pages[i]))
+                dsm_homeless_forget(host, dsm_page_id(host, &pages[i]));
             if (pages[i].flags & DSM_UNACKED) host->unacked--;
             if (pages[i].flags & DSM_INVALID_LATER) host->invalid_later--;
             if (pages[i].flags & DSM_SEEKING) host->seeking--;

@@ -82,11 +82,14 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
                 lose_home(host, page);
         }
     }
+    dsm_homeless_host_lost(host, who);
 }
 
 /* ---- what this host knows ---------------------------------------------------------------- */
 
-static uint32_t what_is_here(const struct dsm_page *page) {
+static uint32_t what_is_here(const struct dsm_host *host, const struct dsm_page *page) {
+    if (dsm_homeless(host, page)) /* what only its writers have no copy has */
+        return page->home == host->config.host && page->state != DSM_LOST ? DSM_SAY_HOME : 0;
     uint32_t what = page->flags & DSM_APPLIED ? DSM_SAY_APPLIED : 0;
     bool copy = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
     if (dsm_at_home(page) || page->flags & DSM_HANDING) return DSM_SAY_HOME;
@@ -96,7 +99,7 @@ static uint32_t what_is_here(const struct dsm_page *page) {
 
 static void say(struct dsm_host *host, uint64_t id) {
     struct dsm_page *page = dsm_page_there(host, id);
-    uint32_t what = page ? what_is_here(page) : 0, home = DSM_NO_HOST, epoch = 0;
+    uint32_t what = page ? what_is_here(host, page) : 0, home = DSM_NO_HOST, epoch = 0;
     if (what & DSM_SAY_COPY && host->leave.state == DSM_GONE) what &= ~(uint32_t)DSM_SAY_COPY;
     if (what & DSM_SAY_COPY) page->flags |= DSM_OFFERED;
     if (page) {
@@ -153,7 +156,9 @@ static void become_home(struct dsm_host *host, struct dsm_page *page, uint32_t e
 
 /* The question that was asked is answered: go on with what it was asked for. */
 static void go_on(struct dsm_host *host, struct dsm_page *page) {
-    if (page->flags & DSM_UNACKED && dsm_is_lost(host, page->home))
+    if (dsm_homeless(host, page))
+        dsm_homeless_found(host, page);
+    else if (page->flags & DSM_UNACKED && dsm_is_lost(host, page->home))
         dsm_seek(host, page); /* that one is gone, too */
     else if (page->flags & DSM_UNACKED)
         dsm_page_send_kept(host, page);
@@ -177,6 +182,10 @@ static void lost_for_good(struct dsm_host *host, struct dsm_page *page) {
     page->flags |= DSM_ORPHAN;
     if (!(page->flags & DSM_SEEKING)) return;
     dsm_sought(host, page);
+    if (dsm_homeless(host, page)) {
+        dsm_homeless_found(host, page);
+        return;
+    }
     if (page->state == DSM_ABSENT && page->waiters) dsm_page_poison(host, page);
     dsm_bound_forget(host, page);
     if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);

@@ -135,6 +135,18 @@ static bool is_news(const struct dsm_master *master, const struct dsm_version *v
     return dsm_version_concerns(master, version, host, dsm_entry_told(master, version, host));
 }
 
+static void tell_writers(struct dsm_master *master, uint32_t host) {
+    struct dsm_told told = {0};
+    for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
+        const struct dsm_version *version = version_at(master, at);
+        if (version->last <= master->told[host]) break;
+        if (is_news(master, version, host, NULL) && dsm_writers_kept(master, version))
+            dsm_writers_tell(master, &told, host, page_id(master, version), version,
+                             master->told[host]);
+    }
+    dsm_writers_end(master, &told);
+}
+
 static void tell_updates(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
     struct dsm_updates updates = {0};
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
@@ -148,11 +160,15 @@ static void tell_updates(struct dsm_master *master, uint32_t host, const struct 
 
 static void tell(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
     struct list list = {0};
-    bool carried = false;
+    bool carried = false, kept = false;
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
         if (!is_news(master, version, host, lock)) continue;
+        if (dsm_writers_kept(master, version)) {
+            kept = true;
+            continue;
+        }
         if (dsm_carry_serves(master, version, host)) {
             carried = true;
             continue;
@@ -166,6 +182,7 @@ static void tell(struct dsm_master *master, uint32_t host, const struct dsm_obje
     }
     if (list.pages) end_list(master, &list);
     if (carried) tell_updates(master, host, lock);
+    if (kept) tell_writers(master, host);
 }
 
 void dsm_tell(struct dsm_master *master, uint32_t host) {
@@ -243,6 +260,7 @@ void dsm_version_published(struct dsm_master *master, uint32_t host) {
 }
 
 static void published(struct dsm_master *master, uint32_t host, uint32_t last) {
+    master->intervals[host]++;
     if (master->config.model == DSM_ERC && last == 1)
         dsm_eager_publish(master, host);
     else
@@ -265,6 +283,7 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
             if (!settle(master, version, from, home, epoch) || !changed) continue;
             dsm_carry_drop(master, version);
             notice(master, version, from);
+            if (region->policy == DSM_HOME_HOMELESS) dsm_writers_note(master, version, from);
             dsm_scope_wrote(master, version, from);
         }
     }
@@ -295,6 +314,7 @@ static bool changes_sound(const struct dsm_master *master, struct dsm_cursor cur
         struct change change = next_change(&cursor);
         const struct dsm_mregion *region = dsm_mregion_find(master, change.id >> 32);
         if (region && (uint32_t)change.id >= region->pages) return false;
+        if (region && region->policy == DSM_HOME_HOMELESS) return false;
         if (change.home >= DSM_MAX_HOSTS || change.len > cursor.end - bytes) return false;
         if (!dsm_diff_sound(bytes, change.len, master->config.page_size)) return false;
         bytes += change.len;
@@ -373,6 +393,20 @@ static struct list begin_region(struct dsm_master *master, uint32_t to,
     return list;
 }
 
+static void send_writers(struct dsm_master *master, uint32_t to, const struct dsm_mregion *region) {
+    struct dsm_told told = {0};
+    for (uint32_t index = 0; index < region->pages; index++) {
+        if (!chunk_of(master, region, index)) {
+            index |= DSM_VERSIONS - 1;
+            continue;
+        }
+        uint64_t id = (uint64_t)region->id << 32 | index;
+        const struct dsm_version *version = dsm_version_find(master, id);
+        if (version->last) dsm_writers_tell(master, &told, to, id, version, 0);
+    }
+    dsm_writers_end(master, &told);
+}
+
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
                            bool with_pages, bool asked) {
     struct list list = begin_region(master, to, region);
@@ -389,6 +423,11 @@ void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mr
         }
         add_page(master, &list, version);
     }
+    if (with_pages && region->policy == DSM_HOME_HOMELESS) { /* before the attach ends */
+        end_list(master, &list);
+        send_writers(master, to, region);
+        list = begin_region(master, to, region);
+    }
     master->out->bytes[list.n_at - 1] = asked ? 1 : 2;
     end_list(master, &list);
 }
@@ -402,6 +441,7 @@ void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region) {
         for (uint32_t k = 0; k < DSM_VERSIONS; k++) {
             unlink_version(master, &versions[k]);
             dsm_carry_drop(master, &versions[k]);
+            dsm_writers_forget(master, &versions[k]);
         }
         dsm_arena_give(&master->arena, chunk, DSM_VERSIONS * sizeof *versions);
     }

@@ -16,6 +16,15 @@
  *   HAND   n u16, n x (page u64, epoch u32, changes u32), then n pages        bulk
  *   HANDED n u16, n x (page u64, epoch u32, taken u8)                         bulk
  *   BYE    answer u8         0: this host takes nothing any more; 1: nothing is sent to it  bulk
+ *   homeless pages (homeless.c, collect.c)
+ *   WANT   page u64, from u32, upto u32   the diffs of these intervals of yours     fast
+ *   DIFFS  page u64, from u32, upto u32, gone u8 (1: they were collected), n u16,
+ *            n x (interval u32, tag u64, length u32), then the n diffs              fast
+ *   WANT_BASE page u64                                                              fast
+ *   BASE   page u64, how u8 (0: here; 1: the base is elsewhere; 2: lost), home u16, epoch u32,
+ *            n u16, n x (host u16, interval u32), then, if here, the page           fast
+ *   COLLECT page u64, stamp u64, epoch u32, adopt u8   take my diffs in; adopt: and be the base  bulk
+ *   COLLECTED page u64, upto u32, home u16, epoch u32  those up to this interval are in        bulk
  *   host to master
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
@@ -41,6 +50,8 @@
  *   master to host
  *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
  *   UPDATES   n u16, n x (page u64, home u16, epoch u32, length u16, the diff): as NOTICES
+ *   WRITERS   log u64 (the master's, now), n u16, n x (page u64, home u16, epoch u32, k u16, k x (host u16,
+ *             interval u32)): as NOTICES, of homeless pages
  *   CLAIMED   n u16, n x (page u64, home u16, epoch u32)
  *   PUBLISHED stamp u64
  *   OBSERVED
@@ -108,6 +119,13 @@ enum {
     DSM_MSG_SCOPE = 46,
     DSM_MSG_TOLD = 47,
     DSM_MSG_KNOWN = 48,
+    DSM_MSG_WANT = 49,
+    DSM_MSG_DIFFS = 50,
+    DSM_MSG_WANT_BASE = 51,
+    DSM_MSG_BASE = 52,
+    DSM_MSG_COLLECT = 53,
+    DSM_MSG_COLLECTED = 54,
+    DSM_MSG_WRITERS = 55,
 };
 
 enum {

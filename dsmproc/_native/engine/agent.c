@@ -30,6 +30,7 @@ int dsm_agent_open(struct dsmproc_engine *engine) {
         .grants = engine->options.grants,
         .carry = engine->options.carry,
         .feed = engine->options.feed,
+        .keep = engine->options.keep,
         .model = engine->options.model,
     };
     engine->agent.control_memory.fd = -1;

@@ -1,7 +1,9 @@
 /* Actions of the core, done exactly in their order. The only place where protocol meets pages. */
 #include "engine/engine.h"
 #include "sys/net.h"
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct pages {
@@ -66,6 +68,31 @@ static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *ac
     dsm_watch_punched(engine, pages.area, pages.offset, pages.bytes);
 }
 
+/* As a punch whose content comes back. Who touches the page meanwhile waits for its fault's answer. */
+static void act_close(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    uint8_t *saved = malloc(pages.bytes);
+    if (!saved) return check_system(engine, "no memory for pages", -ENOMEM);
+    dsm_watch_hide(engine, pages.area, pages.offset, pages.bytes);
+    memcpy(saved, pages.base, pages.bytes);
+    check_system(engine, "cannot punch",
+                 dsm_memory_punch(&pages.area->memory, pages.offset, pages.bytes));
+    check_system(engine, "no memory for pages",
+                 dsm_memory_fill(&pages.area->memory, pages.offset, saved, pages.bytes));
+    free(saved);
+    dsm_watch_punched(engine, pages.area, pages.offset, pages.bytes);
+}
+
+static void act_apply_kept(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    if (!find_pages(engine, action, 1, &pages)) return;
+    const uint8_t *diff = engine->out.bytes + action->off;
+    if (dsm_diff_apply(pages.base, engine->agent.store.page_size, diff, action->len) != DSM_OK)
+        dsm_engine_fail(engine, "a kept diff of page %llx is unsound",
+                        (unsigned long long)action->id);
+}
+
 static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *event,
                        const struct dsm_action *action) {
     struct pages pages;
@@ -112,6 +139,10 @@ static void act_compare(struct dsmproc_engine *engine, const struct dsm_action *
         error = dsm_store_compare(store, action->id, pages.base, action->flag == 1, &len);
     check_system(engine, "no memory for a diff", error);
     struct dsm_event event = {.kind = DSM_EV_DIFFED, .id = action->id, .arg = len};
+    if (len && action->flag != DSM_COMPARE_LOOK) { /* it stays where it is until UNDIFF */
+        event.bytes = dsm_store_kept(store, action->id);
+        event.len = len;
+    }
     dsm_agent_result(engine, &event);
 }
 
@@ -205,6 +236,10 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_FILL:
     case DSM_ACT_APPLY:
         return act_memory(engine, event, action);
+    case DSM_ACT_CLOSE:
+        return act_close(engine, action);
+    case DSM_ACT_APPLY_KEPT:
+        return act_apply_kept(engine, action);
     case DSM_ACT_TWIN:
         return act_twin(engine, action);
     case DSM_ACT_COMPARE:

@@ -125,6 +125,11 @@ void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const 
     dsm_store_untwin(store, id);
 }
 
+const uint8_t *dsm_store_kept(const struct dsm_store *store, uint64_t id) {
+    const uint64_t *value = dsm_table_find(&store->diffs, id);
+    return value ? ((const struct kept *)(uintptr_t)*value)->bytes : NULL;
+}
+
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to) {
     const uint64_t *value = dsm_table_find(&store->diffs, id);
     if (!value) return -ENOENT;

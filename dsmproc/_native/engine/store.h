@@ -34,6 +34,8 @@ void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, 
  * forgotten. */
 void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const uint8_t *bytes,
                      bool dirty);
+/* The kept diff; NULL if there is none. */
+const uint8_t *dsm_store_kept(const struct dsm_store *store, uint64_t id);
 /* Append the kept diff. -ENOENT if there is none. */
 int dsm_store_diff(struct dsm_store *store, uint64_t id, struct dsm_buffer *to);
 void dsm_store_undiff(struct dsm_store *store, uint64_t id);

@@ -28,6 +28,7 @@ struct dsmproc_options {
     uint32_t tick_ms;      /* 0: no tick */
     uint32_t beat_ms;      /* how often every peer hears from this engine; 0: never */
     uint32_t silent_beats; /* so many without a byte from it, and a peer is lost */
+    uint64_t keep;         /* see struct dsm_config */
     uint64_t memory;       /* bytes that pages may take before copies are given up (0: no limit) */
     uint64_t arena;        /* bytes of address space for the protocol's state */
 };
