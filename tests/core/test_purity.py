@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive")
+POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless")
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dsmproc" / "_native" / "core"
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "__assert_fail", "_GLOBAL_OFFSET_TABLE_"}

@@ -47,6 +47,10 @@ static void check_action(struct drive *drive, const struct dsm_action *action,
         assert((uint64_t)action->off + action->len <= event->len);
         check_pages(drive, action);
         break;
+    case DSM_ACT_APPLY_KEPT:
+        check_pages(drive, action);
+        assert((uint64_t)action->off + action->len <= drive->out.nbytes);
+        break;
     case DSM_ACT_SEND:
         assert((uint64_t)action->off + action->len <= drive->out.nbytes);
         break;
@@ -55,6 +59,7 @@ static void check_action(struct drive *drive, const struct dsm_action *action,
     case DSM_ACT_PROTECT:
     case DSM_ACT_PUNCH:
     case DSM_ACT_ZERO:
+    case DSM_ACT_CLOSE:
     case DSM_ACT_TWIN:
     case DSM_ACT_COMPARE:
         check_pages(drive, action);
@@ -75,9 +80,13 @@ static int step(struct drive *drive, const struct dsm_event *event) {
         bool asks = action->kind == DSM_ACT_WORD && action->flag >= DSM_WORD_TAKE;
         if (action->kind != DSM_ACT_COMPARE && !asks) continue;
         assert(n < 1024);
+        static const uint8_t diff[8]; /* it is only kept and sent on */
+        uint32_t len = asks ? 0 : 2 + (action->id & 3);
         results[n++] = (struct dsm_event){.kind = asks ? DSM_EV_WORDED : DSM_EV_DIFFED,
                                           .id = action->id,
-                                          .arg = asks ? (action->id & 1) : 2 + (action->id & 3)};
+                                          .bytes = asks ? NULL : diff,
+                                          .len = len,
+                                          .arg = asks ? (action->id & 1) : len};
     }
     for (uint32_t i = 0; i < n; i++) {
         int fed = step(drive, &results[i]);
