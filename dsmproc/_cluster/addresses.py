@@ -24,6 +24,8 @@ def on_one_host(address: Any) -> Place | None:
     if not isinstance(address, tuple) or len(address) != 2:
         return None
     name, port = address
+    if type(port) is not int or not 0 < port < 1 << 16:
+        return None
     if name in ("", "localhost"):
         return ("127.0.0.1", port)
     try:

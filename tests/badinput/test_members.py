@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import random
 import socket
@@ -39,6 +40,7 @@ NONSENSE = {
 }
 AT_MASTER = ["control", "output", "console", "query", "engine-master"]
 AT_AGENT = ["spawn", "client", "session", "modules", "channel", "engine-fast", "engine-bulk"]
+AT_AGENT += ["dial", "parcel"]
 
 Connect = Callable[[str], wire.Wire]
 
@@ -244,4 +246,35 @@ def test_hosts_that_do_not_exist_have_no_engine(by_hand: ByHand, program: Progra
     master = wire.parse_address(by_hand.address)
     with wire.connect_tcp(master, "engine-master", key) as wired, pytest.raises(EOFError):
         wired.request(0)  # it has one
+    program.end()
+
+
+def test_an_agent_connects_to_addresses_of_its_host_alone(
+    by_hand: ByHand, program: Program
+) -> None:
+    key = wire.read_key(by_hand.key_file)
+    agent = tuple(by_hand.status()["hosts"][1]["address"])
+    port = agent[1]  # somebody listens there
+    others = [("192.0.2.1", port), ("localhost", port), ("127.0.0.1", port, 0), ["127.0.0.1", port]]
+    others += [("127.0.0.1", "x"), ("127.0.0.1", 1 << 20), "", "relative", None, 7]
+    for address in others:
+        with wire.connect_tcp(agent, "dial", key) as wired, pytest.raises(EOFError):
+            wired.request(address)
+    for nobody in ("/nobody/listens", "\0nobody listens"):
+        with wire.connect_tcp(agent, "dial", key) as wired:
+            assert wired.request(nobody) in (errno.ENOENT, errno.ECONNREFUSED)
+    program.end()
+
+
+def test_an_argument_that_is_not_what_its_digest_says(by_hand: ByHand, program: Program) -> None:
+    key = wire.read_key(by_hand.key_file)
+    host = by_hand.status()["hosts"][1]
+    digest = bytes(32)
+    with wire.connect_tcp(tuple(host["address"]), "spawn", key) as wired:
+        assert wired.request({"parcels": [digest]}) == [digest]
+        wired.send_bytes(b"something else")
+        with pytest.raises(EOFError):
+            wired.recv()
+    with wire.connect_unix(host["socket"], "parcel") as wired, pytest.raises(EOFError):
+        wired.request(digest)
     program.end()

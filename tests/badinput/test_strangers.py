@@ -17,6 +17,7 @@ from dsmproc.errors import AuthenticationError, ProtocolError
 
 PURPOSES = ["control", "output", "console", "query", "engine-master"]
 PURPOSES += ["spawn", "client", "session", "modules", "engine-fast", "engine-bulk", "channel"]
+PURPOSES += ["dial", "parcel"]
 
 KEY_OF_OTHERS = b"k" * 64
 

@@ -18,6 +18,8 @@ from dsmproc._cluster.addresses import Addresses, on_one_host
         (("0.0.0.0", 5), ("127.0.0.1", 5)),
         (("127.0.0.2", 5), ("127.0.0.2", 5)),
         (("192.0.2.1", 5), None),
+        (("127.0.0.1", "5"), None),
+        (("127.0.0.1", 1 << 16), None),
         (("elsewhere.example", 5), None),
         (("::1", 5, 0, 0), None),
         ("/run/a", "/run/a"),
