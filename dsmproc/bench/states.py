@@ -25,6 +25,14 @@ PLACES = {
     "HOME": (640, 230),
     "HOME_DIRTY": (820, 150),
 }
+# A page without home.
+HOMELESS_PLACES = {
+    "ZERO": (80, 60),
+    "ABSENT": (80, 230),
+    "STALE": (640, 230),
+    "CLEAN": (440, 60),
+    "DIRTY": (260, 60),
+}
 NOTICE = ("CLEAN", "ABSENT", "notice: thrown away", 70)
 COMMON = [
     ("ZERO", "DIRTY", "write", 0),
@@ -46,17 +54,31 @@ def _take(when: str) -> tuple[str, str, str, int]:
     return ("DIRTY", "HOME_PRIVATE", f"TAKE: {when}", -44)
 
 
+HOMELESS = [
+    ("ZERO", "DIRTY", "write", 0),
+    ("ZERO", "ABSENT", "notice", 0),
+    ("DIRTY", "CLEAN", "publish: diff kept", -12),
+    ("CLEAN", "DIRTY", "write: twin", -12),
+    ("ABSENT", "STALE", "fault: WANT_BASE, BASE", 0),
+    ("CLEAN", "STALE", "notice: closed", -40),
+    ("STALE", "CLEAN", "fault: WANT, DIFFS of each writer", -40),
+    ("DIRTY", "STALE", "notice: diff kept, closed", 90),
+]
 POLICIES = {
     "first": [CLAIM],
     "fixed": [],
     "barrier": [CLAIM, _take("at a barrier"), GIVE],
     "migrating": [CLAIM, _take("at every publish"), GIVE],
     "adaptive": [CLAIM, _take("streak or large diff"), GIVE],
+    "homeless": HOMELESS,
 }
 
 
-def _edge(start: str, end: str, what: str, bend: int, own: bool) -> str:
-    (x, y), (u, v) = PLACES[start], PLACES[end]
+Places = dict[str, tuple[int, int]]
+
+
+def _edge(places: Places, start: str, end: str, what: str, bend: int, own: bool) -> str:
+    (x, y), (u, v) = places[start], places[end]
     length = ((u - x) ** 2 + (v - y) ** 2) ** 0.5
     ex, ey = (u - x) / length, (v - y) / length
     cut_x = min(62 / abs(ex) if ex else 1e9, 18 / abs(ey) if ey else 1e9)
@@ -75,17 +97,19 @@ def _edge(start: str, end: str, what: str, bend: int, own: bool) -> str:
 
 
 def states_of_the_core() -> set[str]:
-    names = (_core.lib.dsm_page_state_name(state) for state in range(len(PLACES) + 1))
+    names = (_core.lib.dsm_page_state_name(state) for state in range(len(PLACES) + 2))
     return {_core.ffi.string(name).decode() for name in names}
 
 
 def picture(policy: str) -> str:
-    strange = set(PLACES) - states_of_the_core()
+    places = HOMELESS_PLACES if policy == "homeless" else PLACES
+    strange = set(places) - states_of_the_core()
     if strange:
         raise SystemExit(f"the core has no page state called {', '.join(sorted(strange))}")
-    own = POLICIES[policy]
-    parts = [_edge(*edge, False) for edge in COMMON] + [_edge(*edge, True) for edge in own]
-    for state, (x, y) in PLACES.items():
+    common = [] if policy == "homeless" else COMMON
+    parts = [_edge(places, *edge, False) for edge in common]
+    parts += [_edge(places, *edge, True) for edge in POLICIES[policy]]
+    for state, (x, y) in places.items():
         parts.append(
             f'<rect x="{x - 60}" y="{y - 16}" width="120" height="32" rx="8" fill="#eef4f8"'
             f' stroke="#4c8bb8"/><text x="{x}" y="{y + 4}" text-anchor="middle">{state}</text>'

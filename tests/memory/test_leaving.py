@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from helpers import ByHand, RunScript, commands_of, send
 
 COMMON = """
@@ -81,11 +82,14 @@ LEAVES = (
 )
 
 
-def test_the_pages_of_an_agent_that_leaves_move(by_hand: ByHand, run_script: RunScript) -> None:
+@pytest.mark.parametrize("home", ["adaptive", "homeless"])
+def test_the_pages_of_an_agent_that_leaves_move(
+    by_hand: ByHand, run_script: RunScript, home: str
+) -> None:
     for _ in range(3):
         by_hand.agent()
     by_hand.wait_for(4)
-    running = run_script.start(LEAVES, address=by_hand.address)
+    running = run_script.start(LEAVES, address=by_hand.address, env={"DSMPROC_HOME": home})
     running.number("ready")
     (pid,) = [host["pid"] for host in by_hand.status()["hosts"] if host["id"] == 2]
     send(pid, signal.SIGTERM)
