@@ -81,7 +81,13 @@ class Notice:
         return f"ended ({os.strerror(self.error)})"
 
 
-MODELS = {"lrc": lib.DSM_LRC, "ec": lib.DSM_EC, "scc": lib.DSM_SCC, "erc": lib.DSM_ERC}
+MODELS = {
+    "lrc": lib.DSM_LRC,
+    "ec": lib.DSM_EC,
+    "scc": lib.DSM_SCC,
+    "erc": lib.DSM_ERC,
+    "sc": lib.DSM_SC,
+}
 
 
 class Engine:

@@ -25,7 +25,7 @@ CHOICES = {
     "DSMPROC_PLACE": ("load", "spread", "remote", "local"),
 }
 
-MODELS = ("lrc", "ec", "scc", "erc")  # those of DSMPROC_CONSISTENCY that there are
+MODELS = ("lrc", "ec", "scc", "erc", "sc")
 
 
 def check_settings(environ: Mapping[str, str]) -> None:
@@ -35,9 +35,6 @@ def check_settings(environ: Mapping[str, str]) -> None:
         said = value.lower() if value and name == "DSMPROC_LOG" else value
         if said and said not in allowed:
             raise ValueError(f"{name}={value} is none of {', '.join(allowed)}")
-    model = environ.get("DSMPROC_CONSISTENCY") or "lrc"
-    if model not in MODELS:
-        raise ValueError(f"DSMPROC_CONSISTENCY={model}: this version has {', '.join(MODELS)}")
     memory = environ.get("DSMPROC_MEMORY")
     if memory:
         parse_memory(memory)

@@ -29,7 +29,7 @@ from . import _report
 HOSTS = 4
 # Home policies are run under lazy release consistency, the other models with adaptive homes.
 HOMES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless")
-MODELS = ("scc", "erc", "ec")
+MODELS = ("scc", "erc", "ec", "sc")
 PROGRAMS = ("mm", "merge", "rx", "buck", "lu", "sor")
 PATTERNS = (
     "first_touch",

@@ -25,7 +25,7 @@ FILES = sorted((Path(__file__).parents[1] / "sim" / "litmus").glob("[LR]*.litmus
 FILES = [path for path in FILES if path.stem != "R6"]
 
 
-@pytest.fixture(scope="module", params=["lrc", "scc", "erc"])
+@pytest.fixture(scope="module", params=["lrc", "scc", "erc", "sc"])
 def model(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DSMPROC_CONSISTENCY", request.param)
@@ -166,5 +166,56 @@ def test_the_stale_read_is_seen_under_scope_consistency_only(model: str) -> None
     assert memory.buf[0] == 3  # a message tells everything
     end.put(None)
     finish(reader, writer)
+    memory.close()
+    memory.unlink()
+
+
+def _poll(name: str, ready: Any, answers: Any) -> None:
+    memory = dsmproc.SharedMemory(name)
+    seen = [memory.buf[PAGE]]
+    ready.put(None)
+    while not memory.buf[0]:
+        pass
+    seen.append(memory.buf[PAGE])
+    answers.put(seen)
+    memory.close()
+
+
+@pytest.mark.parametrize("model", ["sc"], indirect=True)
+def test_polling_a_flag_ends_under_sequential_consistency(model: str) -> None:
+    """R6 and R2: nothing but the memory says that the flag is set, and then the data are there."""
+    ctx = dsmproc.get_context()
+    memory = dsmproc.SharedMemory(create=True, size=2 * PAGE)
+    ready, answers = ctx.SimpleQueue(), ctx.SimpleQueue()
+    reader = start(ctx, _poll, memory.name, ready, answers, host=2)
+    ready.get()
+    memory.buf[PAGE] = 7
+    memory.buf[0] = 1
+    assert answers.get() == [0, 7]
+    finish(reader)
+    memory.close()
+    memory.unlink()
+
+
+def _add(name: str, places: list[int], turns: int, answers: Any) -> None:
+    memory = dsmproc.SharedMemory(name)
+    for _ in range(turns):
+        for at in places:
+            memory.buf[at] = (memory.buf[at] + 1) % 256
+    answers.put(memory.buf[places[0]])
+    memory.close()
+
+
+def test_two_writers_of_one_page_get_on(model: str) -> None:
+    """Under sequential consistency the page goes to and fro, and each of them gets its turn."""
+    ctx = dsmproc.get_context()
+    memory, answers = dsmproc.SharedMemory(create=True, size=PAGE), ctx.SimpleQueue()
+    writers = [
+        start(ctx, _add, memory.name, [at, at + 100], 50, answers, host=host)
+        for host, at in ((1, 0), (2, 50))
+    ]
+    assert [answers.get() for _ in writers] == [50, 50]
+    finish(*writers)
+    assert [memory.buf[at] for at in (0, 100, 50, 150)] == [50] * 4
     memory.close()
     memory.unlink()

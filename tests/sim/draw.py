@@ -166,4 +166,6 @@ def draw(
         bury_hosts(p, rng)
     if bands:
         iterate(p, rng)
+    if model == "sc":  # nothing travels with notices, and homes are not handed over
+        p.carry, p.bound, p.feed, p.leaves, p.moves = 0, 0.0, 0, 0, 0
     return p, rng

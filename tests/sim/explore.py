@@ -202,8 +202,15 @@ class LitmusWorld(World):
         attaching = [t for t in self.threads if not t.done and t.op[0] == op.ATTACH]
         if attaching:
             return [sorted(self.active)[0]] if self.active else [attaching[0]]
-        more = [host for host in self.hosts if host.more]
+        more = [host for host in self.hosts if host.more and not self.is_held(host, ready)]
         return [*ready, *sorted(self.active), *more]
+
+    def is_held(self, host: Any, ready: list[Any]) -> bool:
+        """A millisecond is enough for an instruction that faulted to be done (sc)."""
+        return self.params.model == "sc" and any(
+            t.host is host and t.op[0] in (op.READ, op.WRITE) and t.op[1].page in t.client.maps
+            for t in ready
+        )
 
     def take(self, choice: Any) -> None:
         if isinstance(choice, Thread):

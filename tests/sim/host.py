@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from .thread import Client, Thread
     from .world import World
 
-MODELS = {"lrc": C.DSM_LRC, "ec": C.DSM_EC, "scc": C.DSM_SCC, "erc": C.DSM_ERC}
+MODELS = {
+    "lrc": C.DSM_LRC,
+    "ec": C.DSM_EC,
+    "scc": C.DSM_SCC,
+    "erc": C.DSM_ERC,
+    "sc": C.DSM_SC,
+}
 RO, RW = 1, 2
 GONE = 0xEE  # what a punched page's memory holds: nobody may ever read it
 ABSENT, FREE, HELD, WANTED = (

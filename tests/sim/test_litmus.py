@@ -42,8 +42,9 @@ NEEDED = [
     ("KNOWN", "ERC-known", "first"),
     ("TAGGED", "H-order", "homeless"),
     ("MINE", "H-collect", "homeless"),
+    ("ALONE", "SC-alone", "first"),
 ]
-MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc"}
+MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc", "ALONE": "sc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
 
 
@@ -66,9 +67,12 @@ def test_litmus(path: Path, policy: str) -> None:
 
 
 # Too many orders: the first thousands of states only.
-PART = {"scc": {"L3", "L5", "L9", "L10"}, "erc": {"L3", "L9", "L10"}}
+PART = {"scc": {"L3", "L5", "L9", "L10"}, "erc": {"L3", "L9", "L10"}, "sc": {"L3", "R4"}}
 OTHERS = [
-    (path, m) for path in FILES for m in PART if path.stem[0] in "LR" or m in path.stem.lower()
+    (path, m)
+    for path in FILES
+    for m in PART
+    if path.stem[0] in "LR" or path.stem.lower().startswith(f"{m}-")
 ]
 
 

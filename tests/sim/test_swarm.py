@@ -44,7 +44,7 @@ def test_worlds_that_iterate_need_the_rules_of_updates(rule: str) -> None:
 
 
 @pytest.mark.parametrize("grim", [False, True])
-@pytest.mark.parametrize("model", ["scc", "erc"])
+@pytest.mark.parametrize("model", ["scc", "erc", "sc"])
 def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
     """What is used under locks is used under the same ones always."""
     options = Options(model=model, grim=grim)

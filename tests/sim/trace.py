@@ -39,6 +39,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     52: ("BASE", "QBHIH", "HI"),
     53: ("COLLECT", "QQIB", ""),
     54: ("COLLECTED", "QIHI", ""),
+    14: ("COPY", "QB", ""),
     16: ("CLAIM", "H", "Q"),
     17: ("NOTICE", "BH", "QHHI"),
     18: ("OBSERVE", "", ""),
@@ -72,6 +73,15 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     47: ("TOLD", "Q", ""),
     48: ("KNOWN", "Q", ""),
     55: ("WRITERS", "QH", "QHIH"),
+    60: ("NEED", "QBI", ""),
+    61: ("DONE", "QI", ""),
+    62: ("GONE", "QI", ""),
+    63: ("STILL", "QI", ""),
+    64: ("INV", "QI", ""),
+    65: ("GIVE", "QIHB", ""),
+    66: ("OWN", "QB", ""),
+    67: ("NONE", "QH", ""),
+    68: ("STRANDED", "QIH", ""),
 }
 
 

@@ -41,6 +41,7 @@ int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event) {
     if (!region || region->state != DSM_REGION_READY || !count || count > DSM_BIND_MAX ||
         (uint64_t)(uint32_t)event->id + count > region->pages)
         return DSM_E_EVENT;
+    if (host->config.model == DSM_SC) return DSM_OK; /* nothing travels with notices */
     if (!dsm_arena_room(&host->arena, dsm_page_room(host, event->id, count))) return DSM_E_MEMORY;
     bool small = host->config.carry && !event->req && region->policy != DSM_HOME_HOMELESS;
     for (uint32_t i = 0; small && i < count; i++)

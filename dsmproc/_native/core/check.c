@@ -7,6 +7,7 @@ struct seen {
 
 static int check_page(const struct dsm_host *host, const struct dsm_page *page, struct seen *seen) {
     uint32_t state = page->state;
+    if (host->config.model == DSM_SC) return dsm_single_check(page);
     bool home = state >= DSM_HOME && state <= DSM_HOME_PRIVATE;
     seen->unacked += (page->flags & DSM_UNACKED) != 0;
     seen->invalid_later += (page->flags & DSM_INVALID_LATER) != 0;

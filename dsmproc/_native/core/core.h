@@ -105,8 +105,10 @@ enum {
     DSM_ACT_REPLY = 16,      /* req, flag = DSM_ST_* status, arg = result */
     DSM_ACT_REGION = 17,     /* id = region, arg = pages: make its memory; before any page of it */
     DSM_ACT_REGION_END = 18, /* id = region: give its memory back; nobody here uses it */
-    DSM_ACT_MORE = 19,       /* feed DSM_EV_MORE soon, but faults and other work may go first */
-    DSM_ACT_CLOSE = 23,      /* id, count: out of every client's reach; the content stays */
+    /* Feed DSM_EV_MORE soon, but faults and other work may go first; arg: after so many
+     * microseconds at the earliest. */
+    DSM_ACT_MORE = 19,
+    DSM_ACT_CLOSE = 23, /* id, count: out of every client's reach; the content stays */
     /* id, off, len: apply the diff at offset `off` of out->bytes */
     DSM_ACT_APPLY_KEPT = 24,
     DSM_ACT_COUNT = 20, /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
@@ -208,8 +210,9 @@ enum {
  *   LRC  a lock's grant tells everything, too
  *   EC   (Midway) it tells what changed in pages bound to that lock
  *   SCC  (JUMP, JIAJIA) it tells what was written while that lock was held
- *   ERC  (Munin) a release tells all hosts, and ends when they have invalidated their copies */
-enum { DSM_LRC = 0, DSM_EC = 1, DSM_SCC = 2, DSM_ERC = 3 };
+ *   ERC  (Munin) a release tells all hosts, and ends when they have invalidated their copies
+ *   SC   (IVY) nothing is to be told: a page is written by one host alone, or read by several */
+enum { DSM_LRC = 0, DSM_EC = 1, DSM_SCC = 2, DSM_ERC = 3, DSM_SC = 4 };
 
 struct dsm_event {
     uint32_t kind;
@@ -306,7 +309,8 @@ enum {
     DSM_RULE_COLLECTED = 32, /* homeless: a diff is kept until the base has applied it */
     DSM_RULE_MINE = 33,      /* homeless: own diffs are put back on the base */
     DSM_RULE_STAMPED = 34,   /* homeless: the base observes before it takes diffs in */
-    DSM_RULES = 35,
+    DSM_RULE_ALONE = 35,     /* SC: a page is written when all others have given it up */
+    DSM_RULES = 36,
 };
 
 struct dsm_host;

@@ -21,6 +21,7 @@ static void evict(struct dsm_host *host, struct dsm_page *page) {
     page->run &= (uint8_t)~DSM_AHEAD;
     if (page->state == DSM_ZERO) return;
     page->state = DSM_ABSENT;
+    if (host->config.model == DSM_SC) dsm_single_evicted(host, page);
     dsm_count(host, DSM_COUNT_EVICTIONS, 1);
 }
 

@@ -113,6 +113,8 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
         return dsm_move_on_hand(host, from, cursor);
     case DSM_MSG_HANDED:
         return dsm_move_on_handed(host, from, cursor);
+    case DSM_MSG_COPY:
+        return dsm_single_on_copy(host, cursor);
     default:
         return DSM_E_PEER;
     }
@@ -168,6 +170,16 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
         return dsm_seek_on_ask(host, cursor);
     case DSM_MSG_FOUND:
         return dsm_seek_on_found(host, cursor);
+    case DSM_MSG_INV:
+        return dsm_single_on_inv(host, cursor);
+    case DSM_MSG_GIVE:
+        return dsm_single_on_give(host, cursor);
+    case DSM_MSG_OWN:
+        return dsm_single_on_own(host, cursor);
+    case DSM_MSG_STRANDED:
+        return dsm_single_on_stranded(host, cursor);
+    case DSM_MSG_NONE:
+        return dsm_single_on_none(host, cursor);
     case DSM_MSG_RECALL:
         return on_recall(host, cursor);
     case DSM_MSG_RET:
@@ -238,6 +250,7 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_token_worded(host, event);
     case DSM_EV_MORE:
         dsm_publish_slice(host);
+        dsm_single_held(host);
         return DSM_OK;
     case DSM_EV_TICK:
         tick(host);

@@ -12,6 +12,7 @@
  *   bound.c    pages bound to locks: their changes travel with notices
  *   feed.c     pages that are read after every publish: so do theirs
  *   evict.c    giving up memory
+ *   single.c   sequential consistency: pages that one host writes, or several read
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   homeless.c pages whose writers keep their diffs; keep.c, collect.c: the writers
@@ -53,13 +54,15 @@ enum dsm_page_flag {
     DSM_CLAIMED = 8,  /* a CLAIM for it is on its way to the master */
     DSM_HELD = 16,    /* home only: another host may hold a copy younger than the last notice */
     DSM_INVALID_LATER = 32, /* an invalidation waits: for the DACK, or for what becomes of a move */
-    DSM_TAKING = 64,    /* UNACKED: a TAKE is on its way to the home instead of the diff, kept */
-    DSM_HANDING = 128,  /* given to `home`, which has not answered yet */
-    DSM_CHANGED = 256,  /* IN_OWED: its content changed, not only its home */
-    DSM_APPLIED = 512,  /* CHANGED: and a home elsewhere has applied it */
-    DSM_SEEKING = 1024, /* its home is gone: the master was asked where it lives now */
-    DSM_OFFERED = 2048, /* the master knows that this copy might become the page */
-    DSM_ORPHAN = 4096,  /* its home died with what was newer, says the master */
+    DSM_TAKING = 64,      /* UNACKED: a TAKE is on its way to the home instead of the diff, kept */
+    DSM_HANDING = 128,    /* given to `home`, which has not answered yet */
+    DSM_CHANGED = 256,    /* IN_OWED: its content changed, not only its home */
+    DSM_APPLIED = 512,    /* CHANGED: and a home elsewhere has applied it */
+    DSM_SEEKING = 1024,   /* its home is gone: the master was asked where it lives now */
+    DSM_OFFERED = 2048,   /* the master knows that this copy might become the page */
+    DSM_ORPHAN = 4096,    /* its home died with what was newer, says the master */
+    DSM_WANTING = 8192,   /* (sc) a NEED is out, number `get` */
+    DSM_RETIRING = 16384, /* (sc) it was mapped a moment ago */
 };
 
 enum dsm_run_flag {
@@ -91,15 +94,24 @@ struct dsm_page {
     uint32_t epoch;   /* how often its home has moved */
     uint32_t changes; /* at home: how often it changed; a copy: of which that is the content
                          (0: not known) */
-    uint32_t diff;    /* UNACKED: the number of the diff */
+    union {
+        uint32_t diff;  /* UNACKED: the number of the diff */
+        uint32_t round; /* (sc) of the INV or GIVE that is to be answered */
+    };
     uint16_t home;
     uint16_t flags;
     uint8_t state;
     uint8_t hot, idle; /* publishes in a row with, without changes */
     uint8_t streak;    /* publishes in a row in which only this host changed it */
-    uint8_t patience;  /* adaptive: how much longer a streak must be, from bad experience */
-    uint8_t run;       /* enum dsm_run_flag */
-    uint16_t carried;  /* bytes of the diff that the next notice takes along (0: none) */
+    union {
+        uint8_t patience; /* adaptive: how much longer a streak must be, from bad experience */
+        uint8_t later;    /* (sc) RETIRING: what is to be done afterwards */
+    };
+    uint8_t run; /* enum dsm_run_flag */
+    union {
+        uint16_t carried; /* bytes of the diff that the next notice takes along (0: none) */
+        uint16_t heir;    /* (sc) to whom it is to be given */
+    };
 };
 
 _Static_assert(sizeof(struct dsm_page) % DSM_ARENA_UNIT == 0, "a page record fills whole units");
@@ -254,6 +266,9 @@ struct dsm_host {
     bool tight;             /* memory is short: no homes are asked for */
     uint32_t gets, diffs;   /* the last GET's, the last diff's number */
 
+    struct dsm_queue retiring; /* of pages, by dirty_next (sc) */
+    uint32_t nretiring, armed; /* ... those that the next EV_MORE takes off */
+
     uint32_t publish;           /* enum dsm_publish_state */
     uint32_t given;             /* pages given away since the last publish, FEW + 1 at most */
     uint32_t few;               /* ... before it: no more than FEW */
@@ -368,6 +383,11 @@ int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_page_poison(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_dirtied(struct dsm_host *host, struct dsm_page *page);
 /* Act on one page more: joined with the action before it if that was about the page before. */
+/* Let the client use them, and wake its threads that wait for them. */
+void dsm_page_map(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
+                  uint32_t client, bool writable);
+void dsm_page_wait(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
+                   int32_t reach);
 void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *page);
 
 /* flush.c */
@@ -460,6 +480,19 @@ bool dsm_feed_twins(const struct dsm_host *host, const struct dsm_page *page);
 bool dsm_feed_carries(struct dsm_host *host, struct dsm_page *page, uint32_t len);
 /* For whom the bytes are; DSM_NO_HOST: for all. */
 uint32_t dsm_feed_reader(const struct dsm_host *host, const struct dsm_page *page);
+
+/* single.c */
+void dsm_single_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write);
+void dsm_single_evicted(struct dsm_host *host, struct dsm_page *page);
+void dsm_single_held(struct dsm_host *host); /* at EV_MORE */
+void dsm_single_forget(struct dsm_host *host, uint32_t region);
+int dsm_single_on_inv(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_on_give(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_on_own(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_on_none(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_on_copy(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_on_stranded(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_single_check(const struct dsm_page *page);
 
 /* seek.c */
 /* Ask the master where this page lives: its home is gone. */

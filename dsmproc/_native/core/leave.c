@@ -175,6 +175,10 @@ static uint64_t pages_at_home(const struct dsm_host *host) {
 void dsm_leave_go_on(struct dsm_host *host) {
     uint64_t pages[DSM_SLICE];
     uint32_t n = 0;
+    if (host->config.model == DSM_SC) { /* the others get what they have copies of */
+        stay_behind(host, pages_at_home(host));
+        return;
+    }
     if (host->ncompared || host->handing + host->collecting > AT_ONCE - DSM_SLICE) return;
     bool more = sweep(host, pages, &n);
     uint32_t heir = n ? next_heir(host) : DSM_NO_HOST;

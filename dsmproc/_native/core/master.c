@@ -140,6 +140,14 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return dsm_scope_on_scope(master, from, &cursor);
     case DSM_MSG_KNOWN:
         return dsm_eager_on_known(master, from, &cursor);
+    case DSM_MSG_NEED:
+        return dsm_single_on_need(master, from, &cursor);
+    case DSM_MSG_DONE:
+        return dsm_single_on_done(master, from, &cursor);
+    case DSM_MSG_GONE:
+        return dsm_single_on_gone(master, from, &cursor);
+    case DSM_MSG_STILL:
+        return dsm_single_on_still(master, from, &cursor);
     case DSM_MSG_WHERE:
         return dsm_search_on_where(master, from, &cursor);
     case DSM_MSG_SAY:
@@ -175,6 +183,7 @@ static int host_lost(struct dsm_master *master, uint32_t host) {
                 continue;
     }
     dsm_eager_host_lost(master, host);
+    dsm_single_host_left(master, host);
     dsm_mregion_host_lost(master, host);
     dsm_search_host_lost(master, host);
     return DSM_OK;

@@ -130,6 +130,9 @@ struct dsm_master {
     uint32_t nfound, round;
     dsm_ref open;           /* scope.c: locks that are held */
     struct dsm_queue eager; /* eager.c: publishes that not all hosts know of */
+    struct dsm_map singles; /* msingle.c: by page */
+    dsm_ref single_list;
+    uint32_t rounds;
     struct dsm_out *out;
 };
 
@@ -177,6 +180,14 @@ void dsm_scope_forget(struct dsm_master *master, const struct dsm_mregion *regio
 void dsm_eager_publish(struct dsm_master *master, uint32_t host);
 int dsm_eager_on_known(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 void dsm_eager_host_lost(struct dsm_master *master, uint32_t host);
+
+/* msingle.c */
+int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_single_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_single_on_still(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_single_host_left(struct dsm_master *master, uint32_t host);
+void dsm_single_end(struct dsm_master *master, uint32_t region);
 
 /* version.c */
 void dsm_version_published(struct dsm_master *master, uint32_t host);

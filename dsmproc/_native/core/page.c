@@ -58,8 +58,8 @@ void dsm_page_act(struct dsm_host *host, uint32_t kind, const struct dsm_page *p
     action->count = 1;
 }
 
-static void act_map(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
-                    uint32_t client, bool writable) {
+void dsm_page_map(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
+                  uint32_t client, bool writable) {
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_MAP);
     action->id = dsm_page_id(host, first);
     action->count = count;
@@ -93,8 +93,8 @@ void dsm_page_owe(struct dsm_host *host, struct dsm_page *page, bool changed) {
 
 /* ---- faults ------------------------------------------------------------------------------ */
 
-static void wait_for(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
-                     int32_t reach) {
+void dsm_page_wait(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
+                   int32_t reach) {
     for (dsm_ref at = page->waiters; at; at = dsm_next(host, at)) {
         struct dsm_waiter *waiter = dsm_at(host, at);
         if (waiter->client != client) continue;
@@ -168,7 +168,7 @@ static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t clien
     if (page->state == DSM_ZERO)
         for (uint32_t i = 0; i < run.end - run.first; i++)
             dsm_page_act(host, DSM_ACT_ZERO, first + i);
-    act_map(host, first, run.end - run.first, client, map_class(page) == 3);
+    dsm_page_map(host, first, run.end - run.first, client, map_class(page) == 3);
     dsm_run_used(first, run.end - run.first);
     uint64_t id = dsm_page_id(host, first);
     dsm_run_brought(host, id, id + run.end - run.first);
@@ -230,24 +230,28 @@ void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach)
 static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client,
                         int32_t reach) {
     struct dsm_run run = dsm_run_open(host, page, reach);
-    act_map(host, page - (page->index - run.first), run.end - run.first, client, true);
+    dsm_page_map(host, page - (page->index - run.first), run.end - run.first, client, true);
 }
 
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
     struct dsm_page *page = dsm_page_find(host, event->id);
     if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
     dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
+    if (host->config.model == DSM_SC) {
+        dsm_single_fault(host, page, event->client, write);
+        return DSM_OK;
+    }
     int32_t reach = dsm_run_reach(host, event->id, write);
     dsm_page_settle_in(host, page);
     switch (page->state) {
     case DSM_STALE:
     case DSM_ABSENT:
         if (reach == 1 && dsm_run_is_hot(host, page)) write = true;
-        wait_for(host, page, event->client, write, reach);
+        dsm_page_wait(host, page, event->client, write, reach);
         dsm_page_fetch(host, page, reach);
         break;
     case DSM_FETCHING:
-        wait_for(host, page, event->client, write, reach);
+        dsm_page_wait(host, page, event->client, write, reach);
         break;
     case DSM_LOST:
         dsm_page_poison(host, page);
@@ -256,7 +260,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
     case DSM_CLEAN:
     case DSM_HOME:
         if (write && page->flags & DSM_HANDING)
-            wait_for(host, page, event->client, write, reach);
+            dsm_page_wait(host, page, event->client, write, reach);
         else if (write)
             first_write(host, page, event->client, reach);
         else
@@ -282,7 +286,7 @@ void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t coun
         for (dsm_ref at = first[i].waiters; at; at = dsm_next(host, at)) {
             const struct dsm_waiter *waiter = dsm_at(host, at);
             if (waiter->write) continue;
-            act_map(host, first, count, waiter->client, false);
+            dsm_page_map(host, first, count, waiter->client, false);
             dsm_run_used(first, count);
         }
     for (uint32_t i = 0; i < count; i++) {
@@ -292,7 +296,7 @@ void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t coun
             if (first[i].state == DSM_CLEAN || first[i].state == DSM_HOME)
                 first_write(host, &first[i], waiter->client, waiter->reach);
             else
-                act_map(host, &first[i], 1, waiter->client, true);
+                dsm_page_map(host, &first[i], 1, waiter->client, true);
         }
         forget_waiters(host, &first[i]);
     }

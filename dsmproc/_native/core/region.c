@@ -292,6 +292,7 @@ int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor) {
     if (!dsm_cursor_done(cursor) || !region || region->attached) return DSM_E_PEER;
     if (region->state == DSM_REGION_READY) {
         leave_queues(host, region);
+        dsm_single_forget(host, region->id);
         free_pages(host, region);
         dsm_act(host->out, DSM_ACT_REGION_END)->id = region->id;
     }

@@ -72,6 +72,7 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
     if (dsm_is_lost(host, who)) return;
     host->lost[who / 64] |= 1ULL << (who % 64);
     dsm_leave_host_lost(host, who);
+    if (host->config.model == DSM_SC) return; /* single.c: nobody has a home */
     for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
         const struct dsm_region *region = dsm_at(host, at);
         for (uint32_t index = 0; index < region->pages; index++) {

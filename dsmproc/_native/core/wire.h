@@ -25,6 +25,7 @@
  *            n u16, n x (host u16, interval u32), then, if here, the page           fast
  *   COLLECT page u64, stamp u64, epoch u32, adopt u8   take my diffs in; adopt: and be the base  bulk
  *   COLLECTED page u64, upto u32, home u16, epoch u32  those up to this interval are in        bulk
+ *   COPY   page u64, write u8, then the page                     (sc) fast
  *   host to master
  *   CLAIM    n u16, n x page u64                     -> CLAIMED
  *   NOTICE   last u8, n u16, n x (page u64, count u16 (+ 0x8000: only the home changed),
@@ -47,6 +48,11 @@
  *   KNOWN    stamp u64                               (erc) answer to TOLD
  *   WHERE    n u16, n x (page u64, home u16, epoch u32)  that home is gone      -> FOUND
  *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
+ *   NEED     page u64, write u8, number u32          (sc) -> OWN, NONE, or a COPY from its owner
+ *   DONE     page u64, number u32                    (sc) the COPY has come
+ *   GONE     page u64, round u32                     (sc) answer to INV, and to GIVE of what is not
+ *            here; round 0: given up for want of memory
+ *   STILL    page u64, number u32                    (sc) answer to STRANDED, unless it has come
  *   master to host
  *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
  *   UPDATES   n u16, n x (page u64, home u16, epoch u32, length u16, the diff): as NOTICES
@@ -66,6 +72,11 @@
  *   UNLOCK    id u64, asker u16, req u64
  *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
  *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
+ *   INV       page u64, round u32                    (sc) -> GONE
+ *   GIVE      page u64, round u32, to u16, write u8  (sc) -> COPY to that host; write: and give it up
+ *   OWN       page u64, how u8 (DSM_OWN_*)           (sc)
+ *   STRANDED  page u64, number u32, lost host u16    (sc) that was to send the page -> STILL
+ *   NONE      page u64, host u16                     (sc) its only copy died with that host
  *   TOLD      stamp u64             (erc) -> KNOWN, when the notices before it are finished
  *
  * Numbers are written out and never reused.
@@ -87,6 +98,7 @@ enum {
     DSM_MSG_HANDED = 11,
     DSM_MSG_ELSEWHERE = 12,
     DSM_MSG_BYE = 13,
+    DSM_MSG_COPY = 14,
     DSM_MSG_CLAIM = 16,
     DSM_MSG_NOTICE = 17,
     DSM_MSG_OBSERVE = 18,
@@ -126,6 +138,22 @@ enum {
     DSM_MSG_COLLECT = 53,
     DSM_MSG_COLLECTED = 54,
     DSM_MSG_WRITERS = 55,
+    DSM_MSG_NEED = 60,
+    DSM_MSG_DONE = 61,
+    DSM_MSG_GONE = 62,
+    DSM_MSG_STILL = 63,
+    DSM_MSG_INV = 64,
+    DSM_MSG_GIVE = 65,
+    DSM_MSG_OWN = 66,
+    DSM_MSG_NONE = 67,
+    DSM_MSG_STRANDED = 68,
+};
+
+/* How a host owns a page, in OWN. */
+enum {
+    DSM_OWN_ZERO = 0,  /* nobody has touched it: it is zeros */
+    DSM_OWN_ALONE = 1, /* the copy here is the only one */
+    DSM_OWN_ADOPT = 2, /* its owner is gone: the copy here is kept */
 };
 
 enum {

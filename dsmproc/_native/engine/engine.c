@@ -139,6 +139,10 @@ static void serve(struct dsmproc_engine *engine, struct dsm_source *source, uint
     case DSM_SOURCE_BEAT:
         dsm_eventfd_clear(engine->beat.fd);
         return dsm_peers_beat(engine);
+    case DSM_SOURCE_HOLD:
+        dsm_eventfd_clear(engine->hold.fd);
+        engine->agent.more = true;
+        return;
     case DSM_SOURCE_PEER:
         return dsm_peer_ready(engine, CONTAINER(struct dsm_peer, source, source), flags);
     case DSM_SOURCE_CONN:
@@ -238,6 +242,12 @@ static int open_timer(struct dsmproc_engine *engine, struct dsm_source *timer, u
     return timer->fd < 0 ? timer->fd : dsm_loop_watch(engine->loop, timer);
 }
 
+/* For pages that a host has under sequential consistency: they stay for a moment (single.c). */
+static int open_hold(struct dsmproc_engine *engine) {
+    engine->hold.fd = dsm_timer_open(0);
+    return engine->hold.fd < 0 ? engine->hold.fd : dsm_loop_watch(engine->loop, &engine->hold);
+}
+
 static int open_sources(struct dsmproc_engine *engine) {
     engine->loop = dsm_loop_open();
     engine->notice_fd = dsm_eventfd_open();
@@ -246,6 +256,7 @@ static int open_sources(struct dsmproc_engine *engine) {
     int error = dsm_loop_watch(engine->loop, &engine->wake);
     if (!error) error = open_timer(engine, &engine->timer, engine->options.tick_ms);
     if (!error) error = open_timer(engine, &engine->beat, engine->options.beat_ms);
+    if (!error && engine->options.model == DSM_SC) error = open_hold(engine);
     return error;
 }
 
@@ -274,9 +285,9 @@ static void close_all(struct dsmproc_engine *engine) {
     for (uint32_t host = 0; host <= DSM_MAX_HOSTS; host++)
         dsm_peer_drop(engine, host < DSM_MAX_HOSTS ? host : (uint32_t)DSM_MASTER, DSM_FAST, 0);
     if (is_agent(engine)) dsm_agent_close(engine);
-    int fds[] = {engine->wake.fd, engine->timer.fd, engine->beat.fd, engine->notice_fd,
-                 engine->loop};
-    for (int i = 0; i < 5; i++)
+    int fds[] = {engine->wake.fd, engine->timer.fd,  engine->beat.fd,
+                 engine->hold.fd, engine->notice_fd, engine->loop};
+    for (int i = 0; i < 6; i++)
         if (fds[i] >= 0) close(fds[i]);
     dsm_buffer_free(&engine->commands);
     dsm_buffer_free(&engine->notices);
@@ -296,6 +307,7 @@ int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_e
     made->wake = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_WAKE};
     made->timer = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_TIMER};
     made->beat = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_BEAT};
+    made->hold = (struct dsm_source){.fd = -1, .kind = DSM_SOURCE_HOLD};
     pthread_mutex_init(&made->mutex, NULL);
     pthread_cond_init(&made->settled, NULL);
     int error = open_all(made);

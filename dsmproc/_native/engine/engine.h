@@ -29,6 +29,7 @@ enum {
     DSM_SOURCE_FAULTS = 5, /* in struct dsm_client */
     DSM_SOURCE_LIFE = 6,   /* in struct dsm_client: its pidfd */
     DSM_SOURCE_BEAT = 7,   /* the heartbeat's timer */
+    DSM_SOURCE_HOLD = 9,   /* pages were held long enough (single.c) */
 };
 
 /* A request's number is a counter << 16 | index of its connection. */
@@ -134,7 +135,7 @@ struct dsmproc_engine {
     struct dsmproc_options options;
     int loop;
     uint64_t last_beat; /* ms, coarse */
-    struct dsm_source wake, timer, beat;
+    struct dsm_source wake, timer, beat, hold;
     pthread_t thread;
     /* From here to the mutex's end: any thread, under the mutex. */
     pthread_mutex_t mutex;

@@ -217,6 +217,13 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
     return action->count;
 }
 
+static void act_more(struct dsmproc_engine *engine, uint64_t microseconds) {
+    if (!microseconds)
+        engine->agent.more = true;
+    else
+        check_system(engine, "no timer", dsm_timer_once(engine->hold.fd, microseconds));
+}
+
 static void act_region_end(struct dsmproc_engine *engine, uint64_t id) {
     if (engine->options.role == DSMPROC_AGENT) return dsm_area_end(engine, id);
     struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_REGION_END, .id = id};
@@ -262,8 +269,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_REGION_END:
         return act_region_end(engine, action->id);
     case DSM_ACT_MORE:
-        engine->agent.more = true;
-        return;
+        return act_more(engine, action->arg);
     case DSM_ACT_COUNT:
         return dsm_engine_count(engine, action->flag, action->arg);
     default:

@@ -69,3 +69,10 @@ int dsm_timer_open(uint32_t milliseconds) {
     close(fd);
     return -error;
 }
+
+int dsm_timer_once(int fd, uint64_t microseconds) {
+    struct timespec when = {.tv_sec = (time_t)(microseconds / 1000000),
+                            .tv_nsec = (long)(microseconds % 1000000) * 1000};
+    struct itimerspec spec = {.it_value = when};
+    return timerfd_settime(fd, 0, &spec, NULL) ? -errno : 0;
+}

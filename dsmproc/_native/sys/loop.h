@@ -25,6 +25,7 @@ int dsm_eventfd_open(void);
 void dsm_eventfd_raise(int fd);
 /* Also for timers: read away what made it ready. */
 void dsm_eventfd_clear(int fd);
-int dsm_timer_open(uint32_t milliseconds);
+int dsm_timer_open(uint32_t milliseconds); /* 0: it is not set */
+int dsm_timer_once(int fd, uint64_t microseconds);
 
 #endif
