@@ -28,12 +28,19 @@ struct collector { /* of host->collectors */
     uint8_t adopt, unused;
     uint32_t epoch; /* adopt: the base's before this host becomes it */
     uint64_t page, stamp;
+    uint64_t observe; /* the number of the OBSERVE after which the stamp is seen at the latest */
 };
+
+/* A host that joined late is told nothing of what was before it, also not how much that was. */
+static bool is_observed(const struct dsm_host *host, const struct collector *collector) {
+    if (!DSM_RULE_ON(host, DSM_RULE_STAMPED)) return true;
+    return collector->stamp <= host->seen || collector->observe <= host->observe_done;
+}
 
 bool dsm_collect_wants(const struct dsm_host *host, uint64_t page) {
     for (dsm_ref at = host->collectors.head; at; at = dsm_next(host, at)) {
         const struct collector *collector = dsm_at(host, at);
-        if (collector->page == page && collector->stamp <= host->seen) return true;
+        if (collector->page == page && is_observed(host, collector)) return true;
     }
     return false;
 }
@@ -184,7 +191,7 @@ static bool serve(struct dsm_host *host, const struct collector *collector) {
         answer(host, collector, 0, page->home, page->epoch);
         return true;
     }
-    if (collector->stamp > host->seen && DSM_RULE_ON(host, DSM_RULE_STAMPED)) return false;
+    if (!is_observed(host, collector)) return false;
     dsm_homeless_fetch(host, page);
     bool here = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
     const struct dsm_history *history = dsm_history_of(host, collector->page);
@@ -209,6 +216,7 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
     struct collector collector = {.host = (uint16_t)from, .adopt = (uint8_t)adopt, .epoch = epoch};
     collector.page = id;
     collector.stamp = stamp;
+    collector.observe = host->observe_sent + 1;
     if (!known) {
         if (adopt && host->leave.state == DSM_STAYS) dsm_region_want(host, id >> 32);
         answer(host, &collector, 0, from, epoch); /* and it is asked again */
