@@ -16,6 +16,8 @@
  *       the base is lost, and nobody could take it
  *   h7  the base has seen the stamp of the newest diff before it applies any, or it would apply one
  *       before another that happened earlier (h1)
+ *       It says that it has no interval that it was not told of, though one may be in what it took
+ *       from another base: its successor sees what it was told, and no more
  *   h8  a base that is being succeeded takes nothing more in: its successor would not have it
  */
 #include "core/homeless.h"
@@ -71,9 +73,10 @@ void dsm_collect_ended(struct dsm_host *host, struct dsm_history *history) {
 static void send_collect(struct dsm_host *host, struct dsm_history *history, uint32_t to,
                          bool adopt) {
     const struct dsm_page *page = dsm_page_there(host, history->page);
+    uint64_t out = dsm_publish_out(host), stamp = host->clock > out ? host->clock : out;
     uint32_t message = dsm_send(host->out, to, DSM_BULK, DSM_MSG_COLLECT);
     dsm_put64(host->out, history->page);
-    dsm_put64(host->out, dsm_publish_out(host)); /* with what it has collected */
+    dsm_put64(host->out, stamp); /* with what it has collected */
     dsm_put32(host->out, page->epoch);
     dsm_put8(host->out, adopt);
     dsm_sent(host->out, message, 0);
@@ -198,7 +201,7 @@ static bool serve(struct dsm_host *host, const struct collector *collector) {
     if (page->state == DSM_LOST) return serve(host, collector);
     if (!here || (history && dsm_history_behind(host, history))) return false;
     if (collector->adopt) be_base(host, page);
-    answer(host, collector, dsm_homeless_have(host, collector->page, collector->host), page->home,
+    answer(host, collector, dsm_homeless_told(host, collector->page, collector->host), page->home,
            page->epoch);
     return true;
 }

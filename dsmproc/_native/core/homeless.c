@@ -84,10 +84,10 @@ bool dsm_history_behind(const struct dsm_host *host, const struct dsm_history *h
     return false;
 }
 
-uint32_t dsm_homeless_have(const struct dsm_host *host, uint64_t page, uint32_t who) {
+uint32_t dsm_homeless_told(const struct dsm_host *host, uint64_t page, uint32_t who) {
     const struct dsm_history *history = dsm_history_of(host, page);
     const struct dsm_source *source = history ? find_source(host, history, who) : NULL;
-    return source ? source->have : 0;
+    return source ? source->need : 0;
 }
 
 void dsm_kept_free(struct dsm_host *host, dsm_ref ref) {

@@ -560,8 +560,8 @@ void dsm_homeless_keep(struct dsm_host *host, const struct dsm_page *page, const
                        uint32_t len);
 uint64_t dsm_homeless_room(const struct dsm_host *host); /* for that, beside its bytes */
 void dsm_homeless_close(struct dsm_host *host, struct dsm_page *page);
-/* Up to which interval of that host are the diffs in the copy here? */
-uint32_t dsm_homeless_have(const struct dsm_host *host, uint64_t page, uint32_t who);
+/* The newest interval of that host that was announced here. */
+uint32_t dsm_homeless_told(const struct dsm_host *host, uint64_t page, uint32_t who);
 /* May the copy be given up for want of memory? */
 bool dsm_homeless_is_spare(const struct dsm_host *host, const struct dsm_page *page);
 /* With which host was it lost? */
