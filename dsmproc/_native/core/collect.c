@@ -15,9 +15,8 @@
  *   h4  a diff is dropped after the base has said that it is in its copy (rule "collected"), or when
  *       the base is lost, and nobody could take it
  *   h7  the base has seen the stamp of the newest diff before it applies any, or it would apply one
- *       before another that happened earlier (h1)
- *       It says that it has no interval that it was not told of, though one may be in what it took
- *       from another base: its successor sees what it was told, and no more
+ *       before another that happened earlier (h1). It answers only for intervals that it was told of
+ *       (more may be in what it took from the base before it): its successor hears of those
  *   h8  a base that is being succeeded takes nothing more in: its successor would not have it
  */
 #include "core/homeless.h"
