@@ -5,6 +5,7 @@ DECODERS = wire diff
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
 FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
+POLICIES = first fixed barrier migrating adaptive homeless
 # Worlds whose hosts die or leave.
 GRIM ?= 30000:31000
 # Worlds that iterate.
@@ -16,10 +17,14 @@ LIBASAN = $(shell gcc -print-file-name=libasan.so)
 
 .PHONY: sim fuzz fuzz-decoders asan
 
-sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy
-	for policy in first fixed barrier migrating adaptive homeless; do \
+sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy and model
+	for policy in $(POLICIES); do \
 	    $(RUN) -m tests.sim --policy $$policy --seeds $(SEEDS) || exit 1; \
 	    $(RUN) -m tests.sim --policy $$policy --grim --seeds $(GRIM) || exit 1; done
+	for model in scc erc ec sc; do \
+	    $(RUN) -m tests.sim --model $$model --seeds $(SEEDS) || exit 1; done
+	for model in scc erc sc; do \
+	    $(RUN) -m tests.sim --model $$model --grim --seeds $(GRIM) || exit 1; done
 	$(RUN) -m tests.sim --policy adaptive --bands --seeds $(BANDS)
 
 build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)

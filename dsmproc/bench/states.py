@@ -1,9 +1,11 @@
-"""The states of a page under each home policy, drawn.
+"""The states of a page under each home policy and each consistency model, drawn.
 
     python -m dsmproc.bench states --out docs
 
 Each edge is a line of `COMMON` or of a policy's own below; a state that the core does not have is
-refused. The edges are those of the pictures at the top of core/page.c and core/move.c.
+refused. The edges are those of the pictures at the top of core/page.c, move.c, homeless.c and
+single.c. A model is drawn with homes that stay; its edges stand for the common ones between the
+same states.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from dsmproc._native import _core  # type: ignore[attr-defined]
 PLACES = {
     "ZERO": (80, 60),
     "ABSENT": (80, 230),
-    "FETCHING": (260, 230),
-    "CLEAN": (440, 230),
-    "DIRTY": (440, 60),
-    "HOME_PRIVATE": (640, 60),
-    "HOME": (640, 230),
-    "HOME_DIRTY": (820, 150),
+    "FETCHING": (290, 230),
+    "CLEAN": (490, 230),
+    "DIRTY": (490, 60),
+    "HOME_PRIVATE": (790, 60),
+    "HOME": (790, 230),
+    "HOME_DIRTY": (1000, 145),
 }
 # A page without home.
 HOMELESS_PLACES = {
@@ -32,6 +34,14 @@ HOMELESS_PLACES = {
     "STALE": (640, 230),
     "CLEAN": (440, 60),
     "DIRTY": (260, 60),
+}
+# One writer, or several readers.
+SINGLE_PLACES = {
+    "ZERO": (80, 60),
+    "ABSENT": (80, 230),
+    "CLEAN": (790, 230),
+    "HOME_PRIVATE": (490, 60),
+    "HOME": (790, 60),
 }
 NOTICE = ("CLEAN", "ABSENT", "notice: thrown away", 70)
 COMMON = [
@@ -72,6 +82,33 @@ POLICIES = {
     "adaptive": [CLAIM, _take("streak or large diff"), GIVE],
     "homeless": HOMELESS,
 }
+MODELS = {
+    "lrc": [CLAIM],
+    "scc": [
+        CLAIM,
+        ("CLEAN", "ABSENT", "grant of a lock under which it was written", 70),
+        ("HOME_DIRTY", "HOME", "publish: notice, watched", 60),
+        ("HOME_DIRTY", "HOME_PRIVATE", "", 0),
+    ],
+    "erc": [
+        CLAIM,
+        ("CLEAN", "ABSENT", "release elsewhere: thrown away, KNOWN", 70),
+        ("HOME_DIRTY", "HOME_PRIVATE", "release: notice, all KNOWN", 0),
+    ],
+    "ec": [CLAIM, ("CLEAN", "ABSENT", "grant of its own lock, or no lock's acquire", 70)],
+    "sc": [
+        ("ZERO", "HOME_PRIVATE", "NEED, OWN: touched first", 0),
+        ("ABSENT", "CLEAN", "read: NEED, COPY", -12),
+        ("CLEAN", "ABSENT", "INV of a writer", -12),
+        ("ABSENT", "HOME_PRIVATE", "write: NEED, COPY", -30),
+        ("HOME_PRIVATE", "ABSENT", "GIVE to a writer", -30),
+        ("CLEAN", "HOME_PRIVATE", "write: NEED, OWN", 0),
+        ("HOME_PRIVATE", "HOME", "GIVE to a reader", -12),
+        ("HOME", "HOME_PRIVATE", "write: NEED, OWN", -12),
+        ("HOME", "ABSENT", "INV, GIVE to a writer", -50),
+    ],
+}
+OWN_PLACES = {"homeless": HOMELESS_PLACES, "sc": SINGLE_PLACES}
 
 
 Places = dict[str, tuple[int, int]]
@@ -88,11 +125,15 @@ def _edge(places: Places, start: str, end: str, what: str, bend: int, own: bool)
         x, y, u, v = x - ey * bend, y + ex * bend, u - ey * bend, v + ex * bend
     colour = "#c3563f" if own else "#555"
     shift = -5 if abs(ey) < 0.5 else 0
+    anchor, aside = "middle", 0
+    if abs(ey) > 0.95 and abs(bend) < 20:  # beside an upright edge
+        anchor, aside = ("start", 6) if ey > 0 else ("end", -6)
     return (
         f'<path d="M{x:.0f} {y:.0f}Q{mx:.0f} {my:.0f} {u:.0f} {v:.0f}" fill="none"'
         f' stroke="{colour}" marker-end="url(#arrow)"/>'
-        f'<text x="{(x + 2 * mx + u) / 4:.0f}" y="{(y + 2 * my + v) / 4 + shift:.0f}"'
-        f' text-anchor="middle" fill="{colour}">{html.escape(what)}</text>'
+        f'<text x="{(x + 2 * mx + u) / 4 + aside:.0f}" y="{(y + 2 * my + v) / 4 + shift:.0f}"'
+        f' text-anchor="{anchor}" fill="{colour}" stroke="white" stroke-width="4"'
+        f' paint-order="stroke">{html.escape(what)}</text>'
     )
 
 
@@ -101,14 +142,15 @@ def states_of_the_core() -> set[str]:
     return {_core.ffi.string(name).decode() for name in names}
 
 
-def picture(policy: str) -> str:
-    places = HOMELESS_PLACES if policy == "homeless" else PLACES
+def picture(name: str) -> str:
+    places, own = OWN_PLACES.get(name, PLACES), {**POLICIES, **MODELS}[name]
     strange = set(places) - states_of_the_core()
     if strange:
         raise SystemExit(f"the core has no page state called {', '.join(sorted(strange))}")
-    common = [] if policy == "homeless" else COMMON
+    replaced = {edge[:2] for edge in own}
+    common = [] if name in OWN_PLACES else [e for e in COMMON if e[:2] not in replaced]
     parts = [_edge(places, *edge, False) for edge in common]
-    parts += [_edge(places, *edge, True) for edge in POLICIES[policy]]
+    parts += [_edge(places, *edge, True) for edge in own if edge[2]]
     for state, (x, y) in places.items():
         parts.append(
             f'<rect x="{x - 60}" y="{y - 16}" width="120" height="32" rx="8" fill="#eef4f8"'
@@ -116,7 +158,7 @@ def picture(policy: str) -> str:
         )
     inside = "\n".join(parts)
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 310" font-family="sans-serif"'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 310" font-family="sans-serif"'
         ' font-size="11">\n<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5"'
         ' markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L10 5L0 10z"/></marker>'
         f'</defs>\n<rect width="100%" height="100%" fill="white"/>\n{inside}\n</svg>\n'
@@ -128,6 +170,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of protocols.md")
     args = parser.parse_args(arguments)
     (args.out / "pictures").mkdir(exist_ok=True)
-    for policy in POLICIES:
-        (args.out / "pictures" / f"{policy}.svg").write_text(picture(policy))
+    for name in (*POLICIES, *MODELS):
+        (args.out / "pictures" / f"{name}.svg").write_text(picture(name))
     return 0
