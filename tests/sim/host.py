@@ -119,6 +119,8 @@ class SimHost:
 
     def execute(self, actions: list[tuple[int, ...]], raw: bytes, data: bytes) -> None:
         """Local threads run between any two actions: that is what the order protects against."""
+        if self.world.sloppy in ("late twin", "early map"):
+            actions = self.disorder(actions)
         at, do, busy = 0, self.do, self.world.params.intra
         self.raw = raw
         trace = self.world.trace
@@ -134,6 +136,11 @@ class SimHost:
             else:
                 do[action[0]](action, data)
             at += 1
+
+    def disorder(self, actions: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        kind = C.DSM_ACT_TWIN if self.world.sloppy == "late twin" else C.DSM_ACT_FILL
+        late = [action for action in actions if action[0] == kind]
+        return [action for action in actions if action[0] != kind] + late
 
     def hardware(self) -> None:
         """Some local thread does what needs no engine."""
@@ -252,7 +259,10 @@ class SimHost:
         if not region.resident[index]:
             raise Violation(f"host {self.number} applies a diff to a hole", page)
         diff = data[a[6] : a[6] + a[7]]
-        self.store(page, self.buffers.apply(self.pages(page, 1), diff))
+        merged = self.buffers.apply(self.pages(page, 1), diff)
+        if self.world.sloppy == "merged words":
+            self.hardware()
+        self.store(page, merged)
         if a[5] and page in self.twins:
             self.twins[page] = self.buffers.apply(self.twins[page], diff)
 

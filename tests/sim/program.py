@@ -81,7 +81,9 @@ def observe(t: Thread, stamp: int) -> Any:
 
 def send(t: Thread, to: Thread, guards: list[Any]) -> Any:
     stamp = None
-    if to.host is not t.host or t.rng.random() < 0.1:
+    if t.world.sloppy == "silent edge":
+        stamp = t.host.out
+    elif to.host is not t.host or t.rng.random() < 0.1:
         stamp = yield from publish(t)
     yield (op.SEND, to, Mail(t, t.host.number, stamp, guards))
 

@@ -26,6 +26,14 @@ RULES += ["GRANTED", "SHARED", "OUTER", "OPENED", "KNOWN", "NOTICED"]
 HOMELESS = ["TAGGED", "COLLECTED", "MINE", "STAMPED"]  # shown by homeless pages
 RULES += [*HOMELESS, "ALONE"]
 
+# Bugs of what surrounds the core: the engine's, the kernel's, and the edges' in Python.
+SLOPPY = {
+    "late twin": "a twin is taken when the page is writable already",
+    "early map": "a page is mapped before its bytes have come",
+    "merged words": "a diff is stored as whole words, over what is written meanwhile",
+    "silent edge": "a message leaves without a publish",
+}
+
 
 @dataclass
 class Options:
@@ -39,6 +47,7 @@ class Options:
     bands: bool = False  # worlds that iterate
     model: str = "lrc"
     bound: bool = True  # what is used under locks is bound to them (ec)
+    sloppy: str = ""  # what surrounds the core does this wrong: one of SLOPPY
 
 
 def make_core(off: int | None, sanitize: bool = False) -> Core:
@@ -55,6 +64,7 @@ def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None)
     params, rng = draw(seed, options.policy, options.grim, options.model, options.bands)
     off = 0 if options.off is None else 1 << options.off
     world = World(params, rng, core, off, trace)
+    world.sloppy = options.sloppy
     world.populate()
     if not options.bound:
         world.bound_to.clear()

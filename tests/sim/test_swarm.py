@@ -53,7 +53,11 @@ def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
 
 
 # Worlds that failed once: a release of another host lost behind one that came in the same step.
-@pytest.mark.parametrize(("seed", "options"), [(50492, Options("adaptive", model="scc"))])
+# A diff of a host that had died, after others had written the same bytes (core/cut.c).
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [(50492, Options("adaptive", model="scc")), (61524, Options(model="erc"))],
+)
 def test_worlds_that_failed_once(seed: int, options: Options) -> None:
     result = run_seeds(range(seed, seed + 1), options)
     assert result.failed is None, f"{result.text}\nreplay: {replay_command(seed, options)}"

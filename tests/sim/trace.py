@@ -82,6 +82,8 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     66: ("OWN", "QB", ""),
     67: ("NONE", "QH", ""),
     68: ("STRANDED", "QIH", ""),
+    69: ("CUT", "H", ""),
+    70: ("IS_CUT", "H", ""),
 }
 
 

@@ -74,6 +74,7 @@ class World:
         self.departing: list[SimHost] = []  # have handed over all that they had
         self.mourners: list[tuple[SimHost, SimHost | None]] = []  # and who is to hear it
         self.bound_to: dict[int, list[int]] = {}  # page -> locks; what the model says must be
+        self.sloppy = ""  # swarm.SLOPPY
         self.evicted = self.moved = self.crashed = self.agreed = self.deliveries = 0
         self.master = Node(
             core,

@@ -176,6 +176,8 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
         return dsm_single_on_give(host, cursor);
     case DSM_MSG_OWN:
         return dsm_single_on_own(host, cursor);
+    case DSM_MSG_CUT:
+        return dsm_seek_on_cut(host, cursor);
     case DSM_MSG_STRANDED:
         return dsm_single_on_stranded(host, cursor);
     case DSM_MSG_NONE:

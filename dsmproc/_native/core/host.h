@@ -501,6 +501,7 @@ void dsm_seek(struct dsm_host *host, struct dsm_page *page);
 void dsm_sought(struct dsm_host *host, struct dsm_page *page);
 void dsm_seek_send(struct dsm_host *host); /* at the end of a step */
 int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_seek_on_found(struct dsm_host *host, struct dsm_cursor *cursor);
 /* A host is lost, or has left: nothing of it is heard from here on. */
 void dsm_seek_host_lost(struct dsm_host *host, uint32_t who);

@@ -60,6 +60,7 @@ bool dsm_asker_take(struct dsm_master *master, struct dsm_queue *queue, uint32_t
 
 void dsm_ret(struct dsm_master *master, uint32_t host, uint64_t req, uint32_t status,
              uint64_t value) {
+    if (!dsm_bit(master->joined, host)) return; /* a party that came to a barrier, and is lost */
     dsm_tell(master, host);
     uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_RET);
     dsm_put64(master->out, req);
@@ -140,6 +141,8 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return dsm_scope_on_scope(master, from, &cursor);
     case DSM_MSG_KNOWN:
         return dsm_eager_on_known(master, from, &cursor);
+    case DSM_MSG_IS_CUT:
+        return dsm_cut_on_is_cut(master, from, &cursor);
     case DSM_MSG_NEED:
         return dsm_single_on_need(master, from, &cursor);
     case DSM_MSG_DONE:
@@ -174,14 +177,10 @@ static int host_lost(struct dsm_master *master, uint32_t host) {
     dsm_set_bit(master->gone, host, true);
     for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
         struct dsm_object *object = dsm_at(master, at);
-        if (object->kind == DSM_OBJ_LOCK)
-            dsm_mlock_host_lost(master, object, host);
-        else if (object->kind == DSM_OBJ_BARRIER)
-            dsm_barrier_host_lost(master, object, host);
-        else
-            while (dsm_asker_take(master, &object->waiting, host, 0))
-                continue;
+        while (object->kind != DSM_OBJ_BARRIER && dsm_asker_take(master, &object->waiting, host, 0))
+            continue;
     }
+    dsm_cut_host_lost(master, host);
     dsm_eager_host_lost(master, host);
     dsm_single_host_left(master, host);
     dsm_mregion_host_lost(master, host);

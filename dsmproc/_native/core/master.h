@@ -130,6 +130,7 @@ struct dsm_master {
     uint32_t nfound, round;
     dsm_ref open;           /* scope.c: locks that are held */
     struct dsm_queue eager; /* eager.c: publishes that not all hosts know of */
+    struct dsm_queue cuts;  /* cut.c: hosts that are lost, and not all others know */
     struct dsm_map singles; /* msingle.c: by page */
     dsm_ref single_list;
     uint32_t rounds;
@@ -180,6 +181,10 @@ void dsm_scope_forget(struct dsm_master *master, const struct dsm_mregion *regio
 void dsm_eager_publish(struct dsm_master *master, uint32_t host);
 int dsm_eager_on_known(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 void dsm_eager_host_lost(struct dsm_master *master, uint32_t host);
+
+/* cut.c */
+void dsm_cut_host_lost(struct dsm_master *master, uint32_t host);
+int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 
 /* msingle.c */
 int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);

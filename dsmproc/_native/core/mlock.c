@@ -24,6 +24,7 @@ static void send_lock(struct dsm_master *master, uint32_t to, uint32_t type, uin
 
 static void recall(struct dsm_master *master, const struct dsm_object *lock, bool try,
                    uint32_t asker) {
+    if (!dsm_bit(master->joined, lock->holder)) return; /* it passes on soon (cut.c) */
     uint32_t message = dsm_send(master->out, lock->holder, DSM_FAST, DSM_MSG_RECALL);
     dsm_put64(master->out, lock->id);
     dsm_put8(master->out, try);
@@ -117,7 +118,7 @@ int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_c
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
     struct dsm_object *lock = dsm_mlock_of(master, call->id);
     if (!lock) return DSM_E_PEER;
-    if (lock->holder == DSM_NO_HOST) {
+    if (lock->holder == DSM_NO_HOST || !dsm_bit(master->joined, lock->holder)) {
         dsm_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
         return DSM_OK;
     }
@@ -142,7 +143,6 @@ int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor) 
 }
 
 void dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
-    dsm_asker_take(master, &lock->waiting, host, 0);
     if (lock->holder != host) return;
     dsm_scope_close(master, lock);
     pass_on(master, lock); /* its last acquirer died with it */

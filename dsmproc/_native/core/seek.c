@@ -86,6 +86,17 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
     dsm_homeless_host_lost(host, who);
 }
 
+int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor) {
+    uint32_t who = dsm_get16(cursor);
+    if (!dsm_cursor_done(cursor) || who >= DSM_MAX_HOSTS || who == host->config.host)
+        return DSM_E_PEER;
+    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* 15 */
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_IS_CUT);
+    dsm_put16(host->out, who);
+    dsm_sent(host->out, message, 0);
+    return DSM_OK;
+}
+
 /* ---- what this host knows ---------------------------------------------------------------- */
 
 static uint32_t what_is_here(const struct dsm_host *host, const struct dsm_page *page) {

@@ -49,6 +49,7 @@
  *   WHERE    n u16, n x (page u64, home u16, epoch u32)  that home is gone      -> FOUND
  *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
  *   NEED     page u64, write u8, number u32          (sc) -> OWN, NONE, or a COPY from its owner
+ *   IS_CUT   lost host u16
  *   DONE     page u64, number u32                    (sc) the COPY has come
  *   GONE     page u64, round u32                     (sc) answer to INV, and to GIVE of what is not
  *            here; round 0: given up for want of memory
@@ -72,6 +73,7 @@
  *   UNLOCK    id u64, asker u16, req u64
  *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
  *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
+ *   CUT       lost host u16                          -> IS_CUT: nothing that it sent is heard any more
  *   INV       page u64, round u32                    (sc) -> GONE
  *   GIVE      page u64, round u32, to u16, write u8  (sc) -> COPY to that host; write: and give it up
  *   OWN       page u64, how u8 (DSM_OWN_*)           (sc)
@@ -147,6 +149,8 @@ enum {
     DSM_MSG_OWN = 66,
     DSM_MSG_NONE = 67,
     DSM_MSG_STRANDED = 68,
+    DSM_MSG_CUT = 69,
+    DSM_MSG_IS_CUT = 70,
 };
 
 /* How a host owns a page, in OWN. */

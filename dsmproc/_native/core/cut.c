@@ -1,0 +1,69 @@
+/* A host is lost: before what it held passes on, all others are cut off from it.
+ *
+ *   HOST_LOST ──► CUT to all other hosts ──► IS_CUT from each ──► its locks pass on, its barriers break
+ *
+ * A diff that it sent before it died may still be on its way to a home that has not heard of the
+ * death. Whoever gets its lock may write the same bytes; applied after that, the old diff would undo
+ * it (rule "cut", 15).
+ */
+#include "core/master.h"
+
+struct cut { /* of master->cuts */
+    dsm_ref next;
+    uint32_t host;
+    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not said that they hear it no more */
+};
+
+static bool is_done(const struct cut *cut) {
+    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+        if (cut->silent[i]) return false;
+    return true;
+}
+
+static void pass_on(struct dsm_master *master, uint32_t host) {
+    for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
+        struct dsm_object *object = dsm_at(master, at);
+        if (object->kind == DSM_OBJ_LOCK) dsm_mlock_host_lost(master, object, host);
+        if (object->kind == DSM_OBJ_BARRIER) dsm_barrier_host_lost(master, object, host);
+    }
+}
+
+static void end_done(struct dsm_master *master) {
+    for (dsm_ref at = master->cuts.head, next; at; at = next) {
+        const struct cut *cut = dsm_at(master, at);
+        uint32_t host = cut->host;
+        next = cut->next;
+        if (!is_done(cut)) continue;
+        dsm_queue_remove(master, &master->cuts, at);
+        dsm_arena_give(&master->arena, at, sizeof *cut);
+        pass_on(master, host);
+    }
+}
+
+void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
+    for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at))
+        dsm_set_bit(((struct cut *)dsm_at(master, at))->silent, host, false);
+    dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct cut));
+    struct cut *cut = dsm_at(master, ref);
+    *cut = (struct cut){.host = host};
+    for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
+        if (!dsm_bit(master->joined, other)) continue;
+        dsm_set_bit(cut->silent, other, true);
+        uint32_t message = dsm_send(master->out, other, DSM_FAST, DSM_MSG_CUT);
+        dsm_put16(master->out, host);
+        dsm_sent(master->out, message, 0);
+    }
+    dsm_queue_push(master, &master->cuts, ref);
+    end_done(master);
+}
+
+int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint32_t host = dsm_get16(cursor);
+    if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
+    for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at)) {
+        struct cut *cut = dsm_at(master, at);
+        if (cut->host == host) dsm_set_bit(cut->silent, from, false);
+    }
+    end_done(master);
+    return DSM_OK;
+}
