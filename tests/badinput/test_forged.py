@@ -61,6 +61,8 @@ class Middle:
             self._seen[sock] = b""
 
     def _pass_on(self, one: socket.socket, two: socket.socket) -> None:
+        if one.fileno() < 0:
+            return  # closed with the other one in this round
         data = b""
         with contextlib.suppress(OSError):
             data = one.recv(1 << 16)
