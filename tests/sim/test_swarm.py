@@ -54,9 +54,14 @@ def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
 
 # Worlds that failed once: a release of another host lost behind one that came in the same step.
 # A diff of a host that had died, after others had written the same bytes (core/cut.c).
+# A page whose home a notice had named was sought still, and its home asked for.
 @pytest.mark.parametrize(
     ("seed", "options"),
-    [(50492, Options("adaptive", model="scc")), (61524, Options(model="erc"))],
+    [
+        (50492, Options("adaptive", model="scc")),
+        (61524, Options(model="erc")),
+        (30433, Options("migrating", grim=True)),
+    ],
 )
 def test_worlds_that_failed_once(seed: int, options: Options) -> None:
     result = run_seeds(range(seed, seed + 1), options)

@@ -201,6 +201,7 @@ static void send_get(struct dsm_host *host, const struct dsm_page *first, uint32
 void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
     if (++host->gets == 0) host->gets = 1;
     for (uint32_t i = 0; i < count; i++) {
+        dsm_sought(host, &first[i]); /* a notice has said where it lives */
         first[i].state = DSM_FETCHING;
         first[i].get = host->gets;
     }
