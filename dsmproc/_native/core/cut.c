@@ -57,6 +57,12 @@ void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     end_done(master);
 }
 
+bool dsm_cut_is_out(const struct dsm_master *master, uint32_t host) {
+    for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at))
+        if (((const struct cut *)dsm_at(master, at))->host == host) return true;
+    return false;
+}
+
 int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t host = dsm_get16(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;

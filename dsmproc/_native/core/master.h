@@ -184,6 +184,8 @@ void dsm_eager_host_lost(struct dsm_master *master, uint32_t host);
 
 /* cut.c */
 void dsm_cut_host_lost(struct dsm_master *master, uint32_t host);
+/* It is lost, and what it held has not passed on yet. */
+bool dsm_cut_is_out(const struct dsm_master *master, uint32_t host);
 int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 
 /* msingle.c */

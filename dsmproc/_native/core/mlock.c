@@ -12,7 +12,8 @@ struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id) {
     lock = dsm_object_make(master, id, DSM_OBJ_LOCK);
     if (!lock) return NULL; /* the id is that of something else */
     uint32_t maker = (uint32_t)(id >> 48);
-    lock->holder = dsm_bit(master->joined, maker) ? maker : DSM_NO_HOST;
+    bool has = dsm_bit(master->joined, maker) || dsm_cut_is_out(master, maker);
+    lock->holder = has ? maker : DSM_NO_HOST;
     return lock;
 }
 
