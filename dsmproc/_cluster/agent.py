@@ -222,6 +222,8 @@ class Agent:
                 loop.remove_reader(self.engine.fileno())
                 self.engine.stop()
             shutil.rmtree(self.options.directory, ignore_errors=True)
+            # The loop closes its pipe before its handlers: a child that ends then would complain.
+            signal.set_wakeup_fd(-1)
 
     def _signalled(self) -> None:
         """The first signal says leave, a second one says now."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("purity")  # one process compiles the core, not two
 POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless")
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dsmproc" / "_native" / "core"

@@ -7,7 +7,7 @@ import pytest
 from .swarm import RULES, Options, replay_command, run_seeds
 from .world import POLICIES
 
-WORLDS = 600  # and many more by `make sim`
+WORLDS = 300  # a million steps of each by `make sim`
 
 
 @pytest.mark.parametrize("policy", list(POLICIES))
