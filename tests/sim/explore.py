@@ -11,7 +11,8 @@ A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahea
 only; a file without `model` is run under each that its verdicts name, or under all.
 Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
 value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes), `wait M` (for the
-message, by other means than the cluster's: nothing is observed).
+message, by other means than the cluster's: nothing is observed), `die` (the thread's host is lost;
+what it had sent may still arrive until the others hear of it, each in its own time).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .binding import Core, Violation
 from .draw import Params
 from .guards import Byte, Lock
 from .thread import Thread
-from .world import World
+from .world import World, end, hear
 
 PAGE = 16
 VERDICTS = ("never", "sometimes", "always", "may")
@@ -120,6 +121,8 @@ class Script:
         elif words[0] == "send":
             self.add((op.PUBLISH, False))
             self.add(("post", words[1]))
+        elif words[0] == "die":
+            self.add(("die",))
         elif words[0] == "wait":
             self.add(("await", words[1]))
         elif words[0] == "receive":
@@ -161,6 +164,21 @@ class LitmusThread(Thread):
             self.pause()
         return True
 
+    def try_die(self) -> bool:
+        for thread in self.host.threads:
+            for waiting in self.host.parked.values():
+                if thread in waiting:
+                    waiting.remove(thread)
+            if not thread.done:
+                thread.finish()
+        for lock in self.world.lock_named.values():
+            if lock.owner in self.host.threads:
+                lock.give(None)
+            lock.asking -= sum(t.op[1] is lock for t in self.host.threads if t.req)
+            lock.disturbed = True
+        end(self.world, self.host)
+        return True
+
     def request(self, kind: int, **event: Any) -> None:
         self.req = (self.number + 1) * 1000 + self.did  # the same in every order
         self.host.requests[self.req] = self.answered
@@ -190,6 +208,7 @@ class LitmusWorld(World):
             client = self.add_client(self.hosts[at], number)
             thread = LitmusThread(self, client, number)
             client.threads.append(thread)
+            client.host.threads.append(thread)
             self.threads.append(thread)
             thread.start(Script(self, text))  # type: ignore[arg-type]
 
@@ -203,7 +222,8 @@ class LitmusWorld(World):
         if attaching:
             return [sorted(self.active)[0]] if self.active else [attaching[0]]
         more = [host for host in self.hosts if host.more and not self.is_held(host, ready)]
-        return [*ready, *sorted(self.active), *more]
+        hearing = [("hear", number) for number in range(len(self.mourners))]
+        return [*ready, *sorted(self.active), *more, *hearing]
 
     def is_held(self, host: Any, ready: list[Any]) -> bool:
         """A millisecond is enough for an instruction that faulted to be done (sc)."""
@@ -215,6 +235,8 @@ class LitmusWorld(World):
     def take(self, choice: Any) -> None:
         if isinstance(choice, Thread):
             choice.attempt()
+        elif isinstance(choice, tuple) and choice[0] == "hear":
+            hear(self, *self.mourners.pop(choice[1]))
         elif isinstance(choice, tuple):
             self.deliver(choice)
         else:
@@ -240,6 +262,7 @@ class LitmusWorld(World):
         locks = [(k.owner, k.asking, k.changes) for k in self.lock_named.values()]
         channels = {key: tuple(queue) for key, queue in self.channels.items() if queue}
         rest = (dict(self.registers), dict(self.mails), tuple(self.runnable), tuple(self.active))
+        rest += (tuple(self.gone), tuple(self.mourners))
         return self.master.image(), hosts, threads, scripts, locks, channels, rest
 
     def load(self, saved: Any) -> None:
@@ -256,6 +279,7 @@ class LitmusWorld(World):
             h.twins, h.diffs, h.words, h.requests = (dict(p) for p in pages)
             h.parked = {p: list(ts) for p, ts in parked.items()}
             h.seen, h.out, h.busy, h.more = control
+            h.clients = {client.number: client for client, *_ in clients}
             for client, maps, attached, opened in clients:
                 client.maps, client.attached = dict(maps), dict(attached)
                 client.opened = set(opened)
@@ -267,7 +291,10 @@ class LitmusWorld(World):
         for key, queue in self.channels.items():
             queue.clear()
             queue.extend(channels.get(key, ()))
-        registers, mails, runnable, active = rest
+        registers, mails, runnable, active, gone, mourners = rest
+        self.gone, self.mourners = list(gone), list(mourners)
+        for h in self.hosts:
+            h.lost = h in gone
         self.registers, self.mails = dict(registers), dict(mails)
         self.runnable, self.active = list(runnable), list(active)
 
@@ -282,6 +309,7 @@ class LitmusWorld(World):
             parts += [tuple(sorted((p, tuple(t.number for t in ts)) for p, ts in parked.items()))]
         parts += [tuple(repr(t[1:4]) + str(t[5]) for t in threads)]
         parts += [tuple(sorted(rest[0].items())), tuple(sorted(rest[1].items()))]
+        parts += [tuple((h.number, peer and peer.number) for h, peer in rest[5]), len(rest[4])]
         return hash(tuple(parts))
 
 

@@ -48,7 +48,7 @@ void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     *cut = (struct cut){.host = host};
     for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
         if (!dsm_bit(master->joined, other)) continue;
-        dsm_set_bit(cut->silent, other, true);
+        dsm_set_bit(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT)); /* 15 */
         uint32_t message = dsm_send(master->out, other, DSM_FAST, DSM_MSG_CUT);
         dsm_put16(master->out, host);
         dsm_sent(master->out, message, 0);
