@@ -29,6 +29,11 @@ from helpers import ByHand, Running, RunScript  # noqa: E402
 MARK = "DSMPROC_TEST_MARK"
 PATIENCE = 5.0  # seconds for what is ending to end
 
+# A shell that started this run in its background has its commands ignore Ctrl-C, and so would the
+# programs under test that are interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def marked_processes(mark: str) -> dict[int, str]:
     """pid -> command line of every process with the mark in its environment, but this one and the
