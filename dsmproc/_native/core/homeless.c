@@ -221,6 +221,7 @@ static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
         dsm_put64(host->out, history->page);
         dsm_sent(host->out, message, 0);
         history->base = page->home;
+        history->outdated = 0;
         history->asked++;
     }
 }
@@ -429,7 +430,7 @@ static int take_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
     action->off = (uint32_t)(cursor->at - host->event->bytes);
     page->state = DSM_STALE;
     history->wants_base = 0;
-    history->fresh = 1;
+    history->fresh = !history->outdated;
     dsm_count(host, DSM_COUNT_PAGES_FETCHED, 1);
     return DSM_OK;
 }
@@ -493,6 +494,7 @@ static void lose(struct dsm_host *host, struct dsm_history *history, uint32_t wh
         history->asked--;
         waited = true;
     }
+    history->outdated = 1; /* the base may have taken in what that one had, and then answers anew */
     bool wanted = page->waiters || dsm_collect_wants(host, history->page);
     if (waited && wanted) dsm_homeless_fetch(host, page);
 }

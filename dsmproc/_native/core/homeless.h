@@ -31,9 +31,9 @@ struct dsm_history { /* host->histories */
     uint16_t base;         /* is asked for its copy */
     uint16_t collector;    /* is asked to take the diffs in, or to become the base */
     uint8_t wants_base;    /* a writer has its diffs no more */
-    uint8_t fresh;         /* the base was taken, and no host was lost since */
+    uint8_t fresh;         /* the base was taken, and no host was lost since it was asked */
+    uint8_t outdated;      /* ... but since the one that is under way was */
     uint8_t adopted;       /* `collector` becomes the base */
-    uint8_t unused;
 };
 
 /* What BASE says. */
