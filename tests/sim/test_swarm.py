@@ -55,12 +55,17 @@ def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
 # Worlds that failed once: a release of another host lost behind one that came in the same step.
 # A diff of a host that had died, after others had written the same bytes (core/cut.c).
 # A page whose home a notice had named was sought still, and its home asked for.
+# Homeless: a base that was asked before a writer left did not have its diffs, asked again it has.
+# A leaving host offered its page to hosts that all had a diff of it on their way there, for ever.
 @pytest.mark.parametrize(
     ("seed", "options"),
     [
         (50492, Options("adaptive", model="scc")),
         (61524, Options(model="erc")),
         (30433, Options("migrating", grim=True)),
+        (40322, Options("homeless", grim=True)),
+        (42330, Options("homeless", grim=True)),
+        (40733, Options("fixed", grim=True)),
     ],
 )
 def test_worlds_that_failed_once(seed: int, options: Options) -> None:

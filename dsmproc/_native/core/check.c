@@ -2,7 +2,7 @@
 #include "core/host.h"
 
 struct seen {
-    uint32_t unacked, invalid_later, in_dirty, in_owed, seeking, handing;
+    uint32_t unacked, invalid_later, in_dirty, in_owed, seeking, handing, awaited;
 };
 
 static int check_page(const struct dsm_host *host, const struct dsm_page *page, struct seen *seen) {
@@ -15,6 +15,7 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     seen->in_owed += (page->flags & DSM_IN_OWED) != 0;
     seen->seeking += (page->flags & DSM_SEEKING) != 0;
     seen->handing += (page->flags & DSM_HANDING) != 0;
+    seen->awaited += (page->flags & DSM_AWAITED) != 0;
     if (state >= DSM_PAGE_STATES) return 1;
     bool homeless = dsm_homeless(host, page);
     if (homeless && (home || state == DSM_FETCHING || page->flags & DSM_UNACKED)) return 27;
@@ -43,6 +44,7 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (home && page->flags & DSM_UNACKED) return 18;
     if (page->flags & DSM_CHANGED && !(page->flags & DSM_IN_OWED)) return 19;
     if (page->flags & DSM_APPLIED && !(page->flags & DSM_CHANGED)) return 25;
+    if (page->flags & DSM_AWAITED && !home) return 30;
     if (home && page->flags & (DSM_SEEKING | DSM_OFFERED)) return 26;
     if (page->flags & DSM_SEEKING && page->flags & (DSM_TAKING | DSM_HANDING)) return 22;
     if (kept && !(page->flags & DSM_SEEKING) && dsm_is_lost(host, page->home)) return 23; /* 14 */
@@ -75,6 +77,7 @@ int dsm_host_check(const struct dsm_host *host) {
     if (seen.unacked != host->unacked) return 9;
     if (seen.invalid_later != host->invalid_later) return 10;
     if (seen.seeking != host->seeking || seen.handing != host->handing) return 24;
+    if (seen.awaited != host->awaited) return 31;
     if (seen.in_dirty != host->ndirty || host->todo > host->ndirty) return 11;
     if (seen.in_owed != host->nowed) return 12;
     if (host->publish == DSM_IDLE && (host->jobs.head || host->todo || host->claims)) return 13;

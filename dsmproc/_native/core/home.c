@@ -155,6 +155,7 @@ static void apply_diff(struct dsm_host *host, struct dsm_page *page, const struc
         page->state = DSM_HOME_DIRTY;
     }
     dsm_page_settle_in(host, page);
+    dsm_leave_came(host, page);
     if (dsm_at_home(page)) protect_home(host, page);
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_APPLY);
     action->id = dsm_page_id(host, page);

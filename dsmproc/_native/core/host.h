@@ -63,6 +63,7 @@ enum dsm_page_flag {
     DSM_ORPHAN = 4096,    /* its home died with what was newer, says the master */
     DSM_WANTING = 8192,   /* (sc) a NEED is out, number `get` */
     DSM_RETIRING = 16384, /* (sc) it was mapped a moment ago */
+    DSM_AWAITED = 32768,  /* home, leaving: a diff is on its way here from who refused the page */
 };
 
 enum dsm_run_flag {
@@ -302,7 +303,7 @@ struct dsm_host {
     uint64_t lost[DSM_MAX_HOSTS / 64]; /* bit set of hosts */
     uint32_t nseek;                    /* pages of the WHERE being made */
     uint64_t seek[DSM_SLICE];
-    uint32_t seeking, handing;            /* pages with these flags */
+    uint32_t seeking, handing, awaited;   /* pages with these flags */
     uint64_t leaving[DSM_MAX_HOSTS / 64]; /* other hosts that take nothing any more */
     struct dsm_leave leave;
     struct dsm_map histories;    /* by page: struct dsm_history (homeless.h) */
@@ -515,6 +516,9 @@ void dsm_leave_host_lost(struct dsm_host *host, uint32_t who);
 static inline void dsm_leave_found(struct dsm_host *host) {
     host->leave.found = 1;
 }
+
+/* Who refused this page for a diff of its own has sent it, or never will: it is offered again. */
+void dsm_leave_came(struct dsm_host *host, struct dsm_page *page);
 
 /* evict.c */
 int dsm_evict(struct dsm_host *host, const struct dsm_event *event);

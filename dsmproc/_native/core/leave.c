@@ -3,8 +3,10 @@
  *   STAYS ──LEAVE──► LEAVES ──a whole sweep met no page at home here──► GONE ──PUBLISHED──► reply
  *
  * A sweep goes over all pages; what it gives may be refused (the heir has a diff under way, or has
- * not heard of the region and asks the master for it), and is met by the next sweep again. Copies
- * whose home is lost are sought on the first one: the only newest copy may be here.
+ * not heard of the region and asks the master for it), and is met by the next sweep again. If that
+ * diff is on its way here, not before it has come: it cannot be applied while the page is offered, so
+ * heirs that all have one would refuse for ever. Copies whose home is lost are sought on the first
+ * sweep: the only newest copy may be here.
  *
  * Invariant 16: before the host is gone, the master has been told where its pages live; from the last
  * sweep on it hears no other host, and those know it (BYE), so that none hands a page to it. What they
@@ -63,6 +65,7 @@ static const struct dsm_region *region_here(struct dsm_host *host) {
 
 static void look_at(struct dsm_host *host, struct dsm_page *page, uint64_t *pages, uint32_t *n) {
     bool homeless = dsm_homeless(host, page);
+    if (page->flags & DSM_AWAITED) return;
     if (homeless ? dsm_collect_is_base(host, page) : dsm_at_home(page))
         pages[(*n)++] = dsm_page_id(host, page);
     else if (!homeless && !host->leave.sweeps && dsm_is_lost(host, page->home) &&
@@ -92,7 +95,7 @@ static void soon_again(struct dsm_host *host) {
 
 /* What was written here and not announced goes to its homes first. */
 static bool is_quiet(struct dsm_host *host) {
-    if (host->collecting || host->kept) return false;
+    if (host->collecting || host->kept || host->awaited) return false;
     if (host->handing || host->seeking || host->unacked || host->publish != DSM_IDLE) return false;
     if (!host->ndirty) return true;
     const struct dsm_job nothing = {.kind = DSM_JOB_SEEN};
@@ -151,6 +154,13 @@ void dsm_leave_host_lost(struct dsm_host *host, uint32_t who) {
     host->leave.heirs[who / 64] &= ~bit;
     host->leave.silent[who / 64] &= ~bit;
     end_if_answered(host);
+}
+
+void dsm_leave_came(struct dsm_host *host, struct dsm_page *page) {
+    if (!(page->flags & DSM_AWAITED)) return;
+    page->flags &= (uint16_t)~DSM_AWAITED;
+    host->awaited--;
+    dsm_leave_found(host);
 }
 
 static void stay_behind(struct dsm_host *host, uint64_t left) {

@@ -9,7 +9,7 @@
  *
  * A home hands it over: HAND carries the page. The other host may be unable to take it.
  *
- *   giver   HOME* ──HAND──► CLEAN | HANDING ──HANDED(1)──► CLEAN      ──HANDED(0)──► HOME
+ *   giver   HOME* ──HAND──► CLEAN | HANDING ──HANDED(1)──► CLEAN      ──HANDED(0, 2)──► HOME
  *   heir    any but UNACKED ──HAND──► HOME, HOME_DIRTY
  *
  * Invariants.
@@ -52,8 +52,9 @@ static void remember(struct dsm_page *page) {
     page->streak = 0;
 }
 
-static void give(struct dsm_page *page, uint32_t to) {
+static void give(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     remember(page);
+    dsm_leave_came(host, page);
     page->state = DSM_CLEAN;
     page->get = 0; /* whom it fed */
     if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
@@ -74,7 +75,7 @@ int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
         uint32_t changes = dsm_get32(cursor);
         struct dsm_page *page = dsm_page_there(host, id);
         bool goes = may_go(host, page, changes);
-        if (goes) give(page, from);
+        if (goes) give(host, page, from);
         dsm_put64(host->out, id);
         dsm_put32(host->out, goes ? page->epoch : 0);
     }
@@ -133,7 +134,7 @@ static void hand(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
         dsm_page_owe(host, page, true);
     }
     page->run &= DSM_BOUND;
-    give(page, to);
+    give(host, page, to);
     page->flags |= DSM_HANDING;
     host->handing++;
 }
@@ -192,10 +193,17 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
     return DSM_OK;
 }
 
+/* What HANDED says. NOT_YET: its diff will come to the giver, which is its home for the heir too. */
+enum { REFUSED, TAKEN, NOT_YET };
+
 static bool can_inherit(const struct dsm_host *host, const struct dsm_page *page) {
     return page && !dsm_homeless(host, page) && host->leave.state == DSM_STAYS &&
            !(page->flags & (DSM_UNACKED | DSM_HANDING)) && !dsm_at_home(page) &&
            page->state != DSM_LOST;
+}
+
+static bool comes(const struct dsm_page *page, uint32_t home) {
+    return page && page->flags & DSM_UNACKED && page->home == home;
 }
 
 /* The bytes of the home at `off`, and over them what was written here and not yet sent. */
@@ -252,31 +260,32 @@ int dsm_move_on_hand(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
     uint32_t off = (uint32_t)(cursor->at - host->event->bytes) + n * 16;
     struct {
         uint64_t id;
-        uint32_t epoch, taken;
+        uint32_t epoch, answer;
     } answers[DSM_SLICE];
     for (uint32_t i = 0; i < n; i++) {
         answers[i].id = dsm_get64(cursor);
         answers[i].epoch = dsm_get32(cursor);
         uint32_t changes = dsm_get32(cursor);
         struct dsm_page *page = dsm_page_find(host, answers[i].id);
-        answers[i].taken = can_inherit(host, page);
+        bool takes = can_inherit(host, page);
+        answers[i].answer = takes ? TAKEN : comes(page, from) ? NOT_YET : REFUSED;
         if (!page && host->leave.state == DSM_STAYS)
             dsm_region_want(host, answers[i].id >> 32); /* and it is handed again */
-        if (answers[i].taken) inherit(host, page, answers[i].epoch, changes, off + i * size);
+        if (takes) inherit(host, page, answers[i].epoch, changes, off + i * size);
     }
     uint32_t message = dsm_send(host->out, from, DSM_BULK, DSM_MSG_HANDED);
     dsm_put16(host->out, n);
     for (uint32_t i = 0; i < n; i++) {
         dsm_put64(host->out, answers[i].id);
         dsm_put32(host->out, answers[i].epoch);
-        dsm_put8(host->out, answers[i].taken);
+        dsm_put8(host->out, answers[i].answer);
     }
     dsm_sent(host->out, message, 0);
     return DSM_OK;
 }
 
-static void handed(struct dsm_host *host, struct dsm_page *page, bool accepted) {
-    bool invalid = dsm_page_revalidate(host, page);
+static void handed(struct dsm_host *host, struct dsm_page *page, uint32_t answer) {
+    bool accepted = answer == TAKEN, invalid = dsm_page_revalidate(host, page);
     page->flags &= (uint16_t)~DSM_HANDING;
     host->handing--;
     if (accepted && host->leave.state) dsm_page_owe(host, page, false); /* 16 */
@@ -287,6 +296,10 @@ static void handed(struct dsm_host *host, struct dsm_page *page, bool accepted) 
         page->epoch++;
         dsm_page_owe(host, page, false);
         dsm_leave_found(host);
+        if (answer == NOT_YET && host->leave.state == DSM_LEAVES) {
+            page->flags |= DSM_AWAITED;
+            host->awaited++;
+        }
     } else if (invalid) {
         dsm_page_invalidate(host, page);
     }
@@ -303,9 +316,9 @@ int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *
         return DSM_E_PEER;
     for (uint32_t i = 0; i < n; i++) {
         struct dsm_page *page = dsm_page_there(host, dsm_get64(cursor));
-        uint32_t epoch = dsm_get32(cursor), accepted = dsm_get8(cursor);
+        uint32_t epoch = dsm_get32(cursor), answer = dsm_get8(cursor);
         if (page && page->flags & DSM_HANDING && page->home == from && page->epoch == epoch)
-            handed(host, page, accepted);
+            handed(host, page, answer);
     }
     return DSM_OK;
 }
@@ -318,7 +331,7 @@ void dsm_move_refused(struct dsm_host *host, uint32_t who) {
             if (!page)
                 index |= DSM_CHUNK - 1;
             else if (page->flags & DSM_HANDING && page->home == who)
-                handed(host, page, false);
+                handed(host, page, REFUSED);
         }
     }
 }

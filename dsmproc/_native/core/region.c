@@ -277,6 +277,7 @@ static void free_pages(struct dsm_host *host, struct dsm_region *region) {
             if (pages[i].flags & DSM_INVALID_LATER) host->invalid_later--;
             if (pages[i].flags & DSM_SEEKING) host->seeking--;
             if (pages[i].flags & DSM_HANDING) host->handing--;
+            if (pages[i].flags & DSM_AWAITED) host->awaited--;
             for (dsm_ref w = pages[i].waiters, next; w; w = next) {
                 next = dsm_next(host, w);
                 dsm_arena_give(&host->arena, w, sizeof(struct dsm_waiter));

@@ -81,6 +81,8 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
                 index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
             else if (page->home == who)
                 lose_home(host, page);
+            else
+                dsm_leave_came(host, page);
         }
     }
     dsm_homeless_host_lost(host, who);

@@ -14,7 +14,7 @@
  *   TAKE   n u16, n x (page u64, changes u32)                                 bulk
  *   TAKEN  n u16, n x (page u64, epoch u32 (0: no))                           bulk
  *   HAND   n u16, n x (page u64, epoch u32, changes u32), then n pages        bulk
- *   HANDED n u16, n x (page u64, epoch u32, taken u8)                         bulk
+ *   HANDED n u16, n x (page u64, epoch u32, answer u8 (0: no; 1: yes; 2: not yet))  bulk
  *   BYE    answer u8         0: this host takes nothing any more; 1: nothing is sent to it  bulk
  *   homeless pages (homeless.c, collect.c)
  *   WANT   page u64, from u32, upto u32   the diffs of these intervals of yours     fast
