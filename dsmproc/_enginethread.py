@@ -20,6 +20,7 @@ _NOTICES = {
     lib.DSMPROC_NOTE_FATAL: "fatal",
     lib.DSMPROC_NOTE_LOG: "log",
     lib.DSMPROC_NOTE_CHECKED: "checked",
+    lib.DSMPROC_NOTE_CUT: "cut",
 }
 
 _STATS = {

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
+from . import _edges
 from ._cluster import procs, wire
 from ._cluster.environ import check_settings
 from .errors import ClusterError, HostLostError
@@ -113,9 +114,12 @@ class Client:
             del answer  # an error and the frame it was raised in would hold each other
 
     def why_lost(self, host: int) -> str:
-        """One sentence about a host whose connection broke."""
+        """One sentence about a host whose connection broke. Who is told it may go on with that
+        host's work: what was published there is seen, and nothing else will come any more."""
         try:
-            return str(self.ask("why", host))
+            why = str(self.ask("why", host))
+            _edges.observe_newest()
+            return why
         except ClusterError as error:
             return str(error)
 

@@ -81,6 +81,7 @@ class Agent:
         self.address: tuple[str, int] = ("", 0)
         self.socket_path = os.path.join(options.directory, UNIX_SOCKET)
         self.lost: dict[int, str] = {}
+        self._cut: dict[int, asyncio.Event] = {}  # of lost hosts: no host hears them any more
         self.roots: dict[str, list[str]] = {}  # session -> where its driver's modules are
         # What clients may ask; others add theirs: agent.questions["name"] = an async function.
         self.questions: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -396,6 +397,12 @@ class Agent:
         if self.engine is not None:
             self.engine.host_lost(host)
 
+    def _on_host_cut(self, host: int) -> None:
+        self._cut_of(host).set()
+
+    def _cut_of(self, host: int) -> asyncio.Event:
+        return self._cut.setdefault(host, asyncio.Event())
+
     def _on_end_session(self, session: str) -> None:
         self._ended.add(session)
         self.workers.end_session(session)
@@ -437,9 +444,12 @@ class Agent:
                 await peer.send((True, answer))
 
     async def _why(self, host: int) -> str:
-        """Why a host was lost. The client may know of it before the master does."""
+        """Why a host was lost. The client may know of it before the master does. It may go on with
+        what was done there when this returns: nothing that is still on its way from there will be
+        heard (core/cut.c)."""
         for _ in range(20):
             if host in self.lost:
+                await self._cut_of(host).wait()
                 return self.lost[host]
             await asyncio.sleep(0.05)
         return f"the connection to the agent of host {host} was lost"

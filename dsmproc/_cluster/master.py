@@ -149,6 +149,8 @@ class Master:
                 self.ending.set()
             elif notice.kind == "log":
                 log.warning("the master's engine: %s", notice.text)
+            elif notice.kind == "cut":
+                self._broadcast(("host-cut", notice.host))
             elif notice.kind == "peer_lost":
                 log.info("the engine connection to host %d ended", notice.host)
                 why = f"the connection between its engine and the master's {notice.why}"
@@ -300,9 +302,11 @@ class Master:
         if self.hosts.get(host.id) is not host:
             return
         del self.hosts[host.id]
-        if host.engine:  # else ours has never heard of it
-            self.engine.host_lost(host.id)
         self._tell_removed(host, reason)
+        if host.engine:
+            self.engine.host_lost(host.id)
+        else:  # ours has never heard of it, nor has any other
+            self._broadcast(("host-cut", host.id))
         for session, home in list(self.sessions.items()):
             if home == host.id:
                 self._on_session_ended(host, session)

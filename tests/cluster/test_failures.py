@@ -60,6 +60,47 @@ def test_a_killed_agent_of_another_host(run_script: RunScript) -> None:
     assert f"dsmproc: the agent of host 1 (pid {agent}) was killed by SIGKILL" in result.err
 
 
+def test_who_joins_a_lost_process_goes_on_when_no_host_hears_the_lost_one(
+    run_script: RunScript,
+) -> None:
+    """A diff of it might still be on its way to the host that stands still here: applied after what
+    the joiner writes, it would undo that."""
+    running = run_script.start(
+        SLEEPERS
+        + """
+import threading
+
+def join():
+    try:
+        processes[1].join()
+    except mp.HostLostError as error:
+        print("lost", error.host, error, flush=True)
+
+joiner = threading.Thread(target=join)
+joiner.start()
+print("joining", flush=True)
+while 1 in mp.hosts():
+    time.sleep(0.01)
+joiner.join(0.5)
+print("still joining", joiner.is_alive(), flush=True)
+joiner.join()
+for process in (processes[0], processes[2]):
+    process.kill()
+    process.join()
+    print("ended", process.exitcode)
+"""
+    )
+    running.read_until("joining")
+    agents = commands_of(running.pid)
+    send(agents["agent2"], signal.SIGSTOP)
+    send(agents["agent1"], signal.SIGKILL)
+    running.read_until("still joining True")
+    send(agents["agent2"], signal.SIGCONT)
+    lines = running.wait().check().lines()
+    assert any(line.startswith("lost 1 process") for line in lines)
+    assert lines.count("ended -9") == 2
+
+
 def test_a_killed_agent_of_the_drivers_host_ends_the_program(run_script: RunScript) -> None:
     running = run_script.start(JOIN)
     running.read_until("worker2=")

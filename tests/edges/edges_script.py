@@ -176,6 +176,30 @@ def end_by_kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def lose_host():
+    """What was published is there, though nobody can say any more how far that went."""
+    mp.Event().set()
+    agent = os.getppid()
+    while b"agent" not in read(agent, "cmdline"):
+        agent = int(read(agent, "stat").rpartition(b")")[2].split()[1])
+    os.kill(agent, signal.SIGKILL)
+    signal.pause()
+
+
+def read(pid, name):
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
+
+
+def join_lost(child):
+    try:
+        child.join()
+    except mp.HostLostError as error:
+        assert error.host == WRITER
+    else:
+        raise AssertionError("the host was not lost")
+
+
 def pool_task(name, stale):
     """Submitting a task: the worker reads what the submitter wrote."""
     return [
@@ -365,6 +389,7 @@ EDGES = {
     "exit": join_writer(lambda: None, lambda child: child.join()),
     "_exit": join_writer(lambda: os._exit(3), lambda child: child.join()),
     "kill": join_writer(end_by_kill, lambda child: child.join()),
+    "lost": join_writer(lose_host, join_lost),
     "exitcode": join_writer(lambda: None, lambda child: until(lambda: child.exitcode is not None)),
     "sentinel": join_writer(
         lambda: None, lambda child: (connection.wait([child.sentinel]), child.is_alive())

@@ -14,7 +14,7 @@ EDGES = [
     "barrier", "queue", "queue_empty", "simple_queue", "task_done", "pipe", "pipe_bytes",
     "standard_pipe", "standard_poll", "standard_writer", "standard_reader", "standard_queue",
     "client", "accepted",
-    "start", "exit", "_exit", "kill", "exitcode", "sentinel", "pool_task", "pool_result",
+    "start", "exit", "_exit", "kill", "lost", "exitcode", "sentinel", "pool_task", "pool_result",
     "manager",
 ]  # fmt: skip
 

@@ -6,7 +6,8 @@ static int step(struct drive *drive, const struct dsm_event *event) {
     if (status != DSM_OK) return status;
     for (uint32_t i = 0; i < drive->out.nactions; i++) {
         const struct dsm_action *action = &drive->out.actions[i];
-        assert(action->kind == DSM_ACT_SEND || action->kind == DSM_ACT_REGION_END);
+        assert(action->kind == DSM_ACT_SEND || action->kind == DSM_ACT_REGION_END ||
+               action->kind == DSM_ACT_CUT);
         if (action->kind != DSM_ACT_SEND) continue;
         assert((uint64_t)action->off + action->len <= drive->out.nbytes);
         assert(action->host < DSM_MAX_HOSTS && action->count == 0);

@@ -178,6 +178,8 @@ class World:
                 if self.trace is not None:
                     self.trace.action(None, action)
                 self.post(MASTER, action[1], action[3], raw[action[6] : action[6] + action[7]])
+            elif action[0] == C.DSM_ACT_CUT:
+                inherit(self, self.hosts[action[1]])
             elif action[0] != C.DSM_ACT_REGION_END or action[8] not in self.unlinked:
                 raise Violation(f"the master's action {action} makes no sense")
         broken = self.core.lib.dsm_master_check(self.master.state)
@@ -467,6 +469,17 @@ def hear(world: World, gone: SimHost, peer: SimHost | None) -> None:
         world.feed_master(C.DSM_EV_HOST_LOST, host=number)
     else:
         peer.feed(C.DSM_EV_HOST_LOST, host=number)
+
+
+def inherit(world: World, gone: SimHost) -> None:
+    """Who joins a process of the lost host is told so now, and may go on with its work."""
+    heirs = [t for t in world.threads if not t.done and not t.final]
+    if gone.leaving or not heirs or not world.private:
+        return  # a host that leaves has ended its processes before; litmus threads own nothing
+    left: list[Any] = [g for t in gone.threads for g in (*t.owned, world.private[t.number])]
+    for guard in left:
+        guard.post()
+    world.rng.choice(heirs).mailbox.append(Mail(gone.threads[0], gone.number, NEWEST, left))
 
 
 # ---- a client process dies -------------------------------------------------------------------

@@ -112,6 +112,7 @@ enum {
     /* id, off, len: apply the diff at offset `off` of out->bytes */
     DSM_ACT_APPLY_KEPT = 24,
     DSM_ACT_COUNT = 20, /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
+    DSM_ACT_CUT = 25,   /* (master) host: all are cut off from it, what it held has passed on */
 };
 
 enum { DSM_COMPARE_LOOK = 2 };
@@ -187,7 +188,8 @@ enum {
 
 /* ---- events and actions of the master ---------------------------------------------------- */
 /* The master's events are DSM_EV_MESSAGE, DSM_EV_HOST_LOST and these; its actions are DSM_ACT_SEND
- * (to hosts, without payload) and DSM_ACT_REGION_END (no host uses the unlinked region any more).
+ * (to hosts, without payload), DSM_ACT_REGION_END (no host uses the unlinked region any more) and
+ * DSM_ACT_CUT.
  */
 enum {
     DSM_EV_HOST_JOINED = 32,   /* host: it has seen all up to now (it holds nothing yet) */

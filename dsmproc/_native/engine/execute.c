@@ -230,6 +230,11 @@ static void act_region_end(struct dsmproc_engine *engine, uint64_t id) {
     dsm_engine_note(engine, &notice);
 }
 
+static void act_cut(struct dsmproc_engine *engine, uint32_t host) {
+    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_CUT, .host = host};
+    dsm_engine_note(engine, &notice);
+}
+
 static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
                 const struct dsm_action *action) {
     switch (action->kind) {
@@ -268,6 +273,8 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
                             dsm_area_make(engine, action->id, action->arg));
     case DSM_ACT_REGION_END:
         return act_region_end(engine, action->id);
+    case DSM_ACT_CUT:
+        return act_cut(engine, action->host);
     case DSM_ACT_MORE:
         return act_more(engine, action->arg);
     case DSM_ACT_COUNT:

@@ -71,6 +71,7 @@ enum {
     DSMPROC_NOTE_FATAL = 5,       /* the engine cannot go on; text says why */
     DSMPROC_NOTE_LOG = 6,         /* text */
     DSMPROC_NOTE_CHECKED = 7,     /* arg = 0, or the number of the violated invariant */
+    DSMPROC_NOTE_CUT = 8,         /* host: (master) lost, and nobody hears it any more */
 };
 
 struct dsmproc_notice {
