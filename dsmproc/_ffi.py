@@ -73,6 +73,7 @@ class Home(IntEnum):
     MIGRATING = lib.DSM_HOME_MIGRATING
     ADAPTIVE = lib.DSM_HOME_ADAPTIVE
     HOMELESS = lib.DSM_HOME_HOMELESS
+    BLOCKS = lib.DSM_HOME_BLOCKS
 
 
 def raise_status(status: int, value: int, what: str) -> None:

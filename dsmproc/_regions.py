@@ -16,6 +16,7 @@ HOME_POLICIES = {
     "migrating": 3,
     "adaptive": 4,
     "homeless": 5,
+    "blocks": 6,
 }
 DEFAULT_HOME = "adaptive"
 

@@ -5,7 +5,7 @@ DECODERS = wire diff
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
 FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
-POLICIES = first fixed barrier migrating adaptive homeless
+POLICIES = first fixed blocks barrier migrating adaptive homeless
 # Worlds whose hosts die or leave.
 GRIM ?= 30000:31000
 # Worlds that iterate.

@@ -19,7 +19,7 @@ CHOICES = {
     "DSMPROC_CONSISTENCY": ("lrc", "scc", "erc", "ec", "sc"),
     "DSMPROC_FAULTS": ("uffd", "uffd-user", "segv"),
     "DSMPROC_FRAME_AUTH": ("auto", "always"),
-    "DSMPROC_HOME": ("adaptive", "migrating", "barrier", "first", "fixed", "homeless"),
+    "DSMPROC_HOME": ("adaptive", "migrating", "barrier", "first", "fixed", "blocks", "homeless"),
     "DSMPROC_LOG": ("debug", "info", "warning", "error", "critical"),
     "DSMPROC_METHODS": ("cluster",),
     "DSMPROC_PLACE": ("load", "spread", "remote", "local"),

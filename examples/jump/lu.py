@@ -35,7 +35,7 @@ def work(team, n) -> None:
 
 
 def run(hosts=4, n=SIZE) -> float:
-    return team.run(work, hosts, {"a": ((n, n), "f8")}, n)
+    return team.run(work, hosts, {"a": ((n, n), "f8")}, n, blocks=True)
 
 
 if __name__ == "__main__":

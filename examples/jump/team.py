@@ -67,10 +67,17 @@ def member(work, result, team_arguments, arguments) -> None:
         result.send(team.seconds)
 
 
-def run(work, hosts, shapes, *arguments, locks=0) -> float:
+def memory_of(shape, kind, blocks) -> SharedMemory:
+    """`blocks`: where homes are fixed, the program asks for them in blocks of pages."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    if blocks and os.environ.get("DSMPROC_HOME") == "fixed":
+        return SharedMemory(create=True, size=size, home="blocks")
+    return SharedMemory(create=True, size=size)
+
+
+def run(work, hosts, shapes, *arguments, locks=0, blocks=False) -> float:
     """Run `work` on all hosts; the seconds between begin() and end(). Raises if one failed."""
-    sizes = [int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values()]
-    memories = [SharedMemory(create=True, size=size) for size in sizes]
+    memories = [memory_of(shape, kind, blocks) for shape, kind in shapes.values()]
     shared = (memories, shapes, multiprocessing.Barrier(hosts))
     shared += ([multiprocessing.Lock() for _ in range(locks)],)
     ours, theirs = multiprocessing.Pipe()

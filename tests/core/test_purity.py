@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.xdist_group("purity")  # one process compiles the core, not two
-POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless")
+POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless", "blocks")
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dsmproc" / "_native" / "core"
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "__assert_fail", "_GLOBAL_OFFSET_TABLE_"}

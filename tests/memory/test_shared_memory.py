@@ -232,7 +232,9 @@ def test_it_is_a_standard_one_to_isinstance(cluster: None) -> None:
 
 def test_an_unknown_home_policy_is_refused(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSMPROC_HOME", "nowhere")
-    with pytest.raises(ValueError, match="adaptive, barrier, first, fixed, homeless, migrating"):
+    with pytest.raises(
+        ValueError, match="adaptive, barrier, blocks, first, fixed, homeless, migrating"
+    ):
         dsmproc.SharedMemory(create=True, size=10)
     monkeypatch.setenv("DSMPROC_HOME", "fixed")
     perform("driver", handed_to_children)
@@ -263,8 +265,33 @@ def test_each_region_may_have_a_home_policy_of_its_own(cluster: None) -> None:
     assert moves_of("first") == 0
     assert moves_of("migrating") > 0
     assert moves_of("fixed") == 0
+    assert moves_of("blocks") == 0
     with pytest.raises(ValueError, match="home=nowhere: this version has"):
         dsmproc.SharedMemory(create=True, size=10, home="nowhere")
+
+
+def write_third(memory: Any, number: int) -> None:
+    page = memory.size // 12
+    for index in range(4 * number, 4 * number + 4):
+        memory.buf[index * page] = 1 + number
+
+
+def diffs_of(home: str) -> int:
+    """Each of three hosts writes its own third of twelve pages: the changes that had to travel."""
+    ctx = dsmproc.get_context()
+    memory = dsmproc.SharedMemory(create=True, size=12 * 4096, home=home)
+    dsmproc.stats(reset=True)
+    finish(*[start(ctx, write_third, memory, n, host=n) for n in range(3)])
+    sent = sum(counters["diffs_sent"] for counters in dsmproc.stats().values())
+    assert [memory.buf[index * 4096] for index in range(12)] == [1] * 4 + [2] * 4 + [3] * 4
+    memory.close()
+    memory.unlink()
+    return sent
+
+
+def test_pages_are_dealt_out_one_by_one_or_in_blocks(cluster: None) -> None:
+    assert diffs_of("blocks") == 0
+    assert diffs_of("fixed") == 6  # of four pages in a row two are at home
 
 
 def test_too_large(cluster: None) -> None:

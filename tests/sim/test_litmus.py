@@ -12,7 +12,7 @@ from .explore import LitmusWorld, explore, judge, parse
 from .swarm import DEATHS, RULES, make_core
 
 FILES = sorted((Path(__file__).parent / "litmus").glob("*.litmus"))
-CAP = 60_000  # states; reaching it is a failure: then not every order was seen
+CAP = 100_000  # states; reaching it is a failure: then not every order was seen
 NEEDED = [
     ("ACK", "L8", "first"),
     ("FLUSH", "D-flush", "first"),
@@ -68,7 +68,7 @@ def test_litmus(path: Path, policy: str) -> None:
 
 
 # Too many orders: the first thousands of states only.
-PART = {"scc": {"L3", "L5", "L9", "L10"}, "erc": {"L3", "L9", "L10"}, "sc": {"L3", "R4"}}
+PART = {"scc": {"L3"}, "erc": {"L3"}, "sc": {"L3", "R4"}}
 OTHERS = [
     (path, m)
     for path in FILES
@@ -85,8 +85,7 @@ def test_litmus_under_other_models(path: Path, model: str) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.stem[0] in "LRH"], ids=lambda p: p.stem)
 def test_litmus_without_homes(path: Path) -> None:
-    """L3 and L10 in part: they were explored to their ends (47,075 and 64,603 states) once."""
-    assert run(path, "homeless", part=3000 if path.stem in ("L3", "L10") else 0) == []
+    assert run(path, "homeless") == []
 
 
 @pytest.mark.parametrize("policy", ["migrating", "adaptive"])

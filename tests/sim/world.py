@@ -32,6 +32,7 @@ POLICIES = {
     "migrating": C.DSM_HOME_MIGRATING,
     "adaptive": C.DSM_HOME_ADAPTIVE,
     "homeless": C.DSM_HOME_HOMELESS,
+    "blocks": C.DSM_HOME_BLOCKS,
 }
 
 Channel = tuple[int, int, int]

@@ -205,7 +205,8 @@ enum {
     DSM_HOME_MIGRATING = 3,
     DSM_HOME_ADAPTIVE = 4,
     DSM_HOME_HOMELESS = 5,
-    DSM_HOME_POLICIES = 6,
+    DSM_HOME_BLOCKS = 6,
+    DSM_HOME_POLICIES = 7,
 };
 
 /* Consistency models. They differ in what a lock does; all other acquires tell everything.

@@ -15,8 +15,9 @@ struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t i
 }
 
 static void announce(struct dsm_master *master, struct dsm_mregion *region) {
+    if (dsm_policy_first_home(region->policy, 0, region->pages, region->hosts) == DSM_NO_HOST)
+        return;
     for (uint32_t host = 0; host < region->hosts; host++) {
-        if (dsm_policy_first_home(region->policy, host, region->hosts) != host) continue;
         dsm_version_send_list(master, host, region, false, false);
         dsm_set_bit(region->known, host, true);
         dsm_set_bit(region->unready, host, true);

@@ -20,18 +20,19 @@ struct dsm_written {
 
 struct dsm_policy {
     const char *name;
-    uint32_t (*first_home)(uint32_t index, uint32_t hosts); /* DSM_NO_HOST: to be claimed */
+    /* Of a region's page `index`, of `pages`. DSM_NO_HOST: to be claimed. */
+    uint32_t (*first_home)(uint32_t index, uint32_t pages, uint32_t hosts);
     bool (*takes)(const struct dsm_written *written);
 };
 
-extern const struct dsm_policy dsm_home_first, dsm_home_fixed, dsm_home_barrier, dsm_home_migrating,
-    dsm_home_adaptive, dsm_home_homeless;
+extern const struct dsm_policy dsm_home_first, dsm_home_fixed, dsm_home_blocks, dsm_home_barrier,
+    dsm_home_migrating, dsm_home_adaptive, dsm_home_homeless;
 
 bool dsm_policy_known(uint32_t policy);
 const struct dsm_policy *dsm_policy(uint32_t policy);
-uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t hosts);
+uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t pages, uint32_t hosts);
 /* Helpers that several policies share. */
-uint32_t dsm_home_by_claim(uint32_t index, uint32_t hosts);
+uint32_t dsm_home_by_claim(uint32_t index, uint32_t pages, uint32_t hosts);
 bool dsm_home_stays(const struct dsm_written *written);
 
 #endif

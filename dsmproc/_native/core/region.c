@@ -26,7 +26,8 @@ static void make_chunk(struct dsm_host *host, struct dsm_region *region, uint32_
     for (uint32_t i = 0; i < DSM_CHUNK; i++) {
         pages[i].region = dsm_ref_of(host, region);
         pages[i].index = first + i;
-        pages[i].home = (uint16_t)dsm_policy_first_home(region->policy, first + i, region->hosts);
+        pages[i].home = (uint16_t)dsm_policy_first_home(region->policy, first + i, region->pages,
+                                                        region->hosts);
     }
     *chunk_slot(host, region, index) = chunk;
 }
@@ -55,7 +56,8 @@ struct dsm_page *dsm_page_there(const struct dsm_host *host, uint64_t id) {
 uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
                        uint32_t index) {
     const struct dsm_page *page = dsm_page_known(host, region, index);
-    return page ? page->home : dsm_policy_first_home(region->policy, index, region->hosts);
+    return page ? page->home
+                : dsm_policy_first_home(region->policy, index, region->pages, region->hosts);
 }
 
 uint64_t dsm_page_room(const struct dsm_host *host, uint64_t id, uint32_t count) {

@@ -34,8 +34,8 @@ static struct dsm_version *version_of(struct dsm_master *master, struct dsm_mreg
         for (uint32_t i = 0; i < DSM_VERSIONS; i++) {
             versions[i].region = dsm_ref_of(master, region);
             versions[i].index = first + i;
-            versions[i].home =
-                (uint16_t)dsm_policy_first_home(region->policy, first + i, region->hosts);
+            versions[i].home = (uint16_t)dsm_policy_first_home(region->policy, first + i,
+                                                               region->pages, region->hosts);
             versions[i].last_host = DSM_NO_HOST;
         }
         ((dsm_ref *)dsm_at(master, region->chunks))[index / DSM_VERSIONS] = chunk;
