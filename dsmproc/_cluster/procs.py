@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 _libc: Any = None
+PF_EXITING = 4  # of a process's flags
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,12 +28,13 @@ def session_members(session: int) -> list[int]:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Whether a process exists and does not end: sockets close before it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in b"ZX"
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return False
+    return fields[0] not in b"ZX" and not int(fields[6]) & PF_EXITING
 
 
 def kill_session(session: int, spare: int = 0) -> None:
