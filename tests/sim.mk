@@ -15,7 +15,7 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
 LIBASAN = $(shell gcc -print-file-name=libasan.so)
 
-.PHONY: sim fuzz fuzz-decoders asan
+.PHONY: sim litmus fuzz fuzz-decoders asan
 
 sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy and model
 	for policy in $(POLICIES); do \
@@ -26,6 +26,9 @@ sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for ea
 	for model in scc erc sc; do \
 	    $(RUN) -m tests.sim --model $$model --grim --seeds $(GRIM) || exit 1; done
 	$(RUN) -m tests.sim --policy adaptive --bands --seeds $(BANDS)
+
+litmus: $(VENV)/built ## the litmus programs with too many orders for the tests, to their ends (6 minutes)
+	$(RUN) -m tests.sim.whole
 
 build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
 	mkdir -p build

@@ -5,10 +5,11 @@ search is depth first over copies of whole states; a state that was seen before 
 
 A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N`, `keep N` and
 `carry N` (see core.h; with the last all pages are bound), `model ec` and `bound L=PAGE ...`,
-`bytes x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict:
-`never EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every execution, and
-`may EXPR`, which is permitted and need not be seen. `lrc erc: never EXPR` is said of these models
-only; a file without `model` is run under each that its verdicts name, or under all.
+`homes POLICY ...` (first and fixed if not said), `bytes x=PAGE:OFF ...`, `locks L ...` (made by
+host 0), `thread HOST: OP; OP; ...`, and the verdict: `never EXPR`, `sometimes EXPR`, `always EXPR`
+over the registers at the end of every execution, and `may EXPR`, which is permitted and need not be
+seen. `lrc erc: never EXPR` is said of these models only; a file without `model` is run under each
+that its verdicts name, or under all.
 Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
 value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes), `wait M` (for the
 message, by other means than the cluster's: nothing is observed), `die` (the thread's host is lost;
@@ -47,6 +48,7 @@ class Litmus:
     keep: int = 1 << 20  # bytes of kept diffs above which they are collected (homeless)
     carry: int = 0  # all pages are bound, and diffs of so many bytes go with notices
     model: str = "lrc"
+    homes: tuple[str, ...] = ("first", "fixed")
     bound: list[tuple[str, int]] = field(default_factory=list)  # lock, page
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
     locks: list[str] = field(default_factory=list)
@@ -71,6 +73,8 @@ def parse_lines(name: str, lines: list[str]) -> Litmus:
             setattr(litmus, word, int(rest))
         elif word == "model":
             litmus.model = rest
+        elif word == "homes":
+            litmus.homes = tuple(rest.split())
         elif word == "bound":
             litmus.bound = [(i.split("=")[0], int(i.split("=")[1])) for i in rest.split()]
         elif word == "bytes":

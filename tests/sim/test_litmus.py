@@ -10,6 +10,7 @@ import pytest
 from .binding import Core, Violation
 from .explore import LitmusWorld, explore, judge, parse
 from .swarm import DEATHS, RULES, make_core
+from .whole import LONG
 
 FILES = sorted((Path(__file__).parent / "litmus").glob("*.litmus"))
 CAP = 100_000  # states; reaching it is a failure: then not every order was seen
@@ -43,7 +44,7 @@ NEEDED = [
     ("TAGGED", "H-order", "homeless"),
     ("MINE", "H-collect", "homeless"),
     ("ALONE", "SC-alone", "first"),
-    ("CUT", "D-cut", "first"),
+    ("CUT", "D-cut", "fixed"),
 ]
 MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc", "ALONE": "sc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
@@ -61,31 +62,34 @@ def run(
     return judge(litmus, outcome)
 
 
-@pytest.mark.parametrize("policy", ["first", "fixed"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [(path, policy) for path in FILES for policy in parse(path).homes],
+    ids=lambda it: getattr(it, "stem", it),
+)
 def test_litmus(path: Path, policy: str) -> None:
     assert run(path, policy) == []
 
 
-# Too many orders: the first thousands of states only.
-PART = {"scc": {"L3"}, "erc": {"L3"}, "sc": {"L3", "R4"}}
+PART = 3000  # states of those that have too many orders; `make litmus` explores them all
 OTHERS = [
     (path, m)
     for path in FILES
-    for m in PART
+    for m in ("scc", "erc", "sc")
     if path.stem[0] in "LR" or path.stem.lower().startswith(f"{m}-")
 ]
 
 
 @pytest.mark.parametrize(("path", "model"), OTHERS, ids=lambda it: getattr(it, "stem", it))
 def test_litmus_under_other_models(path: Path, model: str) -> None:
-    part = 3000 if path.stem in PART[model] else 0
+    part = PART if (model, "first", path.stem) in LONG else 0
     assert run(path, "first", model=model, part=part) == []
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.stem[0] in "LRH"], ids=lambda p: p.stem)
 def test_litmus_without_homes(path: Path) -> None:
-    assert run(path, "homeless") == []
+    part = PART if ("lrc", "homeless", path.stem) in LONG else 0
+    assert run(path, "homeless", part=part) == []
 
 
 @pytest.mark.parametrize("policy", ["migrating", "adaptive"])
