@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compat compat-cpython compatibility races check clean
+.PHONY: help demo test bench compat compat-cpython compat-cpython-tests compatibility races check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -26,12 +26,17 @@ bench: $(VENV)/built ## what one operation costs, against floors and peers
 compat: $(VENV)/built ## programs nobody here wrote, on three hosts
 	$(RUN) -m pip install -q -e '.[compat]'
 	$(RUN) -m tests.compat.table
-	$(RUN) -m tests.compat.cpython --quick
 
-compat-cpython: $(VENV)/built ## CPython's own tests of multiprocessing, on three hosts and on none
+compat-cpython: compat-cluster compat-fork compat-spawn compat-forkserver ## CPython's own tests of multiprocessing, on three hosts and on none (with -j4: 5 minutes)
+
+compat-cpython-tests: $(VENV)/built
+	$(RUN) -m tests.compat.cpython_fetch
+
+compat-cluster: compat-cpython-tests
 	$(RUN) -m tests.compat.cpython --mode cluster
-	for method in fork spawn forkserver; do \
-	    $(RUN) -m tests.compat.cpython --mode local --method $$method || exit 1; done
+
+compat-%: compat-cpython-tests
+	$(RUN) -m tests.compat.cpython --mode local --method $*
 
 compatibility: $(VENV)/built ## this Python's rows of the tables in docs/compatibility.md
 	$(RUN) -m tests.surface.table

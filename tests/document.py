@@ -5,6 +5,7 @@ A run replaces the rows that it has made and leaves the others, so each Python w
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 
@@ -14,8 +15,15 @@ PATH = os.path.join(PATH, "compatibility.md")
 
 def update(table: str, key: str, row: str) -> None:
     """The row of the table whose first cell is `key` becomes `row`."""
-    with open(PATH, encoding="utf-8") as file:
-        text = file.read()
+    with open(PATH, "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several runs may end at the same time
+        text = replaced(file.read(), table, key, row)
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+
+
+def replaced(text: str, table: str, key: str, row: str) -> str:
     start, end = f"<!-- {table}: generated -->\n", f"<!-- end of {table} -->"
     before, _, rest = text.partition(start)
     body, _, after = rest.partition(end)
@@ -24,8 +32,7 @@ def update(table: str, key: str, row: str) -> None:
     rows = [one for one in rows if first_cell(one) != key] + [row]
     rows.sort(key=lambda one: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", one)])
     body = "\n".join([*head, *rows]) + "\n"
-    with open(PATH, "w", encoding="utf-8") as file:
-        file.write(before + start + body + end + after)
+    return before + start + body + end + after
 
 
 def first_cell(row: str) -> str:

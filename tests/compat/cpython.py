@@ -20,6 +20,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
+import cpython_fetch  # noqa: E402
 import cpython_reasons  # noqa: E402
 import cpython_run  # noqa: E402
 import document  # noqa: E402
@@ -27,16 +28,6 @@ import document  # noqa: E402
 PATIENCE = 90.0  # seconds for a test; the longest take 30 on a loaded machine
 SKIPPED, PRIVATE, PASSED, UNEXPLAINED = "skipped", "private", "passed", "other"
 ELSEWHERE = "elsewhere"  # counted beside "passed": it had children, and on other hosts
-# In `make compat`: some that take little time and belong to each kind of object.
-QUICK = (
-    "WithProcessesTestLock",
-    "WithProcessesTestEvent",
-    "WithProcessesTestValue",
-    "WithProcessesTestSubclassingProcess",
-    "WithProcessesTestPoolWorkerErrors",
-    "WithManagerTestContainers",
-    "TestSimpleQueue",
-)
 
 
 def verdict(plan: cpython_run.Plan, outcome: cpython_run.Outcome) -> str:
@@ -95,19 +86,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.compat.cpython")
     parser.add_argument("--mode", choices=("cluster", "local"), default="cluster")
     parser.add_argument("--method", choices=("fork", "spawn", "forkserver"), default="spawn")
-    parser.add_argument("--quick", action="store_true", help="a selection, in less than a minute")
     parser.add_argument("--verbose", action="store_true", help="show what failing tests said")
     parser.add_argument(
         "patterns", metavar="PART", nargs="*", help="a part of module.class.method, or a pattern"
     )
     arguments = parser.parse_args()
+    cpython_fetch.main()
     parts = cpython_run.parts()
-    missing = [name for name, there in parts.items() if not there]
-    if missing:
-        print(f"this Python has no test.{', test.'.join(missing)} (Debian: libpython3-testsuite)")
-    if len(missing) == len(parts):
+    if not any(parts.values()):
         return 0
-    patterns = [f".{name}." for name in QUICK] if arguments.quick else arguments.patterns
+    patterns = arguments.patterns
     with cpython_run.Plan(arguments.mode, arguments.method, PATIENCE) as plan:
         counted = run(plan, patterns, arguments.verbose)
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"

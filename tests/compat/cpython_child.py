@@ -34,20 +34,17 @@ EXECUTORS["forkserver"] = "ProcessPoolForkserver"
 
 def modules() -> Iterator[Any]:
     """Those that this interpreter has."""
-    from suite import cpython
-
-    if importlib.util.find_spec("test._test_multiprocessing") is not None:
+    if importlib.util.find_spec("suite.cpython._test_multiprocessing") is not None:
         yield importlib.import_module(PROCESSES)
-    futures = importlib.util.find_spec("test.test_concurrent_futures")
+    futures = importlib.util.find_spec(FUTURES)
     if futures is None:
         return
     if futures.submodule_search_locations is None:
         yield importlib.import_module(FUTURES)
         return
     for part in FUTURES_PARTS:
-        if importlib.util.find_spec(f"test.test_concurrent_futures.test_{part}"):
+        if importlib.util.find_spec(f"{FUTURES}.test_{part}"):
             yield importlib.import_module(f"{FUTURES}.test_{part}")
-    assert cpython
 
 
 def tests() -> Iterator[unittest.TestCase]:

@@ -24,6 +24,7 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "hosts")]
 
+import cpython_fetch  # noqa: E402
 import cpython_reasons  # noqa: E402
 import hostnet  # noqa: E402
 from hostcluster import HostCluster  # noqa: E402
@@ -115,8 +116,8 @@ class Plan:
 
 def parts() -> dict[str, bool]:
     """The parts of the suite, and whether this interpreter has them."""
-    names = ("_test_multiprocessing", "test_concurrent_futures")
-    return {name: importlib.util.find_spec(f"test.{name}") is not None for name in names}
+    names = cpython_fetch.NAMES
+    return {name: importlib.util.find_spec(f"suite.cpython.{name}") is not None for name in names}
 
 
 def names(plan: Plan) -> list[str]:
