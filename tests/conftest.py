@@ -10,6 +10,7 @@ DSMPROC_REQUIRE=uffd,netns,sshd makes a skip whose reason begins with one of the
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import glob
@@ -19,6 +20,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 
 import pytest
 
@@ -33,6 +35,13 @@ PATIENCE = 5.0  # seconds for what is ending to end
 # programs under test that are interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# libffi may open itself for its first closure, and keeps that descriptor.
+_closure = ctypes.CFUNCTYPE(None)(lambda: None)
+if sys.version_info >= (3, 14):
+    # Of the default start method there: both live as long as this process does.
+    resource_tracker.ensure_running()
+    forkserver.ensure_running()
 
 
 def marked_processes(mark: str) -> dict[int, str]:
