@@ -45,6 +45,8 @@ PRIVATE: dict[str, str] = {
     "TestResourceTracker.*": "the process that unlinks the standard library's semaphores",
     "FailingInitializerResourcesTest.*": "the exit code of that process",
     "SemLockTests.*": "the C class _multiprocessing.SemLock",
+    "WithThreadsTestPool.test_terminate": "in 3.10 and 3.11 it waits for a task of five minutes if a "
+    "thread of the standard library's was quick to take it",
     "TestSharedMemory.test_shared_memory_SharedMemoryServer_ignores_sigint": "the process behind a "
     "manager, by the manager's private attribute",
 }
@@ -68,9 +70,8 @@ class Place(NamedTuple):
     reason: str
 
 
-def short(test: str) -> str:
+def short(name: str) -> str:
     """`Class.method`, without the word for what the class was made for."""
-    name = ".".join(test.split(".")[-2:])
     for prefix in PREFIXES:
         if name.startswith(prefix):
             return name[len(prefix) :]
@@ -78,12 +79,13 @@ def short(test: str) -> str:
 
 
 def place(test: str) -> Place:
-    name = short(test)
+    whole = ".".join(test.split(".")[-2:])
+    names = (whole, short(whole))
     for key, (reason, _) in ELSEWHERE.items():
-        if fnmatch.fnmatchcase(name, key):
+        if any(fnmatch.fnmatchcase(name, key) for name in names):
             return Place("elsewhere", reason)
     for table, entries in (("private", PRIVATE), ("better", BETTER)):
         for key, why in entries.items():
-            if fnmatch.fnmatchcase(name, key):
+            if any(fnmatch.fnmatchcase(name, key) for name in names):
                 return Place(table, why)
     return Place("", "")
