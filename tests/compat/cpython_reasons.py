@@ -45,8 +45,8 @@ PRIVATE: dict[str, str] = {
     "TestResourceTracker.*": "the process that unlinks the standard library's semaphores",
     "FailingInitializerResourcesTest.*": "the exit code of that process",
     "SemLockTests.*": "the C class _multiprocessing.SemLock",
-    "WithThreadsTestPool.test_terminate": "in 3.10 and 3.11 it waits for a task of five minutes if a "
-    "thread of the standard library's was quick to take it",
+    "WithThreadsTestPool.test_terminate": "in 3.10 and 3.11 it waits for a task of five "
+    "minutes if a thread of the standard library's was quick to take it",
     "TestSharedMemory.test_shared_memory_SharedMemoryServer_ignores_sigint": "the process behind a "
     "manager, by the manager's private attribute",
 }
