@@ -15,6 +15,7 @@ import argparse
 import collections
 import fnmatch
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,8 +40,8 @@ def verdict(plan: cpython_run.Plan, outcome: cpython_run.Outcome) -> str:
         return PRIVATE
     if outcome.kind == "passed" and not stayed(plan, outcome):
         return PASSED
-    if plan.mode == "cluster" and place.table == "elsewhere":
-        return place.reason
+    if place.table == "elsewhere":
+        return place.reason if plan.mode == "cluster" else UNEXPLAINED
     return place.table or UNEXPLAINED
 
 
@@ -91,6 +92,8 @@ def main() -> int:
         "patterns", metavar="PART", nargs="*", help="a part of module.class.method, or a pattern"
     )
     arguments = parser.parse_args()
+    # A shell's background job ignores it, and what it starts would; the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cpython_fetch.main()
     parts = cpython_run.parts()
     if not any(parts.values()):

@@ -196,7 +196,8 @@ class _Batch:
                 now = time.monotonic()
                 if "begin" in said:
                     running, limit = said["begin"], self._plan.patience
-                    if cpython_reasons.place(running).table == "elsewhere":
+                    hopeless = cpython_reasons.place(running).table == "elsewhere"
+                    if hopeless and self._plan.mode == "cluster":
                         limit = HOPELESS
                 elif "end" in said:
                     running, limit = None, max(END, self._plan.patience)
