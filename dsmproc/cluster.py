@@ -131,6 +131,7 @@ class _State:
         self.lock = threading.RLock()
         self.client: Client | None = None
         self.session_wire: wire.Wire | None = None
+        self.roots: list[str] = []  # where the agent was told that our modules are
         self.local: Any = None  # the launch.LocalHandle of a cluster that init() started
         self.leaving: list[Callable[[], None]] = []
         self.left = False  # shutdown() was called: DSMPROC_ADDRESS counts no more
@@ -201,8 +202,21 @@ def _attach(address: str, key_file: str | None) -> None:
         }
     )
     session_wire = joined.connect_agent("session")
-    session_wire.request((session, modules.script_roots()))
-    _state.client, _state.session_wire = joined, session_wire
+    roots = modules.driver_roots()
+    session_wire.request((session, roots))
+    _state.client, _state.session_wire, _state.roots = joined, session_wire, roots
+
+
+def announce_roots() -> None:
+    """Before a process is started: where this driver's modules are now, if that has changed."""
+    from ._cluster import modules
+
+    if _state.session_wire is None:  # no driver
+        return
+    roots = modules.driver_roots()
+    if roots != _state.roots:
+        client().ask("roots", client().session, roots)
+        _state.roots = roots
 
 
 def default_key_file() -> str:

@@ -83,6 +83,7 @@ class ClusterPopen:
         self._receiving = threading.Lock()
         self._process = weakref.ref(process_obj)
         self._client = cluster.client()
+        cluster.announce_roots()
         with _channel.carrying() as self._tickets:
             payload, self._parcels = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)

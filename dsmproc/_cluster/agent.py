@@ -89,6 +89,7 @@ class Agent:
             "hosts": lambda: self.call("hosts"),
             "master": self.call,  # any of Master.calls, by its name
             "why": self._why,
+            "roots": self._new_roots,
             "stats": self._stats,
         }
         self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
@@ -465,6 +466,11 @@ class Agent:
         finally:
             del self.roots[session]
             self._notice("session-ended", session)
+
+    async def _new_roots(self, session: str, roots: list[str]) -> None:
+        """A driver's sys.path has changed."""
+        if session in self.roots:
+            self.roots[session] = roots
 
     async def _driver_ends(self, peer: Peer) -> None:
         """End of file, or the death of the process (its forked children may hold the socket)."""

@@ -272,6 +272,36 @@ def test_modules_come_from_the_drivers_folder(shared_cluster: HostCluster) -> No
     assert result.lines() == ["(1, 2, 'nowhere', 3)"], result.err
 
 
+LATE_PATH = """
+import os, sys
+import dsmproc as mp
+
+def work(queue):
+    import aside, at_hand
+    queue.put((aside.VALUE, at_hand.VALUE, mp.current_host()))
+
+if __name__ == "__main__":
+    queue = mp.Queue()  # from here on the driver is one
+    for folder in ("more", "others"):
+        sys.path.insert(0, os.path.abspath(folder))
+        process = mp.Process(target=work, args=(queue,))
+        process._dsmproc_host = 3
+        process.start()
+        print(queue.get(timeout=30) if folder == "others" else process.join())
+        process.join()
+        print(process.exitcode)
+"""
+
+
+def test_modules_come_from_the_drivers_path_of_now(shared_cluster: HostCluster) -> None:
+    driver = shared_cluster.hosts[DRIVER]
+    driver.write(f"{driver.work}/more/aside.py", "VALUE = 3\n")
+    driver.write(f"{driver.work}/others/at_hand.py", "VALUE = 4\n")
+    result = shared_cluster.run(DRIVER, LATE_PATH).check()
+    assert result.lines() == ["None", "1", "(3, 4, 3)", "0"], result.err
+    assert "No module named 'at_hand'" in result.err
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_cut_off_host_is_an_error_that_names_it(host_cluster: HostCluster, number: int) -> None:
     """All of a machine's processes vanish at once."""
