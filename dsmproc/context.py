@@ -181,12 +181,15 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         if cluster.active():
-            return self._method or _inherited_method() or "cluster"
-        method: str | None = _std.default_context.get_start_method(allow_none)
+            method = self._method or _inherited_method()
+            # Who sets a method where there is none would leave the cluster, unless that means it.
+            return method or (None if allow_none and _methods_are_cluster() else "cluster")
+        method = _std.default_context.get_start_method(allow_none)
         return method
 
     def get_all_start_methods(self) -> list[str]:
-        methods: list[str] = _std.default_context.get_all_start_methods()
+        # From 3.14 on the standard one lists "cluster" too, since it is registered there.
+        methods = [m for m in _std.default_context.get_all_start_methods() if m != "cluster"]
         ours = cluster.active() and not _methods_are_cluster()
         return ["cluster", *methods] if ours else methods
 
