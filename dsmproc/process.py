@@ -237,7 +237,9 @@ class ClusterPopen:
         self._send_signal(signal.SIGINT)
 
     def terminate(self) -> None:
+        """Also one that is stopped, as a shell's kill does: otherwise its parent waits for ever."""
         self._send_signal(signal.SIGTERM)
+        self._send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._send_signal(signal.SIGKILL)

@@ -98,6 +98,43 @@ def test_terminate_kill_join_sentinel(run_script: RunScript) -> None:
     assert result.lines() == ["terminate -15", "kill -9"]
 
 
+def test_a_stopped_process_is_terminated(run_script: RunScript) -> None:
+    """Here, by its parent elsewhere, and as a daemon at the end of the program."""
+    result = run_script(
+        """
+        import os, signal
+        import dsmproc as mp
+
+        def stop(pipe):
+            pipe.send(os.getpid())
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        def start(daemon=None):
+            ours, theirs = mp.Pipe()
+            process = mp.Process(target=stop, args=(theirs,), daemon=daemon)
+            process.start()
+            pid, state = ours.recv(), ""
+            while state != "T":
+                with open(f"/proc/{pid}/stat") as file:
+                    state = file.read().rpartition(")")[2].split()[0]
+            return process
+
+        def parent():
+            process = start()
+            process.terminate()
+            process.join()
+            print("exit code", process.exitcode)
+
+        parent()
+        process = mp.Process(target=parent)
+        process.start()
+        process.join()
+        start(daemon=True)
+        """
+    ).check()
+    assert result.lines() == ["exit code -15", "exit code -15"]
+
+
 def test_what_a_child_inherits(run_script: RunScript) -> None:
     result = run_script(
         """

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from multiprocessing import connection
 
 import numpy
@@ -370,6 +371,15 @@ def stop_at(x):
     return x
 
 
+def wait_until_stopped(pid):
+    """It says its pid first; SIGCONT would be lost on it before it stands still."""
+    state = ""
+    while state != "T":
+        time.sleep(0.01)
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+
+
 def case_worker_stopped():
     """What it has not started is done by the others."""
     ours, theirs = mp.Pipe()
@@ -380,8 +390,23 @@ def case_worker_stopped():
         waiting = results.pop(500)
         assert [result.get(30) for result in results] == [x for x in numbers if x >= 0]
         assert not waiting.ready()
+        wait_until_stopped(pid)
         os.kill(pid, signal.SIGCONT)
         assert waiting.get(30) == -1
+
+
+def case_terminate_with_a_stopped_worker():
+    ours, theirs = mp.Pipe()
+    pool = mp.Pool(2, set_global, (theirs,))
+    waiting = pool.apply_async(stop_at, (-1,))
+    wait_until_stopped(ours.recv())
+    pool.terminate()
+    pool.join()
+    try:
+        waiting.get(30)
+        raise AssertionError("its worker was ended")
+    except mp.WorkerLostError:
+        pass
 
 
 def note(task):
