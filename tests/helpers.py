@@ -203,7 +203,19 @@ def commands_of(supervisor: int) -> dict[str, int]:
 
 
 def send(pid: int, number: int = signal.SIGKILL) -> None:
+    """SIGSTOP: until all of its threads stand still; the kernel stops them one by one."""
     os.kill(pid, number)
+    while number == signal.SIGSTOP and _running(pid):
+        time.sleep(0.001)
+
+
+def _running(pid: int) -> bool:
+    """A thread that is parked in a kernel's copy (D) stops only behind that."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as file:
+            if file.read().rpartition(")")[2].split()[0] not in "TtZXD":
+                return True
+    return False
 
 
 class ByHand:
