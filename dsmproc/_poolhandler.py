@@ -6,7 +6,8 @@ Rules.
  2. Several tasks go to a worker at once only when tasks of their function have shown to be short,
     and only as many as keep it busy for some milliseconds. A worker that is silent for STALL has
     what it did not start taken back, by its agent (_cluster/desks.py), and the function counts as
-    slow: a task does not wait behind one that waits for it.
+    slow: a task does not wait behind one that waits for it. It is given nothing more before it
+    says something; one that finds that all it was given is gone says that it is ready.
  3. What comes back from a worker, alive or dead, was not started. What does not come back from a
     dead one was, or may have been: it fails with WorkerLostError and is never run twice.
  4. Answers that a worker sent before it died count.

@@ -239,6 +239,8 @@ class Member:
             return 0
         if self.given and (len(self.given) > size // 2 or self.bytes_given > AHEAD_BYTES):
             return 0
+        if self.asked:  # it stands still, for all that is known
+            return 0
         return size if self.left is None else min(size, self.left)
 
     # -- sending ------------------------------------------------------------------------------

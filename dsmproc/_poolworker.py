@@ -72,15 +72,19 @@ class _Desk:
 
     def take(self) -> int:
         """The next token: the task is ours from here on."""
+        read = False
         while True:
             with contextlib.suppress(BlockingIOError):
                 data = os.read(self._fifo, frames.TOKEN.size)
                 if not data:
                     raise _Gone
                 return int(frames.TOKEN.unpack(data)[0])
+            if read:  # the tokens came before: all of these tasks were taken back
+                self.say_ready()
+            read = False
             for fd, _ in self._poller.poll():
-                if fd != self._fifo:  # tasks; when they are all taken back, nothing else comes
-                    self._read()
+                if fd != self._fifo:
+                    read = self._read() == frames.GIVE
 
     def task(self, token: int) -> tuple[int, memoryview]:
         """The number of its function, and its pickle."""
@@ -110,7 +114,8 @@ class _Desk:
         finally:
             os.close(fds[0])
 
-    def _read(self) -> None:
+    def _read(self) -> int:
+        """What comes next; its kind."""
         body = bytearray(frames.LENGTH.unpack(self._exactly(bytearray(frames.LENGTH.size)))[0])
         self._exactly(body)
         kind, first, count, blob, stamp = frames.ORDER.unpack_from(body)
@@ -118,13 +123,13 @@ class _Desk:
             _edges.observe(stamp)
         if kind == frames.BLOB:
             self._functions[blob] = memoryview(body)[frames.BLOB_AT :]
-            return
-        if kind == frames.FORGET:
+        elif kind == frames.FORGET:
             del self._functions[blob]
-            return
-        self._frames.append((first, count))
-        for token, place in frames.read_frame(body):
-            self._tasks[token] = blob, place
+        else:
+            self._frames.append((first, count))
+            for token, place in frames.read_frame(body):
+                self._tasks[token] = blob, place
+        return int(kind)
 
     def _exactly(self, data: bytearray) -> bytearray:
         view, got = memoryview(data), 0
@@ -139,6 +144,9 @@ class _Desk:
 
     def pack(self, value: Any) -> frames.Parcel:
         return self._packer.pack(value)
+
+    def say_ready(self) -> None:
+        self.say(frames.READY, 0, self.pack(None))
 
     def say(self, kind: int, token: int, parcel: frames.Parcel, seconds: float = 0.0) -> None:
         stamp = (_edges.publish() or 0) if self._remote else 0
@@ -174,7 +182,7 @@ def work(
             except Exception as error:
                 desk.say(frames.REFUSED, 0, _failed(desk, _traced(error)))
                 return
-        desk.say(frames.READY, 0, desk.pack(None))
+        desk.say_ready()
         _serve(desk, tasks, wrap_exception)
     except _Gone:
         pass

@@ -9,6 +9,7 @@ from here to each worker that needs it. It is kept while the pool has a desk her
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
 import socket
@@ -37,11 +38,39 @@ class Desk:
         self.ended = False  # the worker
         self.users = 0
         self.pool = 0
-        self.sending = asyncio.Lock()
+        self.backlog: collections.deque[memoryview] = collections.deque()
+        self.more = asyncio.Event()  # in the backlog
 
     def meet(self) -> None:
         if self.driver is not None and self.worker is not None:
             self.met.set()
+
+    def send(self, body: bytearray) -> None:
+        """One frame to the worker. Who gives it does not wait: it may want to take it back."""
+        assert self.worker is not None
+        head = frames.LENGTH.pack(len(body))
+        apart = len(body) >= frames.APART
+        views = [memoryview(head), memoryview(body)] if apart else [memoryview(head + body)]
+        with contextlib.suppress(OSError):  # no room now; or its end, which is told by others
+            while views and not self.backlog:
+                sent = self.worker.sock.send(views[0])
+                views[0] = views[0][sent:]
+                if not views[0]:
+                    del views[0]
+        self.backlog.extend(views)
+        if views:
+            self.more.set()
+
+    async def feed(self) -> None:
+        """The worker, with what it did not take at once."""
+        assert self.worker is not None
+        loop = asyncio.get_running_loop()
+        while True:
+            await self.more.wait()
+            while self.backlog:
+                await loop.sock_sendall(self.worker.sock, self.backlog[0])
+                self.backlog.popleft()
+            self.more.clear()
 
     def left(self) -> bytes:
         """The tokens that nobody has taken: they are the taker's now."""
@@ -128,6 +157,14 @@ class Desks:
 
     async def _pass_on(self, worker: Peer, desk: Desk) -> None:
         """What the worker says, in chunks, to its end."""
+        feeding = asyncio.ensure_future(desk.feed())
+        try:
+            await self._listen(worker, desk)
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _listen(self, worker: Peer, desk: Desk) -> None:
         loop = asyncio.get_running_loop()
         buffer = bytearray(1 + frames.CHUNK)
         buffer[:1] = frames.FROM_WORKER
@@ -167,12 +204,16 @@ class Desks:
     async def _obey(self, pool: int, desk: Desk, body: bytearray) -> None:
         kind, first, count, blob, _ = frames.ORDER.unpack_from(body)
         if kind == frames.GIVE:
-            await self._give(desk, frames.tokens(first, count), self._blobs[pool, blob], blob, body)
+            tokens = frames.tokens(first, count)
+            if desk.ended:
+                await desk.tell(frames.RETURNED, tokens)
+            else:
+                self._give(desk, tokens, self._blobs[pool, blob], blob, body)
         elif kind == frames.BLOB:
             self._blobs[pool, blob] = body
             await desk.tell(frames.STORED, frames.TOKEN.pack(blob))
         elif kind == frames.FORGET:
-            await self._forget(pool, blob, body)
+            self._forget(pool, blob, body)
         elif kind == frames.SHARE:
             await self._vault.put((pool, blob), memoryview(body)[frames.BLOB_AT :])
             await desk.tell(frames.STORED, frames.TOKEN.pack(blob))
@@ -191,36 +232,20 @@ class Desks:
         else:
             raise wire.ProtocolError(f"a pool's driver says {kind}")
 
-    async def _forget(self, pool: int, blob: int, body: bytearray) -> None:
+    def _forget(self, pool: int, blob: int, body: bytearray) -> None:
         """No task that needs it is on its way."""
         del self._blobs[pool, blob]
         for desk in list(self._desks.values()):
             if desk.pool == pool and desk.worker is not None and blob in desk.known:
-                with contextlib.suppress(OSError):
-                    await _send(desk, body)
+                desk.send(body)
 
-    async def _give(
+    def _give(
         self, desk: Desk, tokens: bytes, blob: bytearray, number: int, body: bytearray
     ) -> None:
-        if desk.ended:
-            await desk.tell(frames.RETURNED, tokens)
-            return
-        os.write(desk.fifo, tokens)
-        with contextlib.suppress(OSError):  # it ends just now: its tokens are given back then
-            if number not in desk.known:
-                desk.known.add(number)
-                await _send(desk, blob)
-            await _send(desk, body)
-
-
-async def _send(desk: Desk, body: bytearray) -> None:
-    """One frame to its worker."""
-    assert desk.worker is not None
-    sock, loop = desk.worker.sock, asyncio.get_running_loop()
-    head = frames.LENGTH.pack(len(body))
-    async with desk.sending:
-        if len(body) < frames.APART:
-            await loop.sock_sendall(sock, head + body)
-        else:
-            await loop.sock_sendall(sock, head)
-            await loop.sock_sendall(sock, body)
+        os.write(
+            desk.fifo, tokens
+        )  # before the tasks: a worker that finds none knows they are gone
+        if number not in desk.known:
+            desk.known.add(number)
+            desk.send(blob)
+        desk.send(body)

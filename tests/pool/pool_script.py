@@ -395,6 +395,32 @@ def case_worker_stopped():
         assert waiting.get(30) == -1
 
 
+def here(_):
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def case_idle_worker_stopped():
+    """What is sent to it, more than its socket holds, comes back, and nothing else is sent there
+    before it goes on; then it works like the others."""
+    with mp.Pool(2) as pool:
+        pids = set()
+        while len(pids) < 2:
+            pids |= set(pool.map(here, range(4), chunksize=1))
+        stopped = min(pids)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until_stopped(stopped)
+        results = [pool.apply_async(len, (bytes(700_000 + i),)) for i in range(4)]
+        assert [result.get(30) for result in results] == [700_000 + i for i in range(4)]
+        began = time.monotonic()
+        assert pool.map(len, ["ab"] * 2000, chunksize=1) == [2] * 2000
+        assert set(pool.map(here, range(40), chunksize=1)) == pids - {stopped}
+        assert time.monotonic() - began < 20
+        os.kill(stopped, signal.SIGCONT)
+        while stopped not in pool.map(here, range(4), chunksize=1):
+            pass
+
+
 def case_terminate_with_a_stopped_worker():
     ours, theirs = mp.Pipe()
     pool = mp.Pool(2, set_global, (theirs,))

@@ -21,8 +21,8 @@ BETTER = [
 ]  # fmt: skip
 SEVERAL_HOSTS = [
     "places", "worker_killed", "worker_killed_in_map", "tasks_that_wait_for_each_other",
-    "worker_stopped", "terminate_with_a_stopped_worker", "no_task_is_run_twice",
-    "a_large_function_crosses_once",
+    "worker_stopped", "idle_worker_stopped", "terminate_with_a_stopped_worker",
+    "no_task_is_run_twice", "a_large_function_crosses_once",
     "a_large_argument_crosses_once", "a_large_argument_of_calls_crosses_once",
     "large_initargs_cross_once",
     "a_job_with_large_arguments_survives_its_workers",
