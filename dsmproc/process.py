@@ -68,6 +68,30 @@ class ForkServerClusterProcess(ClusterProcess):
     _start_method = "forkserver"
 
 
+class _Handles:
+    """The pids of this process's handles, whose processes may have ended. Programs keep them in
+    dicts by pid, so no new one gets such a pid, which on another host might be free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pids: weakref.WeakKeyDictionary[ClusterPopen, int] = weakref.WeakKeyDictionary()
+
+    def add(self, handle: ClusterPopen, pid: int) -> None:
+        with self._lock:
+            self._pids[handle] = pid
+
+    def pids(self) -> list[int]:
+        with self._lock:
+            return list(self._pids.values())
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+
+
+_handles = _Handles()
+os.register_at_fork(after_in_child=_handles._forked)
+
+
 class ClusterPopen:
     """The handle of a started process."""
 
@@ -128,6 +152,7 @@ class ClusterPopen:
             "stamp": _edges.publish(),
             "tickets": [tuple(ticket) for ticket in self._tickets],
             "parcels": list(self._parcels),
+            "taken": _handles.pids(),
         }
         for attempt in range(PLACE_ATTEMPTS):
             host = self._client.ask("place", policy, wanted)
@@ -145,6 +170,7 @@ class ClusterPopen:
             kind, value = self._request(wired, host["id"], request, payload)
             if kind == "started":
                 self._address = host
+                _handles.add(self, value)
                 return host["id"], wired, value
             wired.close()
             if kind == "failed":

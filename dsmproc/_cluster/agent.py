@@ -551,10 +551,12 @@ class Agent:
         commands.cancel()
 
     async def _start(self, request: dict[str, Any], payload: bytearray) -> Worker:
-        """A worker whose pid no other live process of the cluster has."""
+        """A worker whose pid no other live process of the cluster has, nor a handle of its
+        parent's."""
+        taken = set(request["taken"])
         while True:
             worker, control = await self.workers.start(request)
-            if await self.call("claim", worker.pid):
+            if worker.pid not in taken and await self.call("claim", worker.pid):
                 break
             control.close()
             worker.signal(signal.SIGKILL)

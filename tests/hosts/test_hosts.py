@@ -272,6 +272,35 @@ def test_modules_come_from_the_drivers_folder(shared_cluster: HostCluster) -> No
     assert result.lines() == ["(1, 2, 'nowhere', 3)"], result.err
 
 
+HANDLES = """
+    import dsmproc as mp
+
+    def last(pid):  # the zygote forks twice
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(pid - 2))
+
+    def run(host, target, *args):
+        process = mp.Process(target=target, args=args)
+        process._dsmproc_host = host
+        process.start()
+        process.join()
+        return process
+
+    for host in (0, 2, 3):  # the first processes there leave zygotes behind
+        run(host, abs, -1), run(host, abs, -1)
+    ended = run(2, abs, -1)
+    run(3, last, ended.pid)
+    other = run(3, abs, -1)
+    print(other.exitcode, 0 < other.pid - ended.pid < 8)
+"""
+
+
+def test_no_pid_of_a_handle_is_given_again(shared_cluster: HostCluster) -> None:
+    """Executors keep their processes by pid, also one that has ended; each host counts its own."""
+    result = shared_cluster.run(DRIVER, HANDLES).check()
+    assert result.lines() == ["0 True"], result.err
+
+
 LATE_PATH = """
 import os, sys
 import dsmproc as mp
