@@ -1,7 +1,7 @@
 # The simulator, the fuzzers and the sanitizers. Included by the Makefile.
 CORE_C = $(wildcard dsmproc/_native/core/*.c)
-FUZZERS = host master diff wire
-DECODERS = wire diff
+FUZZERS = host master diff pack wire
+DECODERS = wire diff pack
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
 FUZZ_LIMIT ?= -max_total_time=20
 SEEDS ?= 0:20000
@@ -49,7 +49,7 @@ decode-%: build/fuzz_%
 	    -print_final_stats=1 -artifact_prefix=build/crash_$*_ \
 	    build/decoders_$* tests/fuzz/corpus/$*
 
-fuzz-decoders: $(DECODERS:%=decode-%) ## 10,000,000 inputs each for the decoders of messages and diffs
+fuzz-decoders: $(DECODERS:%=decode-%) ## 10,000,000 inputs each for the decoders of messages, diffs and packed pages
 
 fuzz: $(FUZZERS:%=fuzz-%) ## each fuzzer for 20 seconds (FUZZ_LIMIT=-max_total_time=20)
 

@@ -42,13 +42,15 @@ class Team:
         if os.environ.get("DSMPROC_CONSISTENCY") == "ec":
             lock.bind(array)
 
-    def begin(self) -> None:
+    def begin(self, together=True) -> None:
         """The part whose seconds count begins, for all at once."""
-        self.barrier()
+        if together:
+            self.barrier()
         self._marks[0] = time.perf_counter()
 
-    def end(self) -> None:
-        self.barrier()
+    def end(self, together=True) -> None:
+        if together:
+            self.barrier()
         self._marks[1] = time.perf_counter()
 
     @property

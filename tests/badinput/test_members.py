@@ -155,13 +155,13 @@ def false_host(by_hand: ByHand, program: Program) -> Any:
 
 
 def core_frame(body: bytes) -> bytes:
-    return struct.pack("<IBBH", len(body), 1, 1, 0) + body
+    return struct.pack("<IBBH", len(body), 2, 1, 0) + body
 
 
 TO_ENGINES = {
     "another version": struct.pack("<IBBH", 4, 9, 1, 0) + bytes(4),
-    "another kind": struct.pack("<IBBH", 4, 1, 9, 0) + bytes(4),
-    "an oversized frame": struct.pack("<IBBH", (96 << 20) + 1, 1, 1, 0),
+    "another kind": struct.pack("<IBBH", 4, 2, 9, 0) + bytes(4),
+    "an oversized frame": struct.pack("<IBBH", (96 << 20) + 1, 2, 1, 0),
     "an unknown message": core_frame(b"\xc8" + bytes(30)),
     "a GET without its end": core_frame(b"\x01" + bytes(9)),
     "a message with a tail": core_frame(b"\x12" + bytes(4)),

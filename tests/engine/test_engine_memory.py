@@ -93,6 +93,30 @@ def test_numpy_sums_from_three_hosts(tmp_path: Path, mechanism: str) -> None:
         hosts.healthy()
 
 
+@pytest.mark.parametrize("policy", [Home.FIRST, Home.MIGRATING, Home.HOMELESS])
+def test_numbers_with_zeros_in_their_words_travel_without_them(
+    tmp_path: Path, mechanism: str, policy: Home
+) -> None:
+    def add(client: Client, region: int, stamp: int, value: float) -> tuple[int, float, float]:
+        numbers = np.frombuffer(client.attach(region), dtype=np.float64)
+        client.observe(stamp)
+        numbers += value
+        return client.publish(), float(numbers.min()), float(numbers.max())
+
+    with Hosts(2, tmp_path, tcp=True) as hosts:
+        region, stamp, want = hosts.region(64, policy), 0, 0.0
+        costs = []
+        for turn, value in enumerate((2.0, 1.0, 1 / 3, -1 / 3)):
+            before = hosts.stat("bytes_sent")
+            stamp, low, high = hosts[turn % 2].run(add, region, stamp, value).result()
+            want += value
+            assert low == high == want
+            costs.append(hosts.stat("bytes_sent") - before)
+        hosts.healthy()
+    # What the second writer fetches are twos, 1 byte of 8; what the fourth fetches is all of it.
+    assert costs[1] < costs[3] - 30 * PAGE
+
+
 def test_false_sharing_keeps_every_byte(tmp_path: Path, mechanism: str) -> None:
     """Three hosts write every third byte of the same pages, again and again."""
 

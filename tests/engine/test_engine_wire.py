@@ -14,9 +14,11 @@ from test_engine_memory import write
 from dsmproc._binding import Client
 
 
-def frame(body: bytes, version: int = 1, kind: int = 1, length: int | None = None) -> bytes:
+def frame(
+    body: bytes, version: int = 2, kind: int = 1, length: int | None = None, packed: int = 0
+) -> bytes:
     size = len(body) if length is None else length
-    return struct.pack("<IBBH", size, version, kind, 0) + body
+    return struct.pack("<IBBH", size, version, kind, packed) + body
 
 
 @pytest.mark.parametrize(
@@ -26,9 +28,23 @@ def frame(body: bytes, version: int = 1, kind: int = 1, length: int | None = Non
         frame(b"x", version=9),
         frame(b"x", kind=7),
         frame(b"", length=2**32 - 1),
+        frame(b"", packed=1),
+        frame(b"\x01", packed=1),
+        frame(b"\x02" + bytes(80), packed=65),
+        frame(b"\x02" + bytes(18) + bytes(8), packed=1),
         b"GET / HTTP/1.1\r\n\r\n",
     ],
-    ids=["message", "version", "type", "length", "http"],
+    ids=[
+        "message",
+        "version",
+        "type",
+        "length",
+        "no page",
+        "half a page",
+        "pages",
+        "one page too few",
+        "http",
+    ],
 )
 @pytest.mark.parametrize("channel", ["fast", "bulk"])
 def test_a_peer_that_talks_nonsense_is_dropped(tmp_path: Path, data: bytes, channel: str) -> None:

@@ -67,7 +67,19 @@ def diffs(rng: random.Random) -> list[bytes]:
     return made
 
 
+def packed(rng: random.Random) -> list[bytes]:
+    """Two packed pages of 64 bytes with these masks; the same bytes also make pages to pack."""
+    made = []
+    for masks in (b"\0\0", b"\x01\x11", b"\xff\x07"):
+        size = sum(bin(mask).count("1") for mask in masks) * 8
+        made.append(bytes([1, 1]) + rng.randbytes(size) + masks)
+    return made
+
+
 def main() -> None:
+    for name, made in zip("abc", packed(random.Random(1)), strict=True):
+        (HERE / "pack").mkdir(parents=True, exist_ok=True)
+        (HERE / "pack" / name).write_bytes(made)
     for name, made in zip("abc", diffs(random.Random(1)), strict=True):
         (HERE / "diff").mkdir(parents=True, exist_ok=True)
         (HERE / "diff" / name).write_bytes(made)

@@ -340,4 +340,14 @@ uint32_t dsm_diff_encode(const uint8_t *page, const uint8_t *twin, uint8_t *snap
                          uint32_t page_size, uint8_t *diff);
 int dsm_diff_apply(uint8_t *page, uint32_t page_size, const uint8_t *diff, uint32_t len);
 
+/* Pages on the wire (pack.c): pure functions on buffers; page_size is a multiple of 32. Pack leaves
+ * `count` pages packed where they are, and returns their length; 0: it would not pay, and they are as
+ * they were. Packed returns how many of the `len` bytes, at their end, are `count` packed pages; 0:
+ * they cannot be, and must not be unpacked. */
+enum { DSM_PACK_MOST = 64 };
+uint32_t dsm_pack(uint8_t *pages, uint32_t count, uint32_t page_size);
+uint32_t dsm_packed(const uint8_t *bytes, uint32_t len, uint32_t count, uint32_t page_size);
+void dsm_unpack(const uint8_t *bytes, uint32_t len, uint32_t count, uint32_t page_size,
+                uint8_t *pages);
+
 #endif

@@ -74,6 +74,7 @@ void dsm_agent_close(struct dsmproc_engine *engine) {
     dsm_buffer_free(&agent->results);
     dsm_buffer_free(&agent->later);
     dsm_buffer_free(&agent->sink);
+    dsm_buffer_free(&agent->unpacked);
     dsm_buffer_free(&agent->held);
     free(agent->conns);
     free(agent->lock_ids);

@@ -121,6 +121,7 @@ struct dsm_agent {
     struct dsm_buffer results;  /* struct dsm_event: results of COMPARE and TAKE, in order */
     struct dsm_buffer later;    /* struct dsm_later */
     struct dsm_buffer sink;     /* payload for peers that are lost */
+    struct dsm_buffer unpacked; /* the message that is being read, if its pages came packed */
     bool more;                  /* the core asked for DSM_EV_MORE */
     uint64_t brought;           /* pages that came into memory since it was measured (limit.c) */
     bool full;                  /* homes alone pass the limit; said once */

@@ -181,6 +181,30 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *ev
     }
 }
 
+/* The payload of a message: diffs, or pages, which are packed where that pays. */
+static int append_parts(struct dsmproc_engine *engine, const struct dsm_action *part,
+                        uint32_t count, struct dsm_buffer *out, uint32_t *packed) {
+    size_t before = dsm_buffer_len(out);
+    uint32_t pages = 0, page_size = engine->agent.store.page_size;
+    int error = 0;
+    for (const struct dsm_action *end = part + count; !error && part < end; part++) {
+        struct pages found;
+        if (part->kind == DSM_ACT_PAYLOAD_DIFF) {
+            error = dsm_store_diff(&engine->agent.store, part->id, out);
+        } else if (find_pages(engine, part, part->count, &found)) {
+            error = dsm_buffer_append(out, found.base, found.bytes);
+            pages += part->count;
+        }
+    }
+    uint64_t bytes = dsm_buffer_len(out) - before;
+    if (error || !pages || bytes != (uint64_t)pages * page_size) return error;
+    uint32_t size = dsm_pack(out->data + out->head + before, pages, page_size);
+    if (!size) return 0;
+    out->tail -= bytes - size;
+    *packed = pages;
+    return 0;
+}
+
 /* Append a message and the payload of the actions behind it; returns how many those are. A peer
  * that is lost takes nothing. */
 static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action *action,
@@ -195,15 +219,9 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
     ssize_t mark = dsm_frame_open(out);
     int error = mark < 0 ? (int)mark : 0;
     if (!error) error = dsm_buffer_append(out, engine->out.bytes + action->off, action->len);
-    for (uint32_t i = 1; !error && i <= action->count; i++) {
-        const struct dsm_action *part = &action[i];
-        struct pages pages;
-        if (part->kind == DSM_ACT_PAYLOAD_DIFF)
-            error = dsm_store_diff(&engine->agent.store, part->id, out);
-        else if (find_pages(engine, part, part->count, &pages))
-            error = dsm_buffer_append(out, pages.base, pages.bytes);
-    }
-    if (!error) error = dsm_frame_close(out, (size_t)mark, &peer->sealing);
+    uint32_t packed = 0;
+    if (!error) error = append_parts(engine, action + 1, action->count, out, &packed);
+    if (!error) error = dsm_frame_close(out, (size_t)mark, packed, &peer->sealing);
     check_system(engine, "cannot build a message", error);
     if (error) return action->count;
     if (peer->lost) {

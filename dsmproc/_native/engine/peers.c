@@ -3,6 +3,7 @@
 #include "sys/net.h"
 #include "sys/traffic.h"
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,7 +137,7 @@ static void say_beat(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     if (dsm_buffer_len(&peer->out)) return write_out(engine, peer);
     ssize_t mark = dsm_frame_open(&peer->out);
     if (mark < 0) return;
-    if (dsm_frame_close(&peer->out, (size_t)mark, &peer->sealing)) return;
+    if (dsm_frame_close(&peer->out, (size_t)mark, 0, &peer->sealing)) return;
     write_out(engine, peer);
 }
 
@@ -165,6 +166,36 @@ void dsm_peers_stay(struct dsmproc_engine *engine) {
     if (period && coarse_ms() - engine->last_beat >= period) beat(engine, false);
 }
 
+/* A message with the pages at its end as they are. False if it holds none such. */
+static bool unpack(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *body,
+                   uint32_t len, uint32_t count) {
+    struct dsm_buffer *whole = &engine->agent.unpacked;
+    uint32_t page_size = engine->agent.store.page_size, packed = 0;
+    if (engine->options.role == DSMPROC_AGENT) packed = dsm_packed(body, len, count, page_size);
+    if (!packed) return false;
+    size_t bytes = (size_t)count * page_size;
+    int error = dsm_buffer_append(whole, body, len - packed);
+    if (!error) error = dsm_buffer_reserve(whole, bytes);
+    if (error) {
+        dsm_engine_fail(engine, "no memory for a message: %s", strerror(-error));
+        return true;
+    }
+    dsm_unpack(body, len, count, page_size, whole->data + whole->tail);
+    whole->tail += bytes;
+    dsm_engine_message(engine, peer, whole->data + whole->head, (uint32_t)dsm_buffer_len(whole));
+    dsm_buffer_consume(whole, dsm_buffer_len(whole));
+    return true;
+}
+
+/* False if the peer talks nonsense. An empty message is a heartbeat. */
+static bool hear(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *body,
+                 uint32_t len) {
+    uint32_t packed = dsm_frame_packed(body);
+    if (packed) return unpack(engine, peer, body, len, packed);
+    if (len) dsm_engine_message(engine, peer, body, len);
+    return true;
+}
+
 static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     const uint8_t *body;
     uint32_t len;
@@ -180,8 +211,9 @@ static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     while ((first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole)) > 0) {
         if (!dsm_frame_genuine(&peer->in, &peer->checking, whole))
             return dsm_peer_drop(engine, peer->host, peer->channel, EBADMSG);
-        if (len) dsm_engine_message(engine, peer, body, len); /* an empty one is a heartbeat */
-        if (peer->source.fd < 0) return;                      /* it was dropped for that message */
+        if (!hear(engine, peer, body, len))
+            return dsm_peer_drop(engine, peer->host, peer->channel, EPROTO);
+        if (peer->source.fd < 0) return; /* it was dropped for that message */
         dsm_buffer_consume(&peer->in, whole);
     }
     if (first < 0) dsm_peer_drop(engine, peer->host, peer->channel, -first);

@@ -35,9 +35,13 @@ static int append_tag(struct dsm_buffer *buffer, size_t mark, struct dsm_seal *s
 }
 
 /* The mark counts from the head, so that it stays true when the buffer is moved or grows. */
-int dsm_frame_close(struct dsm_buffer *buffer, size_t mark, struct dsm_seal *seal) {
+int dsm_frame_close(struct dsm_buffer *buffer, size_t mark, uint32_t packed,
+                    struct dsm_seal *seal) {
     size_t body = dsm_buffer_len(buffer) - mark - DSM_FRAME_HEAD;
-    dsm_put_le32(buffer->data + buffer->head + mark, (uint32_t)body);
+    uint8_t *head = buffer->data + buffer->head + mark;
+    dsm_put_le32(head, (uint32_t)body);
+    head[6] = (uint8_t)packed;
+    head[7] = (uint8_t)(packed >> 8);
     return seal->on ? append_tag(buffer, mark, seal) : 0;
 }
 
@@ -48,13 +52,16 @@ int dsm_frame_first(const struct dsm_buffer *buffer, const struct dsm_seal *seal
     *whole = DSM_FRAME_HEAD;
     if (have < DSM_FRAME_HEAD) return 0;
     *len = dsm_get_le32(head);
-    if (*len > DSM_FRAME_MAX || head[4] != DSM_FRAME_VERSION || head[5] != DSM_FRAME_CORE ||
-        head[6] || head[7])
+    if (*len > DSM_FRAME_MAX || head[4] != DSM_FRAME_VERSION || head[5] != DSM_FRAME_CORE)
         return -EPROTO;
     *whole = (size_t)DSM_FRAME_HEAD + *len + (seal->on ? DSM_TAG_BYTES : 0);
     if (have < *whole) return 0;
     *body = head + DSM_FRAME_HEAD;
     return 1;
+}
+
+uint32_t dsm_frame_packed(const uint8_t *body) {
+    return body[-2] | (uint32_t)body[-1] << 8;
 }
 
 bool dsm_frame_genuine(const struct dsm_buffer *buffer, struct dsm_seal *seal, size_t whole) {
