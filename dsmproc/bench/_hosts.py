@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import dsmproc
 
-from ._floors import PAGE
+from ._floors import MB
 
 
 def on_host(host: int, target: Callable[..., Any], *args: Any) -> Any:
@@ -21,21 +22,25 @@ def on_host(host: int, target: Callable[..., Any], *args: Any) -> Any:
     return process, ours
 
 
-def fill(pipe: Any, name: str) -> None:
-    """Write every page, so that this host is their home; then wait to be let go."""
+def fill(pipe: Any, name: str, small: bool) -> None:
+    """Write every page, so that this host is their home; then wait to be let go.
+
+    `small`: integers of 4 bytes below 256; otherwise pages that need all of their bytes.
+    """
     shm = dsmproc.SharedMemory(name, track=False)
-    for at in range(0, shm.size, PAGE):
-        shm.buf[at] = 1 + at // PAGE % 255
+    block = bytes([7, 0, 0, 0]) * (MB // 4) if small else random.Random(1).randbytes(MB)
+    for at in range(0, shm.size, MB):
+        shm.buf[at : at + MB] = block[: shm.size - at]
     pipe.send("filled")
     pipe.recv()
     shm.close()
 
 
 @contextlib.contextmanager
-def remote_memory(size: int) -> Iterator[Any]:
+def remote_memory(size: int, small: bool = False) -> Iterator[Any]:
     """SharedMemory whose pages are at home on host 1."""
     shm = dsmproc.SharedMemory(create=True, size=size)
-    process, pipe = on_host(1, fill, shm.name)
+    process, pipe = on_host(1, fill, shm.name, small)
     pipe.recv()
     try:
         yield shm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.shared_memory
 import random
 import time
@@ -29,11 +30,11 @@ def fault(rounds: int) -> Iterator[Sample]:
             yield (time.perf_counter() - started) / BLOCK * 1e6, floor * 1e6
 
 
-def scan(rounds: int) -> Iterator[Sample]:
+def scan(rounds: int, small: bool = False) -> Iterator[Sample]:
     with tcp_pair(1 << 16) as sock:
         for _ in range(rounds):
             floor = SIZE / wire(sock, SIZE) / 1e6
-            with remote_memory(SIZE) as shm:
+            with remote_memory(SIZE, small) as shm:
                 started = time.perf_counter()
                 for at in range(0, SIZE, PAGE):
                     shm.buf[at]
@@ -78,6 +79,12 @@ FIGURES = {
     "scan": Figure(
         "first sequential read of 256 MB, MB/s; floor: TCP in answers of 64 KiB",
         scan,
+        ">= 0.5",
+        rounds=3,
+    ),
+    "scan-small": Figure(
+        "the same of small numbers, which travel packed",
+        functools.partial(scan, small=True),
         ">= 0.5",
         rounds=3,
     ),
