@@ -34,6 +34,7 @@ def producer_consumer(team) -> None:
 def migratory(team) -> None:
     """Each in turn adds 1 to one word of every page, under a lock."""
     team.guards(team.locks[0], team.pages)
+    team.barrier()  # or one would have had all its turns before another comes
     for _ in range(INTERVALS):
         with team.locks[0]:
             team.pages[:, 5] += 1
