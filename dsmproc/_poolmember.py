@@ -20,7 +20,6 @@ from ._poolframes import Parcel
 
 FRAME_TASKS = 256
 FRAME_BYTES = 1 << 15  # of more than one task; far below what a socket holds
-AHEAD_BYTES = 1 << 16  # given and not answered, beyond which nothing is sent ahead
 TARGET = 2000.0  # microseconds of work in a frame
 
 
@@ -206,7 +205,6 @@ class Member:
         self.exited = False  # as a process
         self.ended = False  # as somebody who says something
         self.given: dict[int, Task] = {}
-        self.bytes_given = 0
         self.recalled = False  # the answer to that has not come yet
         self.asked = False  # since it was last heard
         self.watched = False  # for room in its socket
@@ -234,12 +232,11 @@ class Member:
     # -- what it wants ------------------------------------------------------------------------
 
     def room(self, size: int) -> int:
-        """How many tasks it may be given now, if `size` go into a frame."""
-        if not self.ready or self.dismissed or self.recalled or self.ended or self.exited:
+        """How many tasks it may be given now, if `size` go into a frame: none before it has
+        answered the last, and none while it stands still, for all that is known."""
+        if not self.ready or self.dismissed or self.ended or self.exited:
             return 0
-        if self.given and (len(self.given) > size // 2 or self.bytes_given > AHEAD_BYTES):
-            return 0
-        if self.asked:  # it stands still, for all that is known
+        if self.given or self.recalled or self.asked:
             return 0
         return size if self.left is None else min(size, self.left)
 
@@ -249,12 +246,10 @@ class Member:
         """Tasks of one function."""
         first = self._next
         self._next += len(tasks)
-        if not self.given:
-            self.heard_at, self.asked = time.monotonic(), False
+        self.heard_at, self.asked = time.monotonic(), False
         for i, task in enumerate(tasks):
             self.given[first + i] = task
             task.last = task is tasks[-1]
-            self.bytes_given += task.parcel.size
         if self.left is not None:
             self.left -= len(tasks)
         function = tasks[0].function.number
@@ -328,10 +323,7 @@ class Member:
                 yield Returned([], True)
 
     def answered(self, token: int) -> Task | None:
-        task = self.given.pop(token, None)
-        if task is not None:
-            self.bytes_given -= task.parcel.size
-        return task
+        return self.given.pop(token, None)
 
     def close(self) -> None:
         """What waits to be sent is not sent any more."""
