@@ -55,6 +55,7 @@ static void check_action(struct drive *drive, const struct dsm_action *action,
         assert((uint64_t)action->off + action->len <= drive->out.nbytes);
         break;
     case DSM_ACT_PAYLOAD_PAGES:
+    case DSM_ACT_PAYLOAD_TWINS:
     case DSM_ACT_MAP:
     case DSM_ACT_PROTECT:
     case DSM_ACT_PUNCH:

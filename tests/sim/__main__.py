@@ -21,6 +21,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sanitize", action="store_true", help="run the sanitized build")
     parser.add_argument("--grim", action="store_true", help="worlds whose hosts die or leave")
     parser.add_argument("--bands", action="store_true", help="worlds that iterate, as stencils do")
+    parser.add_argument("--values", type=int, default=256, help="that each byte goes round through")
     parser.add_argument("--lines", type=int, default=80, help="of the trace")
     parser.add_argument("--all", action="store_true", help="trace all pages")
     return parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> int:
     args = arguments()
     off = None if args.off is None else RULES.index(args.off)
     options = Options(args.policy, off, args.stale, args.sanitize, args.all, args.lines, args.grim)
-    options.model, options.bands = args.model, args.bands
+    options.model, options.bands, options.values = args.model, args.bands, args.values
     if args.seed is not None:
         text = explain(make_core(off, args.sanitize), args.seed, options)
         print(text)

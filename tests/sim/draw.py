@@ -55,6 +55,7 @@ class Params:
     slowness: float = 1.0  # how often a slow one is passed over
     turn: dict[str, float] = field(default_factory=dict)
     poll: bool = False
+    values: int = 256  # that a byte goes round through: with few, what it held comes back
 
 
 TURNS = {

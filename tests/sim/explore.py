@@ -4,10 +4,11 @@ A state is the nodes' arenas, the hosts' memory, the connections and how far eac
 search is depth first over copies of whole states; a state that was seen before is left at once.
 
 A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahead N`, `keep N` and
-`carry N` (see core.h; with the last all pages are bound), `model ec` and `bound L=PAGE ...`,
-`homes POLICY ...` (first and fixed if not said), `bytes x=PAGE:OFF ...`, `locks L ...` (made by
-host 0), `thread HOST: OP; OP; ...`, and the verdict: `never EXPR`, `sometimes EXPR`, `always EXPR`
-over the registers at the end of every execution, and `may EXPR`, which is permitted and need not be
+`carry N` (see core.h; with the last all pages are bound), `feed N` (none is bound, and homes feed),
+`model ec` and `bound L=PAGE ...`, `homes POLICY ...` (first and fixed if not said), `bytes
+x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict: `never
+EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every execution, and `may
+EXPR`, which is permitted and need not be
 seen. `lrc erc: never EXPR` is said of these models only; a file without `model` is run under each
 that its verdicts name, or under all.
 Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
@@ -47,6 +48,7 @@ class Litmus:
     ahead: int = 0  # pages that are then asked for ahead
     keep: int = 1 << 20  # bytes of kept diffs above which they are collected (homeless)
     carry: int = 0  # all pages are bound, and diffs of so many bytes go with notices
+    feed: int = 0  # notices followed by a fetch after which a home feeds; no page is bound
     model: str = "lrc"
     homes: tuple[str, ...] = ("first", "fixed")
     bound: list[tuple[str, int]] = field(default_factory=list)  # lock, page
@@ -69,7 +71,7 @@ def parse_lines(name: str, lines: list[str]) -> Litmus:
     for line in lines:
         line = line.partition("#")[0].strip()
         word, _, rest = line.partition(" ")
-        if word in ("hosts", "pages", "most", "ahead", "carry", "keep"):
+        if word in ("hosts", "pages", "most", "ahead", "carry", "keep", "feed"):
             setattr(litmus, word, int(rest))
         elif word == "model":
             litmus.model = rest
@@ -195,6 +197,8 @@ class LitmusWorld(World):
         params.most, params.ahead = litmus.most, litmus.ahead
         params.carry, params.bound = litmus.carry, float(litmus.carry > 0)
         params.model, params.keep = litmus.model, litmus.keep
+        if litmus.feed:
+            params.feed, params.carry, params.bound = litmus.feed, PAGE, 0.0
         params.intra = params.queued = 0.0
         super().__init__(params, random.Random(0), core, off)
         self.registers: dict[str, int] = {}

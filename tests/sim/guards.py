@@ -3,7 +3,7 @@
 Every byte belongs to one *guard*, and a guard has one owner at a time: the holder of its lock, the
 party whose turn it is after a barrier, the receiver of the message that carried it. So the program
 has no data race by construction, the last write to a byte is known, and a read that returns
-anything else is a violation. Each write stores the value after the last one (mod 256).
+anything else is a violation. Each write stores the value after the last one (modulo Params.values).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Byte:
         self.guard: Guard | None = None
 
     def wrote(self, thread: Thread, value: int | None = None) -> int:
-        self.value = (self.value + 1) % 256 if value is None else value
+        self.value = (self.value + 1) % thread.world.params.values if value is None else value
         self.writes += 1
         self.writer = thread
         self.since.append(self.value)

@@ -162,6 +162,9 @@ class SimHost:
                 parts.append(self.diffs[page])
             elif action[0] == C.DSM_ACT_PAYLOAD_PAGES:
                 parts.append(self.pages(page, action[4]))
+            elif action[0] == C.DSM_ACT_PAYLOAD_TWINS:
+                for twin in range(page, page + action[4]):
+                    parts.append(self.twins.get(twin, bytes(self.size)))
             else:
                 raise Violation(f"payload announced, action {action[0]} found")
         self.world.post(self.number, to, channel, b"".join(parts))

@@ -24,7 +24,7 @@ DEATHS = ["NEWEST", "APPLIED", "KEPT", "CUT"]  # shown by grim worlds
 RULES += DEATHS
 RULES += ["GRANTED", "SHARED", "OUTER", "OPENED", "KNOWN", "NOTICED"]
 HOMELESS = ["TAGGED", "COLLECTED", "MINE", "STAMPED"]  # shown by homeless pages
-RULES += [*HOMELESS, "ALONE"]
+RULES += [*HOMELESS, "ALONE", "LENT"]
 
 # Bugs of what surrounds the core: the engine's, the kernel's, and the edges' in Python.
 SLOPPY = {
@@ -47,6 +47,7 @@ class Options:
     bands: bool = False  # worlds that iterate
     model: str = "lrc"
     bound: bool = True  # what is used under locks is bound to them (ec)
+    values: int = 256  # that a byte goes round through
     sloppy: str = ""  # what surrounds the core does this wrong: one of SLOPPY
 
 
@@ -63,6 +64,7 @@ def make_core(off: int | None, sanitize: bool = False) -> Core:
 def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
     params, rng = draw(seed, options.policy, options.grim, options.model, options.bands)
     off = 0 if options.off is None else 1 << options.off
+    params.values = options.values
     world = World(params, rng, core, off, trace)
     world.sloppy = options.sloppy
     world.populate()
@@ -83,6 +85,8 @@ def replay_command(seed: int, options: Options) -> str:
         words.append("--bands")
     if options.model != "lrc":
         words += ["--model", options.model]
+    if options.values != 256:
+        words += ["--values", str(options.values)]
     if options.off is not None:
         words += ["--off", RULES[options.off]]
     return " ".join(words)

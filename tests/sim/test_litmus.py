@@ -45,6 +45,11 @@ NEEDED = [
     ("MINE", "H-collect", "homeless"),
     ("ALONE", "SC-alone", "first"),
     ("CUT", "D-cut", "fixed"),
+    ("LENT", "D-lent", "first"),
+    ("LENT", "D-lent-part", "fixed"),
+    ("LENT", "D-lent-opened", "first"),
+    ("LENT", "D-lent-fed", "adaptive"),
+    ("LENT", "H-lent", "homeless"),
 ]
 MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc", "ALONE": "sc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too

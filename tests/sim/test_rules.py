@@ -6,7 +6,7 @@ CLAIM 12, LATE 5, OVERLAP 9 (first), OTHER_HOST 17, LOOK 2, FORWARD 212 (migrati
 COUNTED 95 (migrating), SINCE 17, ONCE 70, WHOLE 177, TWINNED 26, WATCHED 17, APART 54,
 NEWEST 603, KEPT 39, GRANTED 38 (ec, first), SHARED 5 (ec),
 OUTER 5 (scc), NOTICED 199 (scc), APPLIED 1710 (fixed); homeless: TAGGED 17, COLLECTED 163,
-MINE 5, STAMPED 5.
+MINE 5, STAMPED 5; LENT 110 (migrating, bytes of two values).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ POLICY = {
 BOUND |= {"COLLECTED": 500, "GRANTED": 150, "NOTICED": 600}
 POLICY["APPLIED"] = "fixed"
 POLICY["GRANTED"] = "first"
+BOUND["LENT"], POLICY["LENT"] = 330, "migrating"
+VALUES = {"LENT": 2}  # a byte must come back to what it was
 POLICY |= dict.fromkeys(HOMELESS, "homeless")
 MODEL = {"GRANTED": "ec", "SHARED": "ec", "OUTER": "scc", "OPENED": "scc", "NOTICED": "scc"}
 
@@ -42,15 +44,16 @@ LITMUS_ONLY = {"OPENED", "KNOWN", "ALONE", "CUT"}
 def test_without_the_rule_a_wrong_value_is_read(rule: str) -> None:
     bound, policy = BOUND.get(rule, 100), POLICY.get(rule)
     grim, model = rule in DEATHS, MODEL.get(rule, "lrc")
-    first = FIRST.get(rule, 0)
+    first, values = FIRST.get(rule, 0), VALUES.get(rule, 256)
     off = run_seeds(
         range(first, first + bound),
-        Options(policy, RULES.index(rule), stale=True, grim=grim, model=model),
+        Options(policy, RULES.index(rule), stale=True, grim=grim, model=model, values=values),
     )
     assert off.failed is not None, f"{bound} worlds without {rule} read only right values"
     assert off.text.startswith("StaleRead"), off.text
     on = run_seeds(
-        range(max(first, off.failed - 50), off.failed + 1), Options(policy, grim=grim, model=model)
+        range(max(first, off.failed - 50), off.failed + 1),
+        Options(policy, grim=grim, model=model, values=values),
     )
     assert on.failed is None, on.text
 

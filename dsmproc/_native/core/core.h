@@ -74,8 +74,9 @@ enum {
     /* Send a message: host, channel, off/len = its bytes in out->bytes, then `count` actions of
      * kind PAYLOAD_* follow, whose bytes are appended to the message in that order. */
     DSM_ACT_SEND = 1,
-    DSM_ACT_PAYLOAD_PAGES = 2, /* id = first page, count = pages: their bytes as they are now */
-    DSM_ACT_PAYLOAD_DIFF = 3,  /* id = page: the diff kept since its COMPARE, until UNDIFF */
+    DSM_ACT_PAYLOAD_PAGES = 2,  /* id = first page, count = pages: their bytes as they are now */
+    DSM_ACT_PAYLOAD_DIFF = 3,   /* id = page: the diff kept since its COMPARE, until UNDIFF */
+    DSM_ACT_PAYLOAD_TWINS = 26, /* id, count: what these pages' twins hold (none: zeros) */
     /* Let `client` use pages id..id+count-1 (resident now), read-only or, flag = 1, writable, and
      * wake its threads parked on them. A dead client is ignored. */
     DSM_ACT_MAP = 4,
@@ -313,7 +314,8 @@ enum {
     DSM_RULE_MINE = 33,      /* homeless: own diffs are put back on the base */
     DSM_RULE_STAMPED = 34,   /* homeless: the base observes before it takes diffs in */
     DSM_RULE_ALONE = 35,     /* SC: a page is written when all others have given it up */
-    DSM_RULES = 36,
+    DSM_RULE_LENT = 36, /* what is given of a page is what was announced, or will be announced */
+    DSM_RULES = 37,
 };
 
 struct dsm_host;

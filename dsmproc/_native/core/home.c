@@ -6,6 +6,10 @@
  *      know which of their questions died with it
  *   8  a home page is protected in all local processes before another host gets its first copy
  *  12  `changes` counts what changed a home page: diffs applied, own publishes that wrote it
+ *  18  of a page that is written with a twin, the twin is given (rule "lent"): its publish announces
+ *      what differs from the twin then, and a byte that was changed, given, and changed back would
+ *      not. The twin is what was announced, with the diffs of others. Without a twin the page is
+ *      announced in any case
  */
 #include "core/host.h"
 
@@ -35,6 +39,11 @@ static uint32_t place_of(const struct dsm_host *host, const struct dsm_region *r
 
 /* ---- giving copies ----------------------------------------------------------------------- */
 
+static bool is_lent(const struct dsm_host *host, const struct dsm_page *page) {
+    return page->state == DSM_HOME_DIRTY && page->run & (DSM_OPENED | DSM_HOME_TWIN) &&
+           DSM_RULE_ON(host, DSM_RULE_LENT);
+}
+
 /* A GET, or the part of it whose pages are all here, or all not. */
 struct wish {
     uint32_t from, number, channel;
@@ -58,10 +67,12 @@ static void give_copies(struct dsm_host *host, const struct wish *wish) {
         dsm_put32(host->out, page->epoch);
         dsm_put32(host->out, page->changes);
     }
-    dsm_sent(host->out, message, 1);
-    struct dsm_action *payload = dsm_act(host->out, DSM_ACT_PAYLOAD_PAGES);
-    payload->id = wish->id;
-    payload->count = wish->count;
+    for (uint32_t i = 0; i < wish->count; i++) {
+        const struct dsm_page *page = dsm_page_there(host, wish->id + i);
+        bool lent = is_lent(host, page); /* 18 */
+        dsm_page_act(host, lent ? DSM_ACT_PAYLOAD_TWINS : DSM_ACT_PAYLOAD_PAGES, page);
+    }
+    dsm_sent(host->out, message, host->out->nactions - message - 1);
 }
 
 /* Where it lives as far as is known here. While it is handed over that is here: the heir may not

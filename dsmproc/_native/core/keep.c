@@ -1,8 +1,9 @@
 /* What a host gives of homeless pages (homeless.c): the diffs that it keeps, and, where it is the base,
  * the page with what is in it.
  *
- * Own writes that are not announced yet may be in a base that is given away; whoever gets it gets
- * the diff again when it hears of it, before anything that happened after it.
+ * Of a base that is written the twin is given (rule "lent"): what is written now may be written back
+ * before the next publish, and would be in no diff. The twin may have own diffs that are not announced
+ * yet; whoever gets it gets the diff again when it hears of it, before anything that happened after it.
  */
 #include "core/homeless.h"
 
@@ -122,8 +123,7 @@ int dsm_homeless_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_c
         dsm_patch16(host->out, n_at, put_sources(host, dsm_history_of(host, id)));
     dsm_sent(host->out, message, how == DSM_BASE_HERE);
     if (how != DSM_BASE_HERE) return DSM_OK;
-    struct dsm_action *payload = dsm_act(host->out, DSM_ACT_PAYLOAD_PAGES);
-    payload->id = id;
-    payload->count = 1;
+    bool lent = page->state == DSM_DIRTY && DSM_RULE_ON(host, DSM_RULE_LENT);
+    dsm_page_act(host, lent ? DSM_ACT_PAYLOAD_TWINS : DSM_ACT_PAYLOAD_PAGES, page);
     return DSM_OK;
 }

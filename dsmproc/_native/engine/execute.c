@@ -181,6 +181,14 @@ static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *ev
     }
 }
 
+static int append_twins(const struct dsm_store *store, const struct dsm_action *part,
+                        struct dsm_buffer *out) {
+    int error = 0;
+    for (uint32_t i = 0; !error && i < part->count; i++)
+        error = dsm_buffer_append(out, dsm_store_twin_of(store, part->id + i), store->page_size);
+    return error;
+}
+
 /* The payload of a message: diffs, or pages, which are packed where that pays. */
 static int append_parts(struct dsmproc_engine *engine, const struct dsm_action *part,
                         uint32_t count, struct dsm_buffer *out, uint32_t *packed) {
@@ -191,6 +199,9 @@ static int append_parts(struct dsmproc_engine *engine, const struct dsm_action *
         struct pages found;
         if (part->kind == DSM_ACT_PAYLOAD_DIFF) {
             error = dsm_store_diff(&engine->agent.store, part->id, out);
+        } else if (part->kind == DSM_ACT_PAYLOAD_TWINS) {
+            error = append_twins(&engine->agent.store, part, out);
+            pages += part->count;
         } else if (find_pages(engine, part, part->count, &found)) {
             error = dsm_buffer_append(out, found.base, found.bytes);
             pages += part->count;

@@ -104,11 +104,14 @@ int dsm_store_compare(struct dsm_store *store, uint64_t id, const uint8_t *page,
     return dsm_store_twin(store, id, store->spare);
 }
 
+const uint8_t *dsm_store_twin_of(const struct dsm_store *store, uint64_t id) {
+    const uint64_t *known = dsm_table_find(&store->twins, id);
+    return known ? (const uint8_t *)(uintptr_t)*known : store->zeros;
+}
+
 /* Written pages mostly differ soon: the comparison ends at the first part that does. */
-bool dsm_store_differs(struct dsm_store *store, uint64_t id, const uint8_t *page) {
-    uint64_t *known = dsm_table_find(&store->twins, id);
-    const uint8_t *twin = known ? (const uint8_t *)(uintptr_t)*known : store->zeros;
-    return memcmp(page, twin, store->page_size) != 0;
+bool dsm_store_differs(const struct dsm_store *store, uint64_t id, const uint8_t *page) {
+    return memcmp(page, dsm_store_twin_of(store, id), store->page_size) != 0;
 }
 
 void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, uint32_t len) {

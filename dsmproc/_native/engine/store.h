@@ -26,8 +26,10 @@ void dsm_store_untwin(struct dsm_store *store, uint64_t id);
  * `refresh`. Stores the diff's length (0: equal, nothing is kept). */
 int dsm_store_compare(struct dsm_store *store, uint64_t id, const uint8_t *page, bool refresh,
                       uint32_t *len);
-/* Does the page differ from its twin (none: zeros)? Nothing is kept. */
-bool dsm_store_differs(struct dsm_store *store, uint64_t id, const uint8_t *page);
+/* The twin (none: zeros). */
+const uint8_t *dsm_store_twin_of(const struct dsm_store *store, uint64_t id);
+/* Does the page differ from its twin? Nothing is kept. */
+bool dsm_store_differs(const struct dsm_store *store, uint64_t id, const uint8_t *page);
 /* Apply a sound diff to the twin, if there is one. */
 void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, uint32_t len);
 /* `bytes` replace the page; if it is dirty, its bytes that differ from the twin stay. The twin is
