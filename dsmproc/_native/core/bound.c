@@ -18,6 +18,8 @@
  *   c  where an update let copies live, the home page stays watched: HOME_DIRTY with a twin, or
  *      HOME; it is HOME_PRIVATE only after a plain notice, which ends all copies (rule "watched")
  *   d  an update is stored only over a copy that has all that was announced before it (carry.c)
+ *  18  (home.c) the diff that travels is the one that was compared, so its sending is the announcement.
+ *      A page that is equal to its twin needs none: nothing but the twin was given
  */
 #include "core/host.h"
 

@@ -13,7 +13,8 @@
  *
  * Invariants.
  *   a  it is a hint: whom the bytes are for (`reader`) and whether they go along decides what is
- *      sent, never what a host may read; who is not told the bytes is told the page's name
+ *      sent, never what a host may read; who is not told the bytes is told the page's name. Which
+ *      bytes, and why they are all that is to be announced: bound.c, 18
  *   b  the master passes all of it on, so it is for few pages: at most FEW are given away between
  *      two publishes where a page is to become fed, and at most FEW are carried by one publish
  *   c  only the home feeds, under lazy release consistency and the adaptive policy

@@ -6,6 +6,8 @@
  *   6  at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
  *   7  diffs are byte-exact, and what was read once is both the diff and the new twin
  *  10  a page whose changes left the host is owed: the next publish announces it
+ *  18  (home.c) only a diff leaves a copy, and what was compared is the twin from then on, also where the
+ *      page stays writable: a byte that is changed back later differs from that twin
  *  14  a diff is kept until it is acknowledged; it travels between its host and one other, never by
  *      way of a third: a host that is not the page's home names it, and the diff is sent there. So
  *      when a host dies, it is known which diffs died with it

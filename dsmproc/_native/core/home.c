@@ -6,10 +6,13 @@
  *      know which of their questions died with it
  *   8  a home page is protected in all local processes before another host gets its first copy
  *  12  `changes` counts what changed a home page: diffs applied, own publishes that wrote it
- *  18  of a page that is written with a twin, the twin is given (rule "lent"): its publish announces
- *      what differs from the twin then, and a byte that was changed, given, and changed back would
- *      not. The twin is what was announced, with the diffs of others. Without a twin the page is
- *      announced in any case
+ *  18  whatever bytes of a page leave its host are what was announced, or are announced later (rule
+ *      "lent"); every place where bytes, or the word that they are unchanged, leave a host says why.
+ *      Here: HOME is what was announced or is owed; HOME_DIRTY without a twin is announced by the
+ *      next publish in any case; HOME_PRIVATE is protected first, and no host has an older copy of
+ *      which it will not hear. With a twin a publish announces what differs from the twin then; a
+ *      byte that was changed, given, and changed back would not. So the twin is given: it is what
+ *      was announced, with the diffs of others
  */
 #include "core/host.h"
 

@@ -11,7 +11,8 @@
  * Invariant 16: before the host is gone, the master has been told where its pages live; from the last
  * sweep on it hears no other host, and those know it (BYE), so that none hands a page to it. What they
  * still ask of it they ask the new homes when it is gone, and send the diffs there that it did not
- * acknowledge (14, 15).
+ * acknowledge (14, 15). Pages go by HAND, so what they hold is owed (18, move.c), and the last publish
+ * before GONE announces it.
  */
 #include <string.h>
 

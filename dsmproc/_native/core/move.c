@@ -19,6 +19,9 @@
  *  13  a host that gives a page away of which it owes a notice of a change says so when it is asked
  *      which copy is the newest (seek.c): APPLIED
  *   8  the giver protects the page in all local processes before its bytes are copied
+ *  18  (home.c) TAKEN says that the page is unchanged: it is HOME, so what it holds was announced or is
+ *      owed, and the writer's copy had it. HAND carries bytes as they are: a written page is owed,
+ *      whatever it will be at the publish. Who moves in owes the page in any case
  */
 #include "core/host.h"
 #include "core/policy.h"

@@ -24,7 +24,8 @@
  *                                      └──differs──► as any written page
  *
  * The second look is the one that counts: only of a protected page can it be said that it was not
- * written. The first one spares the written pages their protection. A page with a home elsewhere
+ * written (and nothing but its twin was given meanwhile: 18, home.c). The first one spares the written
+ * pages their protection. A page with a home elsewhere
  * needs neither, its comparison tells as much. A page opened in vain is not opened by a run again
  * until a write fault of its own shows that it is used.
  */

@@ -150,7 +150,8 @@ int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
 
 /* ---- what the master has found ----------------------------------------------------------- */
 
-/* Our copy is the page from now on, with what was written here. */
+/* Our copy is the page from now on, with what was written here, which is announced in any case, and
+ * with what its home had given and not announced: no other copy is left (13, 18). */
 static void become_home(struct dsm_host *host, struct dsm_page *page, uint32_t epoch) {
     bool dirty = page->state == DSM_DIRTY;
     if (dirty) dsm_page_act(host, DSM_ACT_UNTWIN, page);

@@ -9,7 +9,8 @@
  *        └──INV, GIVE (write)── HOME (owner, others have copies) ◄──GIVE (read)──┘
  *
  * Invariants.
- *   1  HOME_PRIVATE: no other host has the page. HOME, CLEAN: no process of any host can write it
+ *   1  HOME_PRIVATE: no other host has the page. HOME, CLEAN: no process of any host can write it. So
+ *      what is given needs no announcement (18, home.c): it is taken back before anybody writes
  *   2  a page that was mapped for a fault stays for a millisecond (RETIRING): what takes it away
  *      waits, so that the instruction that faulted is done once; or two writers could take the page
  *      from each other for ever
