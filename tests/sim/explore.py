@@ -13,8 +13,9 @@ seen. `lrc erc: never EXPR` is said of these models only; a file without `model`
 that its verdicts name, or under all.
 Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
 value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes), `wait M` (for the
-message, by other means than the cluster's: nothing is observed), `die` (the thread's host is lost;
-what it had sent may still arrive until the others hear of it, each in its own time).
+message, by other means than the cluster's: nothing is observed), `evict` (the thread's host gives up
+all that it can), `die` (the thread's host is lost; what it had sent may still arrive until the others
+hear of it, each in its own time).
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ class Script:
         elif words[0] == "send":
             self.add((op.PUBLISH, False))
             self.add(("post", words[1]))
-        elif words[0] == "die":
-            self.add(("die",))
+        elif words[0] in ("evict", "die"):
+            self.add((words[0],))
         elif words[0] == "wait":
             self.add(("await", words[1]))
         elif words[0] == "receive":
@@ -168,6 +169,11 @@ class LitmusThread(Thread):
             self.advance(self.world.mails[name])
         else:
             self.pause()
+        return True
+
+    def try_evict(self) -> bool:
+        self.host.feed(C.DSM_EV_EVICT, arg=C.DSM_EVICT_MAX)
+        self.advance(None)
         return True
 
     def try_die(self) -> bool:

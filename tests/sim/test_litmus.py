@@ -50,6 +50,7 @@ NEEDED = [
     ("LENT", "D-lent-opened", "first"),
     ("LENT", "D-lent-fed", "adaptive"),
     ("LENT", "H-lent", "homeless"),
+    ("ZERO", "D-zero", "fixed"),
 ]
 MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc", "ALONE": "sc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too

@@ -315,7 +315,8 @@ enum {
     DSM_RULE_STAMPED = 34,   /* homeless: the base observes before it takes diffs in */
     DSM_RULE_ALONE = 35,     /* SC: a page is written when all others have given it up */
     DSM_RULE_LENT = 36, /* what is given of a page is what was announced, or will be announced */
-    DSM_RULES = 37,
+    DSM_RULE_ZERO = 37, /* a page that holds zeros again, and was never announced, needs no home */
+    DSM_RULES = 38,
 };
 
 struct dsm_host;

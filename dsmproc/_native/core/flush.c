@@ -8,6 +8,8 @@
  *  10  a page whose changes left the host is owed: the next publish announces it
  *  18  (home.c) only a diff leaves a copy, and what was compared is the twin from then on, also where the
  *      page stays writable: a byte that is changed back later differs from that twin
+ *  19  a page that was ZERO before it was written, and is equal to that again, is ZERO again (rule
+ *      "zero"): its home may have gone without ever having had it, and then nobody could give it
  *  14  a diff is kept until it is acknowledged; it travels between its host and one other, never by
  *      way of a third: a host that is not the page's home names it, and the diff is sent there. So
  *      when a host dies, it is known which diffs died with it
@@ -34,6 +36,13 @@ static void number_diff(struct dsm_host *host, struct dsm_page *page, uint32_t l
     page->kept = len;
 }
 
+/* Bare: no notice has named it since it was ZERO, and no comparison has found a change. */
+static bool is_zero_again(const struct dsm_host *host, const struct dsm_page *page,
+                          const struct dsm_compared *result) {
+    return page->run & DSM_BARE && !result->len && !result->early && !dsm_homeless(host, page) &&
+           DSM_RULE_ON(host, DSM_RULE_ZERO);
+}
+
 /* What the result means for the page; the diff, if there is one, is still to be sent. */
 static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     struct dsm_page *page = dsm_page_at(host, result->page);
@@ -46,6 +55,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         return;
     }
     dsm_run_compared(page, result->len != 0);
+    bool zero = is_zero_again(host, page, result); /* 19 */
     if (result->len && dsm_homeless(host, page)) { /* it is kept already */
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
@@ -72,13 +82,14 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     } else if (page->idle < UINT8_MAX) {
         page->idle++;
     }
-    page->run &= (uint8_t)~DSM_BARE;
+    if (!zero) page->run &= (uint8_t)~DSM_BARE;
     if (result->keep) {
         dsm_page_dirtied(host, page);
         return;
     }
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    page->state = DSM_CLEAN;
+    page->run &= (uint8_t)~DSM_BARE;
+    page->state = zero ? DSM_ZERO : DSM_CLEAN;
     if (result->early && dsm_homeless(host, page)) {
         dsm_homeless_close(host, page);
     } else if (result->early) {
