@@ -25,6 +25,7 @@ from .seal import TAG_BYTES, ForgedFrameError, Seals, wanted
 log = logging.getLogger("dsmproc")
 
 PENDING_LIMIT = 256  # connections in their handshake at one time
+CANCEL_SECONDS = 0.2  # then once more: Python's wait_for, before 3.12, may lose a cancellation
 
 
 class Peer:
@@ -270,13 +271,15 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end every task but the caller's."""
+        loop = asyncio.get_running_loop()
         for sock in self._sockets:
+            loop.remove_reader(sock)  # a connection that came in this turn is not accepted
             sock.close()
         mine = asyncio.current_task()
-        rest = [task for task in self._tasks if task is not mine]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        while rest := [task for task in self._tasks if task is not mine]:
+            for task in rest:
+                task.cancel()
+            await asyncio.wait(rest, timeout=CANCEL_SECONDS)
         for peer in list(self._peers):
             peer.close()
 

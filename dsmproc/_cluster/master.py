@@ -142,6 +142,11 @@ class Master:
             keys = None if peer.seals is None else peer.seals.engine
             self.engine.add_peer(peer.detach(), number, "master", keys)
 
+    def _stop_engine(self) -> None:
+        """A notice that came in this turn of the loop is of no use any more."""
+        asyncio.get_running_loop().remove_reader(self.engine.fileno())
+        self.engine.stop()
+
     def _engine_notices(self) -> None:
         for notice in self.engine.notices():
             if notice.kind == "fatal":
@@ -206,7 +211,7 @@ class Master:
             console.post(("done",))
             await console.flush()
         await self.listener.close()
-        self.engine.stop()
+        self._stop_engine()
 
     def _broadcast(self, message: Any) -> None:
         for host in self.hosts.values():
