@@ -20,6 +20,7 @@ Rules.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -46,7 +47,7 @@ from ._poolmember import (
 )
 from ._poolshared import Calls, Sharer, Sharing
 from ._poolworker import describe_end, split
-from .errors import HostLostError, WorkerLostError
+from .errors import ClusterError, HostLostError, WorkerLostError
 
 log = logging.getLogger("dsmproc")
 
@@ -151,6 +152,8 @@ class Handler(threading.Thread):
         try:
             while self._turn():
                 pass
+        except ClusterError as error:  # there is no cluster any more: whoever waits is told
+            self._error = error
         except BaseException as error:  # a bug of ours: nobody may wait for ever
             log.exception("the pool's handler failed")
             self._error = error
@@ -169,6 +172,8 @@ class Handler(threading.Thread):
         if closing and not self._cache and not self._flows and not self._new:
             return False
         self._repopulate()
+        if self._error is not None:
+            return False
         self._give_initial()
         self._drop_shared()
         if not self._flows and not any(m.given for m in self._members):
@@ -185,8 +190,18 @@ class Handler(threading.Thread):
         return any([self._calls.expect(job, (*a, *k.values())) for job, _, _, a, k in calls])
 
     def _repopulate(self) -> None:
-        while len(self._members) < self._processes:
-            self.add(self._start_member(self._number))
+        while len(self._members) < self._processes and self._error is None:
+            try:
+                self.add(self._start_member(self._number))
+            except HostLostError as error:  # the next one is placed on another host
+                self._failed_start(error)
+            except OSError as error:  # e.g. out of descriptors
+                self._error = error
+
+    def _failed_start(self, reason: BaseException) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS:
+            self._error = reason
 
     def start_all(self) -> None:
         """The first workers, before this thread is one."""
@@ -473,7 +488,7 @@ class Handler(threading.Thread):
     def _bury(self, member: Member) -> None:
         reason = self._reason(member)
         if not member.ready and self._error is None:
-            self._failed_starts += 1
+            self._failed_start(reason)
         self._members.remove(member)
         self._list.remove(member.process)
         member.close()
@@ -485,8 +500,6 @@ class Handler(threading.Thread):
                 blob.stored.discard(member.host)
         for task in member.given.values():
             self._set(task, False, reason)
-        if self._failed_starts >= FAILED_STARTS:
-            self._error = reason
 
     def _reason(self, member: Member) -> WorkerLostError:
         pid, host = member.process.pid, member.host
@@ -504,7 +517,8 @@ class Handler(threading.Thread):
             terminating = self._terminating or self._error is not None
         for member in self._members:
             if terminating:
-                member.process.terminate()
+                with contextlib.suppress(HostLostError, OSError):  # it is gone
+                    member.process.terminate()
             elif not member.dismissed:
                 member.let_go()
         self._fail_all(self._error or WorkerLostError("the pool was terminated"))

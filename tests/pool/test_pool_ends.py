@@ -1,0 +1,100 @@
+"""A pool whose hosts, or whose cluster, are lost: who waits is told, and nothing else is said."""
+
+from __future__ import annotations
+
+import signal
+
+from helpers import RunScript, commands_of, send
+
+BEGIN = """
+import os, signal
+import dsmproc as mp
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def sleep(_):
+    print("asleep", flush=True)
+    signal.pause()
+
+def outcome(result):
+    try:
+        return result.get(30)
+    except mp.ProcessError as error:
+        return type(error).__name__ + ": " + str(error)
+
+pool = mp.Pool(2)
+start = pool._handler._start_member
+"""
+
+
+def test_the_cluster_ends_when_a_worker_is_to_be_replaced(run_script: RunScript) -> None:
+    result = run_script(
+        BEGIN
+        + """
+def gone(number):
+    raise mp.ClusterError("the cluster has ended")
+
+pool._handler._start_member = gone
+results = [pool.apply_async(sleep, (1,)), pool.apply_async(die, (1,))]
+print([outcome(result) for result in results])
+try:
+    pool.apply_async(abs, (1,))
+except mp.ClusterError as error:
+    print(error)
+"""
+    ).check()
+    assert "'ClusterError: the cluster has ended', 'WorkerLostError: a pool worker" in result.out
+    assert result.lines()[-1] == "the cluster has ended"
+    assert result.err == ""
+
+
+def test_a_host_is_lost_when_a_worker_is_started_there(run_script: RunScript) -> None:
+    result = run_script(
+        BEGIN
+        + """
+lost = [1, 2]
+
+def once_lost(number):
+    if lost:
+        raise mp.HostLostError("host 1 was lost", lost.pop())
+    return start(number)
+
+pool._handler._start_member = once_lost
+print(outcome(pool.apply_async(die, (1,))))
+print(pool.map(abs, range(-4, 0)))
+"""
+    ).check()
+    assert result.lines()[-1] == "[4, 3, 2, 1]"
+    assert result.err == ""
+
+
+def test_a_worker_that_is_to_be_terminated_is_lost(run_script: RunScript) -> None:
+    """Its handle raises; those who wait are told nevertheless."""
+    result = run_script(
+        BEGIN
+        + """
+def lost():
+    raise mp.HostLostError("host 1 was lost", 1)
+
+results = [pool.apply_async(sleep, (1,)) for _ in range(2)]
+process = pool._pool[0]
+terminate, process.terminate = process.terminate, lost
+terminate()
+pool.terminate()
+print([outcome(result) for result in results])
+"""
+    ).check()
+    assert result.out.count("WorkerLostError") == 2
+    assert result.err == ""
+
+
+def test_a_killed_master(run_script: RunScript) -> None:
+    running = run_script.start(BEGIN + "pool.map(sleep, range(100))")
+    running.read_until("asleep")
+    master = commands_of(running.pid)["master"]
+    send(master, signal.SIGKILL)
+    result = running.wait(20)
+    assert result.code != 0
+    assert f"the master (pid {master}) was killed by SIGKILL" in result.err
+    assert "handler failed" not in result.err and "Exception in thread" not in result.err
