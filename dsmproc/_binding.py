@@ -73,6 +73,15 @@ class _Connection:
         if lib.dsmproc_request_send(self.fd, request, fd, self._reply) < 0:
             self.fail()
 
+    def greet(self, a: int = 0) -> int:
+        """Say hello; the descriptor that comes with the answer, or -1."""
+        self.send(lib.DSMPROC_OP_HELLO, a=a)
+        self.wait(None)
+        status, value, fd = self.answer()
+        if status:
+            raise_status(status, value, "cannot join this host")
+        return fd
+
     def wait(self, until: float | None) -> bool:
         """Until answered; False: the time is over. Signal handlers may raise."""
         while self._reply.status == lib.DSMPROC_ST_WAITING:
@@ -190,23 +199,44 @@ class Client:
         if self._main >= 0:
             return
         with self._lock:
+            while self._main < 0:
+                try:
+                    self._join()
+                except HostLostError:
+                    if self._main < 0:
+                        raise
+
+    def _join(self) -> None:
+        """A process has one first connection: another one ends what belongs to the one before. So
+        if a signal handler or a destructor runs in the middle of this, and joins, that counts.
+
+        The process is to end when the engine's end closes. The kernel tells us by the signal by
+        which it tells that something has come; and it may tell so late, when the answer to the
+        greeting was read long ago. Therefore the greeting of a second connection: the engine's
+        thread answers it when it has done with the first."""
+        first = _Connection(self._connect())
+        if self._main >= 0:
+            return
+        fd = first.greet(a=1)
+        if self._control is None:
+            self._control = lib.dsmproc_control_map(fd)
+        os.close(fd)
+        if self._control == ffi.NULL:
+            self._control = None
+            raise ClusterError("the agent speaks another version")
+        if self._lifeline:
+            self._give_back(self._greeted())
             if self._main >= 0:
                 return
-            connection = _Connection(self._connect())
-            connection.send(lib.DSMPROC_OP_HELLO, a=1)
-            connection.wait(None)
-            status, value, fd = connection.answer()
-            if status:
-                raise_status(status, value, "cannot join this host")
-            if self._control is None:
-                self._control = lib.dsmproc_control_map(fd)
-            os.close(fd)
-            if self._control == ffi.NULL:
-                self._control = None
-                raise ClusterError("the agent speaks another version")
-            if self._lifeline:
-                check(lib.dsmproc_lifeline(connection.fd), "cannot watch the agent")
-            self._main, connection.fd = connection.fd, -1
+            check(lib.dsmproc_lifeline(first.fd), "cannot watch the agent")
+        self._main, first.fd = first.fd, -1
+
+    def _greeted(self) -> _Connection:
+        """A new connection of this process, which has joined."""
+        connection = _Connection(self._connect())
+        connection.greet()
+        self._connections.add(connection)
+        return connection
 
     def close(self) -> None:
         """Disconnect; the regions must be detached. Only when no other thread uses this."""
@@ -227,6 +257,8 @@ class Client:
     def _connection(self) -> _Connection:
         """This thread's, until `_give_back`: a signal handler or a destructor that runs in the
         middle of a request, and makes one of its own, gets another."""
+        if self._main < 0:
+            self.open()
         connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is not None and connection.fd >= 0:
             self._local.connection = None
@@ -238,14 +270,7 @@ class Client:
 
     def _new_connection(self) -> _Connection:
         self.open()
-        connection = _Connection(self._connect())
-        connection.send(lib.DSMPROC_OP_HELLO)
-        connection.wait(None)
-        status, value, _ = connection.answer()
-        if status:
-            raise_status(status, value, "cannot join this host")
-        self._connections.add(connection)
-        return connection
+        return self._greeted()
 
     def _give_back(self, connection: _Connection) -> None:
         if connection.fd >= 0 and connection in self._connections:  # not before a fork, or close()
