@@ -82,6 +82,13 @@ class _Connection:
             raise_status(status, value, "cannot join this host")
         return fd
 
+    def arm(self) -> None:
+        """From now on this process ends when the engine's end closes."""
+        error = lib.dsmproc_lifeline(self.fd)
+        if error == -errno.ECONNRESET:
+            self.fail()
+        check(error, "cannot watch the agent")
+
     def wait(self, until: float | None) -> bool:
         """Until answered; False: the time is over. Signal handlers may raise."""
         while self._reply.status == lib.DSMPROC_ST_WAITING:
@@ -228,7 +235,7 @@ class Client:
             self._give_back(self._greeted())
             if self._main >= 0:
                 return
-            check(lib.dsmproc_lifeline(first.fd), "cannot watch the agent")
+            first.arm()
         self._main, first.fd = first.fd, -1
 
     def _greeted(self) -> _Connection:

@@ -208,7 +208,7 @@ class Agent:
         descriptors.take_all()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._signalled, number)
         procs.become_subreaper()
         loop.add_signal_handler(signal.SIGCHLD, self.workers.reap)
         self.listener.listen_unix(self.socket_path)
@@ -227,10 +227,12 @@ class Agent:
             # The loop closes its pipe before its handlers: a child that ends then would complain.
             signal.set_wakeup_fd(-1)
 
-    def _signalled(self) -> None:
+    def _signalled(self, number: signal.Signals) -> None:
         """The first signal says leave, a second one says now."""
         if self._reason == "a signal":
             self._hurry.set()
+        elif not self._reason:
+            log.warning("host %d leaves the cluster: it got %s", self.host, number.name)
         self.end("a signal")
 
     def end(self, reason: str) -> None:

@@ -80,6 +80,7 @@ def _end_agent(agent: subprocess.Popen[bytes]) -> None:
     try:
         agent.wait(5)  # it was told by the master
     except subprocess.TimeoutExpired:
+        print(f"dsmproc: the agent (pid {agent.pid}) does not end: it is killed", file=sys.stderr)
         agent.kill()
         agent.wait()
 

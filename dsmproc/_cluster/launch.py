@@ -118,7 +118,9 @@ class Supervisor(Program):
         remote = self.remotes.get(name)
         if remote is not None:
             remote.close()
-        if self.ending or process.pid in self.silent:
+        if process.pid in self.silent:
+            return
+        if self.ending and (remote is not None or process.returncode == 0 or self.broken):
             return
         if process.returncode == 0:  # it was told to leave
             line = f"the {name} has left the cluster"
@@ -154,6 +156,7 @@ class Supervisor(Program):
         self.ending = True
         for remote in self.remotes.values():
             if remote.quiet:  # it may still be on its way; if not, its lifeline ends
+                self.silent.add(remote.process.pid)
                 remote.process.kill()
         sessions = [process.pid for process in self.children.values()]
         if self.console is not None:
@@ -171,6 +174,8 @@ class Supervisor(Program):
         for session in sessions:
             procs.kill_session(session)
         for name, process in self.children.items():
+            line = f"the {name} (pid {process.pid}) does not end, and is killed"
+            print(f"dsmproc: {line}", file=sys.stderr)
             process.kill()
             process.wait()
             if name in self.remotes:
@@ -189,10 +194,6 @@ async def supervise(plan: Plan, command: list[str]) -> int:
                 print(f"dsmproc: the cluster did not start: {error}", file=sys.stderr)
             return 1
         code = await supervisor.run_driver(command)
-        if code == -signal.SIGKILL:
-            # A client that loses its agent is killed; then the agent's own death is the news, and
-            # it comes a little later.
-            await asyncio.wait([asyncio.create_task(supervisor.stopping.wait())], timeout=0.5)
         return code if code != 0 or supervisor.broken is None else 1
     finally:
         await supervisor.end()

@@ -61,6 +61,10 @@ class LocalHandle:
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
+            pid = self._process.pid
+            print(
+                f"dsmproc: the supervisor (pid {pid}) does not end: it is killed", file=sys.stderr
+            )
             self._process.kill()
             self._process.wait()
 

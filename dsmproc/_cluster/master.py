@@ -174,7 +174,7 @@ class Master:
         descriptors.take_all()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.ending.set)
+            loop.add_signal_handler(number, self._end, f"it got {number.name}")
         if lifeline is not None:
             loop.add_reader(lifeline, self._lifeline_ended, lifeline)
         loop.add_reader(self.engine.fileno(), self._engine_notices)
@@ -198,7 +198,11 @@ class Master:
 
     def _lifeline_ended(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
-        log.info("the supervisor is gone: the cluster ends")
+        self._end("its supervisor is gone")
+
+    def _end(self, why: str) -> None:
+        if not self.ending.is_set():
+            log.warning("the master ends, and the cluster with it: %s", why)
         self.ending.set()
 
     async def _goodbye(self) -> None:

@@ -24,6 +24,7 @@ from .listener import Peer
 
 DRIVER_GRACE = 5.0
 TERM_SECONDS = 1.0
+NEWS_SECONDS = 0.5
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SI_USER = 0  # si_code of a signal that a process sent; the terminal's come from the kernel
 
@@ -73,6 +74,8 @@ class Program:
                     await console.show(master, message)
                 elif message[0] == "host-lost":
                     self.host_lost(message[1], message[2])
+                elif message[0] == "host-left":
+                    self.host_left(message[1], message[2])
                 elif message[0] == "host-joined":
                     self.joined.add(message[1]["id"])
                     self.news.set()
@@ -84,6 +87,10 @@ class Program:
         if host == self.home:
             self.grace = 0.0  # nobody serves the driver's waits and faults
             self.fail(reason)
+
+    def host_left(self, host: int, address: tuple[str, int]) -> None:
+        if host == self.home:
+            self.host_lost(host, f"host {host} ({wire.format_address(address)}) left the cluster")
 
     def master_closed(self) -> None:
         """The console ended, and not by us."""
@@ -142,7 +149,17 @@ class Program:
         if not finished.done():
             await self._end_driver(driver, finished)
         stopping.cancel()
-        return int(driver.returncode)
+        code = int(driver.returncode)
+        if code == -signal.SIGKILL and self.broken is None:
+            await self._why_killed(driver.pid)
+        return code
+
+    async def _why_killed(self, pid: int) -> None:
+        """A client that loses its agent is killed; then the agent's own end is the news, and it
+        comes a little later."""
+        await asyncio.wait([asyncio.create_task(self.stopping.wait())], timeout=NEWS_SECONDS)
+        if self.broken is None:
+            print(f"dsmproc: the driver (pid {pid}) was killed by SIGKILL", file=sys.stderr)
 
     async def _end_driver(
         self, driver: subprocess.Popen[bytes], finished: asyncio.Task[Any]
@@ -151,6 +168,8 @@ class Program:
         for number in (signal.SIGTERM, signal.SIGKILL):
             await asyncio.wait([finished], timeout=self.grace if number == signal.SIGTERM else 0)
             if not finished.done():
+                how = f"without its cluster, and is ended by {number.name}"
+                print(f"dsmproc: the driver (pid {driver.pid}) goes on {how}", file=sys.stderr)
                 driver.send_signal(number)
                 await asyncio.wait([finished], timeout=max(self.grace, TERM_SECONDS))
 

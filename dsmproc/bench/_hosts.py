@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dsmproc
+from dsmproc._poolworker import describe_end
 
 from ._floors import MB
 
@@ -20,6 +21,16 @@ def on_host(host: int, target: Callable[..., Any], *args: Any) -> Any:
     process.start()
     theirs.close()
     return process, ours
+
+
+def answer(process: Any, pipe: Any) -> Any:
+    """What it sends; if it ends instead, how."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        process.join()
+        how = describe_end(process.exitcode)
+        raise RuntimeError(f"process {process.pid} {how} and sent nothing") from None
 
 
 def fill(pipe: Any, name: str, small: bool) -> None:
@@ -41,7 +52,7 @@ def remote_memory(size: int, small: bool = False) -> Iterator[Any]:
     """SharedMemory whose pages are at home on host 1."""
     shm = dsmproc.SharedMemory(create=True, size=size)
     process, pipe = on_host(1, fill, shm.name, small)
-    pipe.recv()
+    answer(process, pipe)
     try:
         yield shm
     finally:

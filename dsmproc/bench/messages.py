@@ -9,7 +9,7 @@ from typing import Any
 import dsmproc
 
 from ._floors import BLOCK, Figure, Sample, round_trips, tcp_pair
-from ._hosts import on_host
+from ._hosts import answer, on_host
 
 
 def echo(pipe: Any, there: Any, back: Any) -> None:
@@ -21,7 +21,7 @@ def echo(pipe: Any, there: Any, back: Any) -> None:
 def queue(rounds: int) -> Iterator[Sample]:
     there, back = dsmproc.Queue(), dsmproc.Queue()
     process, pipe = on_host(1, echo, there, back)
-    pipe.recv()
+    answer(process, pipe)
     with tcp_pair(64) as sock:
         for _ in range(rounds * 10):
             floor = round_trips(sock, 64, BLOCK)

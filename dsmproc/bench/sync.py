@@ -11,7 +11,7 @@ import dsmproc
 from dsmproc import _edges
 
 from ._floors import BLOCK, PAGE, Figure, Sample, round_trips, tcp_pair
-from ._hosts import on_host
+from ._hosts import answer, on_host
 
 FLOOR = "floor: TCP round trip 64 B -> 64 B"
 
@@ -64,15 +64,15 @@ def hand_over(third: bool, bound: bool = False) -> Callable[[int], Iterator[Samp
                 on_host(host, take_turns, shm.name, locks, i, blocks * (BLOCK + 1), lock)
                 for i, host in enumerate((1, 2))
             ]
-            for _, pipe in sides:
-                pipe.recv()
+            for side in sides:
+                answer(*side)
             for block in range(blocks):
                 floor = round_trips(sock, 64, BLOCK)
                 for _, pipe in sides:
                     pipe.send("go")
                 if not block:
                     locks[0].release()
-                yield max(pipe.recv() for _, pipe in sides) / BLOCK / 2 * 1e6, floor * 1e6
+                yield max(answer(*side) for side in sides) / BLOCK / 2 * 1e6, floor * 1e6
             for process, _ in sides:
                 process.join()
         shm.close()
@@ -101,7 +101,7 @@ def barrier_of(hosts: int) -> Callable[[int], Iterator[Sample]]:
                     barrier.wait()
                 yield (time.perf_counter() - started) / BLOCK * 1e6, floor * 1e6
             for process, pipe in others:
-                pipe.recv()
+                answer(process, pipe)
                 process.join()
 
     return samples

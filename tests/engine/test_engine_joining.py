@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import Host, Hosts
+from hosts import SECONDS, Host, Hosts
 
 from dsmproc import _binding
 from dsmproc._binding import Client, lib
+from dsmproc.errors import HostLostError
 
 
 class Listening:
@@ -67,3 +71,25 @@ def test_a_signal_handler_that_joins_in_the_middle_of_joining(tmp_path: Path, wh
 
     with Hosts(1, tmp_path) as hosts:
         assert hosts[0].run(body, hosts[0]).result()
+
+
+def test_an_agent_that_is_gone_before_its_end_is_awaited(tmp_path: Path) -> None:
+    """Nothing is mapped yet: an exception can be raised, and says more than a signal."""
+
+    class Killing(Listening):
+        def dsmproc_lifeline(self, fd: int) -> int:
+            os.kill(agent, signal.SIGKILL)
+            select.select([fd], [], [], SECONDS)  # until the connection is closed
+            return super().dsmproc_lifeline(fd)
+
+    def body(client: Client) -> str:
+        _binding.lib = Killing()
+        with pytest.raises(HostLostError) as error:
+            client.publish()
+        return str(error.value)
+
+    with Hosts(1, tmp_path) as hosts:
+        agent = hosts[0].node.pid
+        child = hosts[0].run(body)
+        assert child.result() == "the agent of this host is gone"
+        hosts[0].node.kill()

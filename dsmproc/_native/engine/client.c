@@ -111,8 +111,7 @@ int dsmproc_lifeline(int fd) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0) return -errno;
     struct pollfd now = {.fd = fd, .events = POLLIN};
-    if (poll(&now, 1, 0) > 0) kill(getpid(), SIGKILL); /* it closed before we were armed */
-    return 0;
+    return poll(&now, 1, 0) > 0 ? -ECONNRESET : 0; /* it closed before we were armed */
 }
 
 int dsmproc_lifeline_off(int fd) {

@@ -114,8 +114,10 @@ void dsm_watch_poison(struct dsmproc_engine *engine, const struct dsm_mapping *m
     struct dsm_client *client = mapping->client;
     uint64_t address = mapping->address + offset;
     if (client->acks >= 0) return command(engine, client, DSM_SEGV_POISON, address, bytes);
-    if (dsm_uffd_poison(client->faults.fd, address, bytes) == DSM_UFFD_BUG)
-        syscall(SYS_pidfd_send_signal, client->life.fd, SIGKILL, NULL, 0);
+    if (dsm_uffd_poison(client->faults.fd, address, bytes) != DSM_UFFD_BUG) return;
+    dsm_engine_log(engine, "process %u is ended: a lost page cannot be kept from it: %s",
+                   client->pid, strerror(errno));
+    syscall(SYS_pidfd_send_signal, client->life.fd, SIGKILL, NULL, 0);
 }
 
 int dsm_watch_read(const struct dsm_client *client, struct dsm_fault *faults, int room) {

@@ -194,7 +194,8 @@ int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass
 /* Wait for the answer: 0, -EAGAIN after `timeout_ms`, -EINTR when a signal came (so that Python can
  * run its handler), -ECONNRESET when the agent is gone. */
 int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply);
-/* End this process with SIGKILL when the other end of `fd` closes (or sends anything). */
+/* End this process with SIGKILL when the other end of `fd` closes (or sends anything).
+ * -ECONNRESET: it is closed. */
 int dsmproc_lifeline(int fd);
 /* No more: before the connection is closed in peace. */
 int dsmproc_lifeline_off(int fd);

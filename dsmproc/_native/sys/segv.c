@@ -186,12 +186,18 @@ static bool change(uint32_t op, uint64_t start, _Atomic uint8_t *rights, uint64_
     return true;
 }
 
+static void end_here(void) {
+    static const char why[] = "dsmproc: this process ends: a lost page cannot be kept from it\n";
+    (void)!write(STDERR_FILENO, why, sizeof why - 1);
+    kill(getpid(), SIGKILL);
+}
+
 static void poison(uint64_t address, uint64_t bytes, _Atomic uint8_t *rights) {
     int empty = memfd_create("dsmproc-poison", MFD_CLOEXEC);
     void *at = (void *)(uintptr_t)address;
     if (empty < 0 ||
         mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty, 0) == MAP_FAILED)
-        kill(getpid(), SIGKILL); /* all who map it end where a touch cannot */
+        end_here(); /* all who map it end where a touch cannot */
     close(empty);
     (void)madvise(at, bytes, MADV_DONTFORK);
     for (uint64_t i = 0; i < bytes / PAGE; i++)
