@@ -21,6 +21,7 @@ from .errors import (
     ProtocolError,
     TimeoutError,
     WorkerLostError,
+    WriterLostError,
 )
 from .process import Process
 
@@ -88,6 +89,7 @@ __all__ = [
     "TimeoutError",
     "Value",
     "WorkerLostError",
+    "WriterLostError",
     "active_children",
     "allow_connection_pickling",
     "cpu_count",

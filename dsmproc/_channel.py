@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from . import _edges, cluster
 from ._cluster import frames
 from ._cluster.seal import TAG_BYTES, Seals
-from .errors import HostLostError, ProcessError
+from .errors import HostLostError, LastWriterLostError, ProcessError, WriterLostError
 
 TOGETHER = 1 << 16  # header and body in one buffer below this
 ACK = frames.frame(frames.ACK)
@@ -100,6 +100,7 @@ class Link:
         count: int = 0,
         size: int = 0,
         ticket: int = 0,
+        told: int = 0,
     ) -> None:
         self.owner = owner or _own_broker()
         self.channel = channel
@@ -109,6 +110,7 @@ class Link:
         self.wired = self.foreign = False  # a descriptor is behind the channel; of any machine
         self._options = options
         self._limits = (count, size)
+        self.told = told  # how many of the channel's losses this process knows
         self._numbers = 0
         self._seals: Seals | None = None
         self._sent = 0  # bytes since there was room for more
@@ -136,7 +138,7 @@ class Link:
             raise self._lost() from error
         try:
             wish = frames.Attach(
-                self.channel, self.role, self._options, *self._limits, ticket, after
+                self.channel, self.role, self._options, *self._limits, ticket, after, self.told
             )
             for piece in _pieces(seals, frames.frame(frames.ATTACH, 1, wish.pack())):
                 sock.sendall(piece)
@@ -311,12 +313,18 @@ class Link:
                 _edges.observe_newest()
             elif reply.stamp:
                 _edges.observe(reply.stamp)
-            return reply if finish is None else finish(reply)
+            if reply.kind != frames.LOST:
+                return reply if finish is None else finish(reply)
+            lost = self._told_of(kind, reply)
         except BaseException as error:
             self._mend(error)
             raise
         finally:
             self.lock.release()
+        try:
+            raise lost
+        finally:
+            del lost  # an error and the frame it was raised in would hold each other
 
     def _send_request(self, head: bytes, body: Any = b"") -> None:
         """All of it, while the broker reads: it does not stop for requests but for a full pipe."""
@@ -336,6 +344,28 @@ class Link:
             if reply.number == number:
                 return reply
 
+    def _told_of(self, kind: int, reply: Reply) -> HostLostError:
+        """It has arrived: from now on this process knows."""
+        loss, why = frames.unpack_loss(reply.body)
+        _edges.observe_newest()
+        self._sock.sendall(_pieces(self._seals, ACK)[0])
+        self.told = loss.number
+        kind_of, text = _losses(self.role, kind, reply.flags, loss.undone)
+        return kind_of(f"{why}. {text}", loss.host)
+
+    def learn(self, told: int) -> None:
+        """Another link of this process was told."""
+        if told <= self.told or self.closed:
+            return
+        self.check()
+        with self.lock:
+            try:
+                self._send_request(frames.frame(frames.TOLD, told))
+                self.told = told
+            except BaseException as error:
+                self._mend(error)
+                raise
+
     def _cancel(self, number: int) -> Reply:
         """The time is over. TimedOut, or the answer if it was given before that was known."""
         self._send_request(frames.frame(frames.CANCEL, number))
@@ -347,7 +377,7 @@ class Link:
             if reply.kind == frames.CANCELLED:
                 break
             answer = reply
-        if answer is None or answer.kind == frames.MESSAGE:  # that is in the channel again
+        if answer is None or answer.kind in (frames.MESSAGE, frames.LOST):  # it has it again
             raise TimedOut
         return answer
 
@@ -453,6 +483,19 @@ class Link:
             self.lock.release()
 
 
+def _losses(role: int, kind: int, flags: int, undone: int) -> tuple[type[HostLostError], str]:
+    """What a lost host means for who waits in a request, and what can be done."""
+    if kind == frames.PUT:
+        return HostLostError, "No other host reads from this full queue; to wait for one, put again"
+    if kind == frames.JOIN:
+        text = f"It had not done {undone} tasks of this queue; put them again, report those with"
+        return HostLostError, f"{text} task_done(), and join again"
+    if flags & frames.ENDED:
+        return LastWriterLostError, "Nobody else can write into this pipe"
+    what = "queue" if role & frames.WRITER else "pipe"
+    return WriterLostError, f"It could write into this {what}; to wait for others, read again"
+
+
 class _Mark:
     def __init__(self, name: str) -> None:
         self._name = name
@@ -506,6 +549,7 @@ class Handle(NamedTuple):
     channel: int
     role: int
     ticket: int
+    told: int  # who unpickles it is not told again
 
 
 class _Pickling(threading.local):
@@ -546,13 +590,20 @@ def handle(link: Link) -> Handle:
     (ticket,) = frames.NUMBER.unpack(reply.body)
     if _pickling.carried is not None:
         _pickling.carried.append(frames.Place(link.owner.host, ticket))
-    return Handle(link.owner, link.channel, link.role, ticket)
+    return Handle(link.owner, link.channel, link.role, ticket, link.told)
 
 
 def redeem(handle: Handle, options: int = 0) -> Link:
     """Unpickle an end."""
     owner = Owner(handle.owner[0], tuple(handle.owner[1]))  # type: ignore[arg-type]
-    return Link(owner, handle.channel, handle.role, options=options, ticket=handle.ticket)
+    return Link(
+        owner,
+        handle.channel,
+        handle.role,
+        options=options,
+        ticket=handle.ticket,
+        told=handle.told,
+    )
 
 
 def _close_anchors() -> None:

@@ -27,14 +27,14 @@ from typing import Any
 
 from . import _pickle, _std, cluster
 from .connection import LinkConnection, Pipe, wait
-from .errors import ClusterError
+from .errors import ClusterError, HostLostError
 
 __all__ = ["QueueOwnerLostError", "reduce_standard"]
 
 GOOD, RAISED, STOPPED = "good", "raised", "stopped"
 STOP = ("stop",)
 SLICE = 0.1  # seconds between looks at the caller, while a server waits for room or for tasks
-LOST = (EOFError, OSError)
+LOST = (EOFError, OSError, HostLostError)
 
 
 class QueueOwnerLostError(ClusterError, EOFError):
@@ -76,7 +76,12 @@ def _accept(made: Any, requests: LinkConnection) -> None:
     """One more thread for each connection, until no process has a proxy any more."""
     with requests, contextlib.suppress(*LOST):
         while True:
-            caller = requests.recv()
+            try:
+                caller = requests.recv()
+            except EOFError:
+                return
+            except HostLostError:
+                continue  # of one of them
             threading.Thread(
                 target=_serve, args=(made, caller), name="queue server", daemon=True
             ).start()

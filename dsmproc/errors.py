@@ -9,10 +9,12 @@ __all__ = [
     "BufferTooShort",
     "ClusterError",
     "HostLostError",
+    "LastWriterLostError",
     "ProcessError",
     "ProtocolError",
     "TimeoutError",
     "WorkerLostError",
+    "WriterLostError",
 ]
 
 
@@ -33,6 +35,15 @@ class HostLostError(ClusterError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.host)
+
+
+class WriterLostError(HostLostError):
+    """A host was lost that might have sent what a reader of a queue or pipe waits for. Each process
+    that reads there is told once, when it has read what had arrived; then it may read on."""
+
+
+class LastWriterLostError(WriterLostError, EOFError):
+    """The same, of a pipe into which nobody can write any more: it has ended."""
 
 
 class WorkerLostError(ProcessError):

@@ -22,6 +22,7 @@ from ._channel import Link, TimedOut, at_the_end
 from ._choice import Choosing
 from ._cluster import frames
 from .connection import LinkConnection, Pipe
+from .errors import HostLostError
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -78,16 +79,26 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         try:
             link = self._spare.pop()
         except IndexError:
-            link = Link(self._link.owner, self._link.channel, BOTH)
+            link = Link(self._link.owner, self._link.channel, BOTH, told=self._link.told)
+        link.learn(self._link.told)
         try:
             if kind == frames.GET:
                 return link.get(**options)
             return link.request(kind, **options)
+        except HostLostError:
+            self._learn(link.told)
+            raise
         finally:
             if self._closed and self._used:
                 link.close(quietly=True)
             else:
                 self._spare.append(link)
+
+    def _learn(self, told: int) -> None:
+        """Each loss is told to a process once: to those of its threads that wait then."""
+        self._link.told = max(told, self._link.told)  # never reads, but travels
+        if self._poller is not None and self._poller._reader is not None:
+            self._poller._reader.learn(told)
 
     def _release_stamp(self) -> int:
         return self._link.stamp()
@@ -157,7 +168,8 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         return self._state().waiting
 
     def empty(self) -> bool:
-        return self._state().waiting == 0
+        state = self._state()
+        return state.waiting == 0 and not state.lost
 
     def full(self) -> bool:
         return 0 < self._maxsize <= self._state().waiting
@@ -169,7 +181,14 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         if self._poller is None:
             options = frames.TOKENS
             self._poller = LinkConnection(
-                Link(self._link.owner, self._link.channel, BOTH, options=options), None
+                Link(
+                    self._link.owner,
+                    self._link.channel,
+                    BOTH,
+                    options=options,
+                    told=self._link.told,
+                ),
+                None,
             )
         return self._poller
 

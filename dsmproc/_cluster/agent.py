@@ -81,6 +81,7 @@ class Agent:
         self.address: tuple[str, int] = ("", 0)
         self.socket_path = os.path.join(options.directory, UNIX_SOCKET)
         self.lost: dict[int, str] = {}
+        self._left: set[int] = set()  # of these, in order
         self._cut: dict[int, asyncio.Event] = {}  # of lost hosts: no host hears them any more
         self.roots: dict[str, list[str]] = {}  # session -> where its driver's modules are
         # What clients may ask; others add theirs: agent.questions["name"] = an async function.
@@ -95,6 +96,7 @@ class Agent:
         self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
         self._control: Peer | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._probes: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count()
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -105,7 +107,7 @@ class Agent:
         self.engine: Engine | None = None
         self.verbs: Verbs | None = None
         self._engine_ready = asyncio.Event()
-        self.broker = Broker(self.listener, self, self._connect_broker)
+        self.broker = Broker(self.listener, self, self._connect_broker, self._is_lost)
         self.desks = Desks(self.listener, options.directory)
         self.parcels = Parcels(self.listener)
         for purpose, handler in (
@@ -391,6 +393,8 @@ class Agent:
         """Being heard is all."""
 
     def _on_host_left(self, host: int, address: tuple[str, int]) -> None:
+        self._left.add(host)
+        self.broker.host_left(host)
         self._on_host_lost(host, f"host {host} left the cluster", address)
 
     def _on_host_lost(self, host: int, reason: str, address: tuple[str, int]) -> None:
@@ -402,6 +406,8 @@ class Agent:
 
     def _on_host_cut(self, host: int) -> None:
         self._cut_of(host).set()
+        if host in self.lost and host not in self._left:
+            self.broker.host_cut(host, self.lost[host])
 
     def _cut_of(self, host: int) -> asyncio.Event:
         return self._cut.setdefault(host, asyncio.Event())
@@ -456,6 +462,28 @@ class Agent:
                 return self.lost[host]
             await asyncio.sleep(0.05)
         return f"the connection to the agent of host {host} was lost"
+
+    async def _is_lost(self, host: int) -> bool:
+        """Asked when a process of it has hung up: because it ended, or because its host did? Its
+        agent answers by way of the master, or is lost, and by now nobody hears it any more."""
+        token, alive = next(self._numbers), asyncio.get_running_loop().create_future()
+        self._probes[token] = alive
+        cut = asyncio.ensure_future(self._cut_of(host).wait())
+        try:
+            if host not in self.lost:
+                self._notice("probe", host, token)
+            await asyncio.wait([alive, cut], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            cut.cancel()
+            del self._probes[token]
+        return not alive.done() and host not in self._left
+
+    def _on_probe(self, asker: int, token: int) -> None:
+        self._notice("probed", asker, token)
+
+    def _on_probed(self, token: int) -> None:
+        if token in self._probes:
+            self._probes[token].set_result(None)
 
     async def _session(self, peer: Peer) -> None:
         """A driver: everything it started anywhere ends when it does, however it ends."""

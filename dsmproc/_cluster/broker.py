@@ -40,13 +40,15 @@ class Memory(Protocol):
 
 
 class Broker:
-    """`connect` is the agent's way to another agent."""
+    """`connect` is the agent's way to another agent; `is_lost` says whether a host is lost, when
+    that is known and its losses were told here."""
 
     def __init__(
         self,
         listener: Listener,
         memory: Memory,
         connect: Callable[[int], Awaitable[Peer]],
+        is_lost: Callable[[int], Awaitable[bool]],
     ) -> None:
         self.listener = listener
         self.host = 0
@@ -56,6 +58,7 @@ class Broker:
         self.tickets = TicketOffice(self, connect)
         self.wires = Wires(self, memory.observe)
         self._memory = memory
+        self._is_lost = is_lost
         self._lost: set[int] = set()
         self._next = random.getrandbits(48)
         self._handlers: dict[int, Callable[[Link, int, int, int, Any], None]] = {
@@ -74,6 +77,7 @@ class Broker:
             frames.SYNC: self._on_sync,
             frames.CLOSE: self._on_close,
             frames.ROOM: self._on_room,
+            frames.TOLD: self._on_told,
         }
         listener.on("channel", self._connected)
 
@@ -98,6 +102,19 @@ class Broker:
             self.detached(link)
             link.abort()
 
+    def host_cut(self, host: int, why: str) -> None:
+        """It was lost, and nothing of it comes any more, to any host: who waits for it is told."""
+        for channel in list(self.channels.values()):
+            if host in channel.users:
+                channel.host_lost(host, why)
+                self.serve(channel)
+
+    def host_left(self, host: int) -> None:
+        """In order: its processes have ended as processes do."""
+        for channel in self.channels.values():
+            channel.users.pop(host, None)
+            channel.taken.pop(host, None)
+
     def new_number(self) -> int:
         self._next += 1
         return self._next
@@ -113,7 +130,7 @@ class Broker:
         """One frame; ValueError and the like mean that the peer makes no sense."""
         if kind != frames.ATTACH and link.number == 0:
             raise ValueError("no ATTACH yet")
-        if kind not in (frames.SEND, frames.ACK, frames.CANCEL):
+        if kind not in (frames.SEND, frames.ACK, frames.CANCEL, frames.TOLD):
             if link.active:
                 raise ValueError("a request while another one is under way")
             link.active, link.told = number, False
@@ -132,6 +149,7 @@ class Broker:
                 link.reply(frames.ERROR, number, NO_CHANNEL.encode())
                 link.finish()
                 return
+            link.knows = wish.told
             link.join(channel, wish.role, bool(wish.options & frames.TOKENS))
         self.links[link.number] = link
         name, port = self.address
@@ -165,6 +183,7 @@ class Broker:
         if channel.broken:
             message.drop()
             return
+        channel.used(link, frames.WRITER)
         channel.append(message)
         channel.release(link.local, 0)
         if channel.options & frames.TASKS:
@@ -197,6 +216,7 @@ class Broker:
     def _on_get(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
         channel = link.the_channel
         self._acknowledge(link)
+        channel.used(link, frames.READER)
         if channel.count_limit:  # a putter may be waiting for what this one has done
             channel.release(link.local, 0)
         channel.getters.append(link)
@@ -211,15 +231,23 @@ class Broker:
         if link.hand is not None:
             link.hand.drop()
             link.hand = None
+            if link.home is not None:
+                link.the_channel.took(link.home)
+        if link.telling:
+            link.knows, link.telling = link.telling, 0
+
+    def _on_told(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
+        link.knows = number
 
     def _on_poll(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
         def answer() -> None:
             channel = link.the_channel
-            there = channel.messages or channel.ended
+            there = channel.messages or channel.ended or channel.news(link, frames.WRITER)
             if not there and channel.wire is not None:
                 there = channel.wire.readable()
             self.answer(link, frames.YES if there else frames.NO)
 
+        link.the_channel.used(link, frames.READER)
         if link.the_channel.messages:
             answer()
         else:
@@ -228,7 +256,8 @@ class Broker:
     def _on_state(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
         def answer() -> None:
             channel = link.the_channel
-            state = frames.State(len(channel.messages), channel.unfinished)
+            lost = int(channel.news(link, frames.WRITER) > 0)
+            state = frames.State(len(channel.messages), channel.unfinished, lost)
             self.answer(link, frames.OK, state.pack())
 
         self._later(link, number, answer)
@@ -239,6 +268,7 @@ class Broker:
             self.answer(link, frames.ERROR, TOO_MANY_DONE.encode())
             return
         channel.unfinished -= 1
+        channel.finished(link.home)
         channel.release(link.local, 0)
         self.answer(link, frames.OK)
         self._end_joins(channel)
@@ -247,6 +277,7 @@ class Broker:
         def now() -> None:
             link.the_channel.joiners.append(link)
             self._end_joins(link.the_channel)
+            self._tell_losses(link.the_channel)
 
         self._later(link, number, now)
 
@@ -261,13 +292,13 @@ class Broker:
         if link.active == number:
             channel.forget(link)
             link.active = 0
-        if link.hand is not None and link.hand_number == number:
+        if link.hand_number == number:
             self._take_back(link)
         link.reply(frames.CANCELLED, number)
         self.serve(channel)
 
     def _take_back(self, link: Link) -> None:
-        message, link.hand = link.hand, None
+        message, link.hand, link.telling = link.hand, None, 0
         if message is not None and link.channel is not None:
             link.channel.give_back(message)
 
@@ -314,10 +345,20 @@ class Broker:
         channel.forget(link)
         self._take_back(link)
         channel.leave(link)
-        self.let_go(channel, link.role)
+        self.let_go(channel, link.role, link.home)
 
-    def let_go(self, channel: Channel, role: int) -> None:
-        """A holder less."""
+    async def _resolve(self, channel: Channel, host: int) -> None:
+        """The last writer has gone: was it a process's end, or its host's?"""
+        if not await self._is_lost(host):
+            channel.users.pop(host, None)
+        channel.doubts -= 1
+        self.serve(channel)
+
+    def let_go(self, channel: Channel, role: int, host: int | None) -> None:
+        """A holder less, of another host or of ours."""
+        if host is not None and role == frames.WRITER and channel.sole_writer:
+            channel.doubts += 1
+            self.spawn(self._resolve(channel, host))
         channel.let_go(role)
         if channel.abandoned:
             channel.discard_all()
@@ -343,7 +384,8 @@ class Broker:
             if not (channel.getters and channel.messages):
                 break
             self._hand(channel.getters.popleft(), channel.take())
-        if channel.ended:
+        self._tell_losses(channel)
+        if channel.ended and not channel.doubts:
             while channel.getters:
                 self.answer(channel.getters.popleft(), frames.END)
         if channel.senders and (channel.broken or not channel.crowded):
@@ -366,11 +408,24 @@ class Broker:
         flags = 0 if message.carried is None else frames.CARRIES
         self.answer(link, frames.MESSAGE, message.data, flags)
 
+    def _tell_losses(self, channel: Channel) -> None:
+        if not channel.losses:
+            return
+        flags = frames.ENDED if channel.ended else 0
+        for link, number in channel.waits_in_vain():
+            channel.forget(link)
+            link.telling, link.hand_number = number, link.active
+            loss = channel.losses[number - 1]
+            body = frames.Loss(number, loss.host, loss.undone).pack(loss.why)
+            self.answer(link, frames.LOST, body, flags)
+
     def tell(self, link: Link) -> None:
         """Make an idle reader's descriptor readable, if there is something to read."""
         channel = link.channel
         idle = link.tokens and not link.told and not link.active
-        if idle and channel is not None and channel.readable:
+        if not idle or channel is None:
+            return
+        if channel.readable or channel.news(link, frames.WRITER):
             link.told = True
             sole = channel.wire is None and channel.sole_reader
             if sole and (link.local or self._published(channel)):

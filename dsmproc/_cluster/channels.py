@@ -5,6 +5,7 @@ Definitions
     hand     a message that was given to a link and not acknowledged by it
     ended    no message, and the last writer is gone
     broken   the last reader is gone
+    loss     a host that was lost, and had used the channel
 
 Rules
  1. A message is in the channel, in one hand, or gone; a hand that is lost gives it back in front.
@@ -14,18 +15,27 @@ Rules
  3. The stamp is the newest that anybody sent with what it did here. `released` counts what was
     done here by processes of this host, whose writes are not published yet; before an answer
     leaves the host they must be (broker.py).
+ 4. Who has to wait is told first of each loss that its process does not know yet, if what it waits
+    for might have come from there: a reader, of a host that had written, or had the end and had not
+    read; a writer that waits for room, of one that had read, if nobody else has; who waits for
+    tasks, of one that had taken some and not reported them as done. Losses are told in their
+    order, and an ended channel has no more of them.
+ 5. The end of the last writer is told when it is known whether its host was lost.
 """
 
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from .frames import READER, WRITER
+from .frames import READER, TASKS, WRITER
 
 if TYPE_CHECKING:
     from .link import Link
     from .wires import Wire
+
+
+OWES = 4  # a host has taken tasks and not reported them as done
 
 
 class Closing(Protocol):
@@ -48,6 +58,13 @@ class Message:
             self.carried = None
 
 
+class Loss(NamedTuple):
+    host: int
+    did: int  # READER and WRITER, and OWES if tasks are undone
+    undone: int
+    why: str
+
+
 class Channel:
     def __init__(self, number: int, options: int, count: int, size: int) -> None:
         self.number = number
@@ -63,6 +80,10 @@ class Channel:
         self.putters: collections.deque[tuple[Link, Message]] = collections.deque()
         self.joiners: list[Link] = []
         self.senders: list[Link] = []  # writers that wait for room
+        self.users: dict[int | None, int] = {}  # host (None: ours) -> what its processes did
+        self.taken: dict[int, int] = {}  # host -> tasks that it has not reported as done
+        self.losses: list[Loss] = []
+        self.doubts = 0  # ends of last writers whose hosts may be lost
         self.stamp = 0
         self.released = 0
         self.published = 0
@@ -75,6 +96,7 @@ class Channel:
         self.links.add(link)
         if link.tokens:
             self.listeners.add(link)
+        self.given(link.home, link.role)
         self.hold(link.role)
 
     def leave(self, link: Link) -> None:
@@ -120,6 +142,51 @@ class Channel:
     @property
     def sole_reader(self) -> bool:
         return self._holders[READER] == 1
+
+    @property
+    def sole_writer(self) -> bool:
+        return self._holders[WRITER] == 1
+
+    # -- losses -------------------------------------------------------------------------------
+
+    def given(self, host: int | None, role: int) -> None:
+        """A process of it has an end, or will have: it may write."""
+        if role & WRITER:
+            self.users.setdefault(host, 0)
+
+    def used(self, link: Link, role: int) -> None:
+        self.users[link.home] = self.users.get(link.home, 0) | role
+
+    def took(self, host: int) -> None:
+        if self.options & TASKS:
+            self.taken[host] = self.taken.get(host, 0) + 1
+
+    def finished(self, host: int | None) -> None:
+        """A task is done; reported by whom took it, as a rule."""
+        if host is not None and self.taken.get(host):
+            self.taken[host] -= 1
+
+    def host_lost(self, host: int, why: str) -> None:
+        """Who had an end, and had not used it, might have written."""
+        did = self.users.pop(host, None)
+        undone = self.taken.pop(host, 0)
+        if did == READER and not (undone or self.count_limit):
+            return  # nobody waits for readers
+        if did is not None:
+            self.losses.append(Loss(host, (did or WRITER) | OWES * bool(undone), undone, why))
+
+    def news(self, link: Link, role: int) -> int:
+        """The loss to tell this link now, from 1, if it waits for who did that; 0: none."""
+        pending = self.losses[link.heard :]
+        return link.heard + 1 if any(loss.did & role for loss in pending) else 0
+
+    def waits_in_vain(self) -> list[tuple[Link, int]]:
+        """Who is to be told of which loss now, if all that could be done was done."""
+        found = [(link, self.news(link, WRITER)) for link in self.getters]
+        if not any(did & READER for did in self.users.values()):
+            found += [(link, self.news(link, READER)) for link, _ in self.putters]
+        found += [(link, self.news(link, OWES)) for link in self.joiners]
+        return [(link, number) for link, number in found if number]
 
     # -- messages -----------------------------------------------------------------------------
 

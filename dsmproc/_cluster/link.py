@@ -44,6 +44,10 @@ class Link(asyncio.BufferedProtocol):
         self.answering = 0  # of the one that is answered as soon as the publish is done
         self.hand: Message | None = None
         self.hand_number = 0
+        self.knows = 0  # how many of the channel's losses its process knows
+        self.telling = (
+            0  # the same, when what it was answered has arrived; 0: nothing is on its way
+        )
         self.broken = False
         self.closed = False
         self._broker = broker
@@ -62,6 +66,10 @@ class Link(asyncio.BufferedProtocol):
         if self.channel is None:
             raise ValueError("an anchor is no end of a channel")
         return self.channel
+
+    @property
+    def heard(self) -> int:
+        return max(self.knows, self.telling)
 
     def join(self, channel: Channel, role: int, tokens: bool) -> None:
         self.channel, self.role, self.tokens = channel, role, tokens

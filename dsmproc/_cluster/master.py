@@ -297,6 +297,15 @@ class Master:
     def _on_beat(self, _: Host) -> None:
         """Being heard is all."""
 
+    def _on_probe(self, host: Host, number: int, token: int) -> None:
+        """An agent wants to hear of another one; if that is gone, it has been told."""
+        if number in self.hosts:
+            self.hosts[number].control.post(("probe", host.id, token))
+
+    def _on_probed(self, _: Host, asker: int, token: int) -> None:
+        if asker in self.hosts:
+            self.hosts[asker].control.post(("probed", token))
+
     def _on_peer_lost(self, host: Host, number: int, why: str) -> None:
         """Two hosts cannot speak: one of them must go; rather not one with a driver."""
         other = self.hosts.get(number)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from . import frames
 from .channels import Channel
 from .frames import Place
+from .link import Link
 from .listener import Peer
 from .seal import TAG_BYTES
 
@@ -84,12 +85,13 @@ class TicketOffice:
         ticket = self._tickets.get(number)
         if ticket is not None:
             ticket.holder = holder
+            ticket.channel.given(_host_of(holder), ticket.role)
 
     def holder_gone(self, holder: Any) -> None:
         gone = [number for number, ticket in self._tickets.items() if ticket.holder is holder]
         for number in gone:
             ticket = self._tickets.pop(number)
-            self._broker.let_go(ticket.channel, ticket.role)
+            self._broker.let_go(ticket.channel, ticket.role, _host_of(holder))
 
     async def carry(self, places: Iterable[Place]) -> Carried:
         """Take over tickets of any host. A host that is lost has no channels any more."""
@@ -118,6 +120,11 @@ class TicketOffice:
             peer.close()
             raise
         return peer
+
+
+def _host_of(holder: Any) -> int | None:
+    """The other host whose agent or process holds tickets, if it is not ours."""
+    return holder.home if isinstance(holder, Link) else None
 
 
 async def _request(peer: Peer, frame: bytes) -> None:

@@ -121,6 +121,26 @@ def killed_writer(ctx: Any) -> None:
     child.join(PATIENCE)
 
 
+def _read_to_the_end(heard: Any, said: Any, reader: Any, writer: Any) -> None:
+    writer.close()
+    heard.close()
+    said.send(reader.recv())
+    expect(EOFError, reader.recv)
+
+
+def killed_writer_of_another_reader(ctx: Any) -> None:
+    heard, said = ctx.Pipe(duplex=False)
+    reader, writer = ctx.Pipe(duplex=False)
+    child = start(ctx, _say_and_hang, writer)
+    other = start(ctx, _read_to_the_end, heard, said, reader, writer)
+    writer.close()
+    reader.close()
+    assert heard.recv() == "here"
+    child.kill()
+    finish(other)
+    child.join(PATIENCE)
+
+
 def killed_reader(ctx: Any) -> None:
     """A sender that waits for room is told."""
     heard, said = ctx.Pipe(duplex=False)
@@ -207,6 +227,7 @@ def connection_in_a_message(ctx: Any) -> None:
         one_way,
         end_of_file,
         killed_writer,
+        killed_writer_of_another_reader,
         killed_reader,
         closed_reader,
         bounded,

@@ -177,6 +177,24 @@ def killed_putter(ctx: Any) -> None:
     assert [made.get(timeout=PATIENCE) for _ in range(3)] == [0, 1, 2]
 
 
+def _get_some(said: Any, made: Any, count: int) -> None:
+    for _ in range(count):
+        said.send(made.get())
+
+
+def killed_putter_of_another_getter(ctx: Any) -> None:
+    """A getter waits on, for others may put."""
+    made = ctx.Queue()
+    heard, said = ctx.Pipe(duplex=False)
+    other = start(ctx, _get_some, said, made, 4)
+    child = start(ctx, _put_and_die, made)
+    child.join(PATIENCE)
+    assert [heard.recv() for _ in range(3)] == [0, 1, 2]
+    made.put("later")
+    assert heard.recv() == "later"
+    finish(other)
+
+
 def interrupted(ctx: Any) -> None:
     """Ctrl-C, or a handler's exception, ends a wait; no message is lost or doubled."""
     made = ctx.Queue(1)
@@ -238,6 +256,7 @@ def _answer_there(source: Any) -> None:
         put_is_at_once,
         killed_getter,
         killed_putter,
+        killed_putter_of_another_getter,
         interrupted,
         in_a_forked_child,
         connection_inside,

@@ -83,15 +83,16 @@ def test_frames_of_any_bytes(data: bytes, limit: int, chunk: int, tags: bool) ->
 @bounded
 @given(st.binary(max_size=120), st.integers(0, 10))
 def test_the_bodies_of_a_channel(body: bytes, count: int) -> None:
-    decoders: list[Any] = [frames.unpack_attach, frames.unpack_attached, frames.unpack_state]
+    attach, state = frames.unpack_attach, frames.unpack_state
+    decoders: list[Any] = [attach, frames.unpack_attached, state, frames.unpack_loss]
     for decode in [*decoders, lambda body: frames.unpack_places(body, count)]:
         try:
             found = decode(body)
         except (struct.error, UnicodeDecodeError):
             continue
-        if decode is frames.unpack_attach or decode is frames.unpack_state:
+        if decode is attach or decode is state:
             assert found.pack() == body
-        elif decode is frames.unpack_attached:
+        elif decode is frames.unpack_attached or decode is frames.unpack_loss:
             assert found[0].pack(found[1]) == body
         else:
             assert b"".join(place.pack() for place in found) == body[: count * frames.PLACE.size]

@@ -1,0 +1,300 @@
+"""Who waits at a queue or pipe for what a lost host would have sent is told of it, once for each
+such host, after all that had arrived. Host 1 is the one that is lost, the driver is on host 0, what
+is used is at home on host 3, and who uses it on host 2."""
+
+from __future__ import annotations
+
+from helpers import RunScript
+
+BEGIN = """
+import os, signal, threading, time
+import dsmproc as mp
+from dsmproc import _channel, _edges
+from dsmproc._cluster import frames
+from dsmproc.connection import wait
+
+def start(host, function, *arguments):
+    process = mp.Process(target=function, args=arguments)
+    process._dsmproc_host = host
+    process.start()
+    return process
+
+def make(body, kinds):
+    user = start(2, body, *(eval(kind, {"mp": mp}) for kind in kinds))
+    user.join()
+
+def perform(body, *kinds):
+    start(3, make, body, kinds).join()
+
+def put(one, what):
+    (one.send if hasattr(one, "send") else one.put)(what)
+
+def write(box, *ends):
+    for one in ends:
+        put(one, "first")
+    box.put(os.getppid())
+    signal.pause()
+
+def take(box, *queues):
+    box.put([one.get() for one in queues])
+    signal.pause()
+
+def have(box, *queues):
+    box.put(None)
+    signal.pause()
+
+def outcome(operation, *arguments, **named):
+    try:
+        return operation(*arguments, **named)
+    except Exception as error:
+        if isinstance(error, mp.HostLostError):
+            assert error.host == 1 and "host 1 (" in str(error) and "agent pid" in str(error)
+        return type(error).__name__
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def read(name, said, count, get):
+    \"\"\"What so many reads come to; before the last one the driver is told.\"\"\"
+    seen = [outcome(get) for _ in range(count - 1)]
+    said.put(name)
+    say(name, *seen, outcome(get))
+
+def lose(agent):
+    os.kill(agent, signal.SIGKILL)
+    while 1 in mp.hosts():
+        time.sleep(0.01)
+
+"""
+
+READERS = """
+def of_pipe(name, conn, ready):
+    seen = []
+    for _ in range(3):
+        ready(conn)
+        seen.append(outcome(conn.recv))
+    say(name, *seen)
+
+def polled(conn):
+    assert conn.poll(None)
+
+def waited(conn):
+    assert wait([conn]) == [conn]
+
+def body(q, joinable, simple, unused, tasks, *pipes):
+    (end, end_far), (both, both_far), (some, some_far) = pipes
+    box, said = mp.Queue(), mp.Queue()
+    start(1, have, box, unused)
+    box.get()
+    tasks.put("task")
+    start(1, take, box, tasks)
+    assert box.get() == ["task"]
+    start(1, write, box, q, joinable, simple, end_far, both_far, some_far)
+    agent = box.get()
+    readers = [
+        start(0, read, "queue", said, 3, q.get),
+        start(2, read, "joinable", said, 3, joinable.get),
+        start(2, read, "simple", said, 3, simple.get),
+        start(2, read, "unused", said, 2, unused.get),
+        start(2, read, "tasks", said, 1, tasks.get),  # its other reader is lost, and no writer
+        start(2, of_pipe, "pipe", end, polled),
+        start(2, of_pipe, "duplex", both, waited),
+        start(2, read, "shared", said, 3, some.recv),
+    ]
+    for closed in (end, end_far, both, both_far):
+        closed.close()  # the maker's are, for it has dropped them
+    assert said.get() == "tasks"
+    lose(agent)
+    for _ in range(5):
+        said.get()
+    for one in (q, joinable, simple, unused, tasks, some_far):
+        put(one, "later")
+    for process in readers:
+        process.join()
+    say("user", outcome(q.get), q.empty())
+
+queues = [f"mp.{kind}()" for kind in ("Queue", "JoinableQueue", "SimpleQueue", "Queue", "Queue")]
+perform(body, *queues, "mp.Pipe(False)", "mp.Pipe()", "mp.Pipe()")
+"""
+
+
+def test_readers_of_all_kinds(run_script: RunScript) -> None:
+    result = run_script(BEGIN + READERS, local=4).check()
+    assert sorted(result.lines()) == [
+        "duplex first LastWriterLostError EOFError",
+        "joinable first WriterLostError later",
+        "pipe first LastWriterLostError EOFError",
+        "queue first WriterLostError later",
+        "shared first WriterLostError later",
+        "simple first WriterLostError later",
+        "tasks later",
+        "unused WriterLostError later",
+        "user WriterLostError True",
+    ]
+
+
+ONCE = """
+def once(name, *reads):
+    say(name, *(outcome(read) for read in reads))
+
+def half(box, q):
+    head = frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, 100)
+    (whole,) = _channel._pieces(q._link._seals, head, bytes(100))
+    q._link._sock.sendall(whole[:60])
+    box.put(os.getppid())
+    signal.pause()
+
+def interrupt():
+    raise KeyboardInterrupt
+
+def body(q, cut, taken, handed):
+    box = mp.Queue()
+    start(1, half, box, cut)
+    box.get()
+    start(1, write, box, q, taken, handed)
+    agent = box.get()
+    assert [one.get() for one in (q, taken, handed)] == 3 * ["first"]
+    waiting = threading.Semaphore(0)
+    answer = _channel.Link._answer
+
+    def counted(*arguments):
+        waiting.release()
+        return answer(*arguments)
+
+    _channel.Link._answer = counted
+    threads = [threading.Thread(target=once, args=("thread", q.get)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        waiting.acquire()
+    lose(agent)
+    for thread in threads:
+        thread.join()
+    once("user", lambda: q.get(False), lambda: q.get(True, 0.01), q.empty)
+    start(2, once, "child", lambda: q.get(False)).join()
+    start(2, once, "half", cut.empty, lambda: cut.get(False), lambda: cut.get(False)).join()
+
+    ready = taken._reader
+    waited = wait([ready]) == [ready]
+    observe_newest, _edges.observe_newest = _edges.observe_newest, interrupt
+    try:
+        taken.get(timeout=20)
+    except KeyboardInterrupt:
+        _edges.observe_newest = observe_newest
+        once("interrupted", lambda: taken.get(timeout=20), lambda: taken.get(False), taken.empty)
+    say("ready", waited, wait([ready], 0) == [])
+
+    other = _channel.Link(handed._link.owner, handed._link.channel, handed._link.role)
+    for kind in (frames.GET, frames.CANCEL):
+        other._send_request(frames.frame(kind, 7))
+    while _channel._receive(other._sock, other._seals).kind != frames.CANCELLED:
+        pass
+    once("cancelled", other.get, lambda: other.get(flags=frames.NOWAIT))
+
+perform(body, *4 * ["mp.Queue()"])
+"""
+
+
+def test_each_process_is_told_once(run_script: RunScript) -> None:
+    """By all ways to ask, and whatever interrupts it; who is given the queue by one that knows is
+    not told again."""
+    result = run_script(BEGIN + ONCE, local=4).check()
+    assert sorted(result.lines()) == [
+        "cancelled WriterLostError EMPTY",
+        "child Empty",
+        "half False WriterLostError Empty",
+        "interrupted WriterLostError Empty True",
+        "ready True True",
+        "thread WriterLostError",
+        "thread WriterLostError",
+        "user Empty Empty True",
+    ]
+
+
+IN_FLIGHT = """
+def adopt(box, owner, place):
+    anchor = _channel.Link(owner)
+    assert anchor.request(frames.ADOPT, place.pack(), tickets=1).kind == frames.OK
+    box.put(os.getppid())
+    signal.pause()
+
+def body(pipe):
+    reader, writer = pipe
+    with _channel.carrying() as places:
+        handle = _channel.handle(writer._writer)
+    box = mp.Queue()
+    start(1, adopt, box, handle.owner, *places)
+    agent = box.get()
+    writer.close()
+    lose(agent)
+    say(outcome(reader.recv), outcome(reader.recv))
+
+perform(body, "mp.Pipe(False)")
+"""
+
+
+def test_an_end_that_had_not_arrived(run_script: RunScript) -> None:
+    result = run_script(BEGIN + IN_FLIGHT, local=4).check()
+    assert result.lines() == ["LastWriterLostError EOFError"]
+
+
+WRITERS = """
+def body(tasks, full, served):
+    box = mp.Queue()
+    for one in (full, served):
+        one.put("first")
+    for _ in range(2):
+        tasks.put("task")
+    start(1, take, box, full, served, tasks, tasks)
+    assert box.get() == ["first", "first", "task", "task"]
+    full.put("second")
+    served.put("second")
+    reader = start(2, take, box, served)
+    assert box.get() == ["second"]
+    served.put("third")
+    start(1, write, box)
+    agent = box.get()
+    lose(agent)
+    say("full", outcome(full.put, "lost", False), outcome(full.put, "lost", True, 0.01))
+    say("served", outcome(served.put, "lost", False))
+    say("join", outcome(tasks.join))
+    for _ in range(2):
+        tasks.task_done()
+    tasks.join()
+    say("joined", full.get(), served.get())
+    reader.kill()
+
+perform(body, "mp.JoinableQueue()", "mp.Queue(1)", "mp.Queue(1)")
+"""
+
+
+def test_writers_that_wait_in_vain(run_script: RunScript) -> None:
+    """For room, if all readers were on a lost host; for tasks that such a one had taken."""
+    result = run_script(BEGIN + WRITERS, local=4).check()
+    assert result.lines() == [
+        "full HostLostError Full",
+        "served Full",
+        "join HostLostError",
+        "joined second third",
+    ]
+
+
+LEAVING = """
+def body(q, pipe):
+    reader, writer = pipe
+    box = mp.Queue()
+    start(1, write, box, q, writer)
+    agent = box.get()
+    writer.close()
+    os.kill(agent, signal.SIGTERM)
+    while 1 in mp.hosts():
+        time.sleep(0.01)
+    say("pipe", outcome(reader.recv), outcome(reader.recv))
+    say("queue", outcome(q.get), outcome(q.get, False))
+
+perform(body, "mp.Queue()", "mp.Pipe(False)")
+"""
+
+
+def test_a_host_that_leaves_is_no_loss(run_script: RunScript) -> None:
+    result = run_script(BEGIN + LEAVING, local=4).check()
+    assert result.lines() == ["pipe first EOFError", "queue first Empty"]
