@@ -8,6 +8,7 @@ one getter. Differences from the standard library's, all of them towards what on
     raises, and what was put is not lost when the process ends: join_thread has nothing to do.
  2. A getter that is killed while it waits takes no message with it and holds no lock.
  3. A process sees what it put itself at once.
+ 4. Who waits for a lost host is told, each process once for each such host (docs/failures.md).
 """
 
 from __future__ import annotations

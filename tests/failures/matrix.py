@@ -23,13 +23,15 @@ import document  # noqa: E402
 import hostnet  # noqa: E402
 from helpers import Running, RunScript, commands_of, eventually, send  # noqa: E402
 from hostcluster import HostCluster  # noqa: E402
+from states import LATER  # noqa: E402
 
 BOUND = 2.0  # seconds of silence, in the rows where silence is all that tells
 LONG = 60.0  # in the others host 1 is stopped for a moment, and must not be lost for it
 AFTER = 5.0  # seconds from detection to the last exception
-STATES = ("idle", "fault", "publish", "lock", "barrier", "queue", "pool")
-VICTIMS = {f"victim-{name}" for name in ("idle", "fault", "publish", "lock", "barrier", "queue")}
-EARLY = VICTIMS - {"victim-fault", "victim-publish"} | {"victim-pool", "owner", "barrier", "queue"}
+STATES = ("idle", "fault", "publish", "lock", "barrier", "queue", "put", "send", "pool")
+VICTIMS = {f"victim-{name}" for name in STATES if name != "pool"}
+WAITERS = {"barrier", "queue", "put", "send"}
+EARLY = VICTIMS - {"victim-fault", "victim-publish"} | {"victim-pool", "owner"} | WAITERS
 PATH = os.path.join(os.path.dirname(os.path.dirname(HERE)), "docs", "failures.md")
 
 
@@ -78,6 +80,8 @@ def cell(name: str, began: float, out: str) -> str:
     if not found:
         return "**no answer**"
     when, what = found[-1]
+    if what == f"returned {LATER}":
+        return "waits on"
     seconds = max(float(when) - began, 0)
     error = re.match(r"(\w+Error): ?(.*)", what)
     if error is None:
@@ -177,7 +181,7 @@ def cut(_: RunScript) -> tuple[dict[str, str], str]:
             text = file.read()
         env = {"DSMPROC_MATRIX_PATIENCE": str(BOUND + 5 * AFTER)}
         running = cluster.script(0, text, "/tmp/go", env=env)
-        on_two = ("victim-fault", "victim-publish", "queue")
+        on_two = ("victim-fault", "victim-publish", "queue", "put", "send")
 
         def proc(name: str) -> str:
             driver = name in ("barrier",)

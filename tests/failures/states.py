@@ -18,6 +18,7 @@ import dsmproc as mp
 
 PAGE = 4096
 FOREVER = 600
+LATER = "what comes later"
 
 
 def say(*words: object) -> None:
@@ -76,6 +77,30 @@ def get(queue: Any) -> None:
     queue.get()
 
 
+def put(queue: Any) -> None:
+    queue.put("first")
+    at("victim-put")
+    time.sleep(FOREVER)
+
+
+def get_put(queue: Any) -> None:
+    """From a queue of the driver's host, into which only host 1 has put something."""
+    assert queue.get() == "first"
+    wait("put", queue.get)
+
+
+def send(end: Any) -> None:
+    end.send("first")
+    at("victim-send")
+    time.sleep(FOREVER)
+
+
+def receive(end: Any) -> None:
+    """From a pipe of the driver's host, of which only host 1 has the writing end."""
+    assert end.recv() == "first"
+    wait("send", end.recv)
+
+
 def fault(go: Any) -> None:
     memory = mp.SharedMemory("failing")
     say("ready", "fault")
@@ -132,6 +157,10 @@ def main() -> None:
     locker, party = start(1, hold, lock, box), start(1, take_part, barrier)
     box.get()
     getter = start(1, get, kept)
+    filled, (reader, writer) = mp.Queue(), mp.Pipe(duplex=False)
+    start(1, put, filled), start(1, send, writer)
+    readers = [start(2, get_put, filled), start(2, receive, reader)]
+    reader.close(), writer.close()
     one, one_end = mp.Pipe()
     two, two_end = mp.Pipe()
     faulting, publishing = start(2, fault, one_end), start(2, publish, two_end, lock)
@@ -152,6 +181,9 @@ def main() -> None:
     two.send(None)
     for waiter in waiters:
         waiter.join(float(os.environ["DSMPROC_MATRIX_PATIENCE"]))
+    filled.put(LATER)  # for who waits on
+    for process in readers:
+        process.join(20)
     pool.terminate()
     child = start(2, at, "goes-on")
     child.join(20)

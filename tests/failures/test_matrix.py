@@ -8,7 +8,7 @@ import matrix
 import pytest
 from helpers import RunScript
 
-HOST_LOST = ("idle", "barrier", "queue", "pool")
+HOST_LOST = ("idle", "barrier", "queue", "put", "send", "pool")
 
 
 @pytest.mark.parametrize("row", [matrix.agent, matrix.stopped])
@@ -33,4 +33,5 @@ def test_a_killed_worker_names_its_host(run_script: RunScript) -> None:
     assert others == "yes", cells
     assert cells["barrier"].startswith("BrokenBarrierError, "), cells
     assert cells["pool"].startswith("WorkerLostError, "), cells
+    assert cells["put"] == "waits on" and cells["send"].startswith("EOFError"), cells
     assert all("exitcode -9" in cells[state] for state in ("idle", "fault", "publish")), cells
