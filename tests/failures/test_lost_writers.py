@@ -48,7 +48,7 @@ def outcome(operation, *arguments, **named):
         return operation(*arguments, **named)
     except Exception as error:
         if isinstance(error, mp.HostLostError):
-            assert error.host == 1 and "host 1 (" in str(error) and "agent pid" in str(error)
+            assert f"host {error.host} (" in str(error) and "agent pid" in str(error)
         return type(error).__name__
 
 def say(*words):
@@ -60,9 +60,9 @@ def read(name, said, count, get):
     said.put(name)
     say(name, *seen, outcome(get))
 
-def lose(agent):
+def lose(agent, host=1):
     os.kill(agent, signal.SIGKILL)
-    while 1 in mp.hosts():
+    while host in mp.hosts():
         time.sleep(0.01)
 
 """
@@ -208,6 +208,38 @@ def test_each_process_is_told_once(run_script: RunScript) -> None:
         "thread WriterLostError",
         "user Empty Empty True",
     ]
+
+
+TWO = """
+def hosts_of(read):
+    for _ in range(2):
+        try:
+            say(read())
+        except mp.WriterLostError as error:
+            say(error.host, isinstance(error, EOFError))
+
+def body(q, pipe):
+    reader, writer = pipe
+    box = mp.Queue()
+    agents = []
+    for host in (4, 1):
+        start(host, write, box, q, writer)
+        agents.append((box.get(), host))
+        assert (q.get(), reader.recv()) == ("first", "first")
+    writer.close()
+    for agent, host in agents:
+        lose(agent, host)
+    hosts_of(q.get)
+    hosts_of(reader.recv)
+    say(outcome(q.get, False), outcome(reader.recv))
+
+perform(body, "mp.Queue()", "mp.Pipe(False)")
+"""
+
+
+def test_two_hosts_are_two_losses(run_script: RunScript) -> None:
+    result = run_script(BEGIN + TWO, local=5).check()
+    assert result.lines() == ["4 False", "1 False", "4 True", "1 True", "Empty EOFError"]
 
 
 IN_FLIGHT = """
