@@ -465,10 +465,25 @@ class Link:
         alone = self.pid == os.getpid() and self._forks == _forks
         if alone and not quietly and self.role == frames.READER:
             self._close_at_once()
+        elif alone and self.remote and self.role == frames.WRITER:
+            self._say_goodbye()
         elif alone and self.lock.locked():
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)  # another thread waits in it
         self._sock.close()
+
+    def _say_goodbye(self) -> None:
+        """It was closed, and not by its process's end or its host's: the broker need not ask."""
+        if not self.lock.acquire(blocking=False):
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # another thread waits in it
+            return
+        try:
+            (close,) = _pieces(self._seals, frames.frame(frames.CLOSE))
+            with contextlib.suppress(OSError):
+                self._sock.send(close, socket.MSG_DONTWAIT)
+        finally:
+            self.lock.release()
 
     def _close_at_once(self) -> None:
         if not self.lock.acquire(blocking=False):

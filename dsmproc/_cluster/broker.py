@@ -324,8 +324,9 @@ class Broker:
         self.serve(link.the_channel)
 
     def _on_close(self, link: Link, flags: int, tickets: int, number: int, body: Any) -> None:
-        self.detached(link)
-        link.reply(frames.OK, number)
+        self.detached(link, in_order=True)
+        if number:
+            link.reply(frames.OK, number)
         link.finish()
 
     # -- ends ---------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ class Broker:
         self.listener.traffic.ended(link.sock)
         self.detached(link)
 
-    def detached(self, link: Link) -> None:
+    def detached(self, link: Link, in_order: bool = False) -> None:
         """A link was closed, or its process is gone."""
         if self.links.pop(link.number, None) is None:
             return
@@ -345,7 +346,11 @@ class Broker:
         channel.forget(link)
         self._take_back(link)
         channel.leave(link)
-        self.let_go(channel, link.role, link.home)
+        if in_order and link.role == frames.WRITER and channel.sole_writer:
+            channel.users.pop(link.home, None)
+            self.let_go(channel, link.role)
+        else:
+            self.let_go(channel, link.role, link.home)
 
     async def _resolve(self, channel: Channel, host: int) -> None:
         """The last writer has gone: was it a process's end, or its host's?"""
@@ -354,8 +359,8 @@ class Broker:
         channel.doubts -= 1
         self.serve(channel)
 
-    def let_go(self, channel: Channel, role: int, host: int | None) -> None:
-        """A holder less, of another host or of ours."""
+    def let_go(self, channel: Channel, role: int, host: int | None = None) -> None:
+        """A holder less; of another host, if that may be lost."""
         if host is not None and role == frames.WRITER and channel.sole_writer:
             channel.doubts += 1
             self.spawn(self._resolve(channel, host))

@@ -20,7 +20,7 @@ under way on a link; SEND, ACK, TOLD and READY are no requests.
     ADOPT    tickets, to be held by this link       OK
     SYNC     has all that was sent arrived?         OK
     ROOM     until the channel is not full, by size OK, BROKEN
-    CLOSE    this end is closed                     OK, and then end of file
+    CLOSE    this end is closed                     OK (not to number 0), and then end of file
 
 READY comes without a request, to a link that asked for such tokens, has no request under way and
 was not told since its last one: it makes the descriptor of an idle reader readable.
