@@ -18,7 +18,6 @@ GREATEST_HEARTBEAT = 3600
 CHOICES = {
     "DSMPROC_CONSISTENCY": ("lrc", "scc", "erc", "ec", "sc"),
     "DSMPROC_FAULTS": ("uffd", "uffd-user", "segv"),
-    "DSMPROC_FRAME_AUTH": ("auto", "always"),
     "DSMPROC_HOME": ("adaptive", "migrating", "barrier", "first", "fixed", "blocks", "homeless"),
     "DSMPROC_LOG": ("debug", "info", "warning", "error", "critical"),
     "DSMPROC_METHODS": ("cluster",),

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from . import descriptors, traffic, wire
-from .seal import TAG_BYTES, ForgedFrameError, Seals, wanted
+from .seal import TAG_BYTES, ForgedFrameError, Seals
 
 log = logging.getLogger("dsmproc")
 
@@ -232,7 +232,7 @@ class Listener:
                 steps = wire.server_side(None, self._handlers)
             else:
                 wire.tune(peer.sock)
-                steps = wire.server_side(self._key, self._handlers, wanted(peer.sock))
+                steps = wire.server_side(self._key, self._handlers)
             await self._introduce(peer, steps)
         except (wire.AuthenticationError, wire.ProtocolError) as error:
             await peer.send_bytes(wire.refuse(error))
@@ -248,7 +248,7 @@ class Listener:
             while True:
                 frame = await peer.recv_handshake()
                 if frame[:1] == b"H" and descriptors.scarce(peer.sock.fileno()):
-                    self._spare(wire.read_hello(bytes(frame), "connecting")[0])
+                    self._spare(wire.read_hello(bytes(frame), "connecting"))
                 await peer.send_bytes(steps.send(bytes(frame)))
         except StopIteration as done:
             purpose, last, seals = done.value

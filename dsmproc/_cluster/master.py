@@ -31,8 +31,7 @@ from .addresses import Addresses
 from .console import bound, patient
 from .listener import Listener, Peer
 from .names import Names
-from .seal import is_loopback
-from .wire import format_address
+from .wire import format_address, is_loopback
 
 log = logging.getLogger("dsmproc")
 

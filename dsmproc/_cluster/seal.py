@@ -1,4 +1,4 @@
-"""Frames that leave the machine carry a tag: nobody without the cluster's key can make, change,
+"""Frames of TCP connections carry a tag: nobody without the cluster's key can make, change,
 repeat, reorder or drop one unnoticed. They are not encrypted.
 
 Both ends of a connection derive keys of its own from the cluster's key and the two hellos, which
@@ -6,15 +6,14 @@ hold both nonces, one key for each direction. The tag of a frame is keyed BLAKE2
 number in its direction and all of its bytes, cut to 16 bytes. The engine's frames have SipHash tags
 (sys/siphash.h) with keys that are derived likewise.
 
-Connections inside a machine have no tags: who could meddle with those, root or the same user, can
-read the key and write into the processes themselves. DSMPROC_FRAME_AUTH=always has tags there too.
+Connections over loopback have tags too: a handshake shows that somebody with the key is at the other
+end, not that nobody is between, and any user of a machine can listen at a port that an agent has
+left, and pass a handshake on.
 """
 
 from __future__ import annotations
 
 import hmac
-import os
-import socket
 from hashlib import blake2b
 
 from ..errors import AuthenticationError
@@ -80,15 +79,3 @@ class Seals:
             derive(b"engine " + side)[:ENGINE_KEY_BYTES] for side in (mine, theirs)
         )
         self.engine = send_key, receive_key
-
-
-def is_loopback(host: str) -> bool:
-    """Of a numeric address."""
-    return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
-
-
-def wanted(sock: socket.socket) -> bool:
-    """Whether this side of a TCP connection asks for tags; one side's wish is enough."""
-    if os.environ.get("DSMPROC_FRAME_AUTH") == "always":
-        return True
-    return not is_loopback(sock.getpeername()[0])

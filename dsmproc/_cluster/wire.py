@@ -3,8 +3,8 @@
 A frame is a 64-bit little-endian length and that many bytes. A TCP connection begins with a mutual
 challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
 
-    client -> server   H: magic, protocol, versions, tags?, purpose, nonce
-    server -> client   H: magic, protocol, versions, tags?, "",      nonce
+    client -> server   H: magic, protocol, versions, purpose, nonce
+    server -> client   H: magic, protocol, versions, "",      nonce
     client -> server   P: HMAC-SHA256(key, "client" + both hellos)
     server -> client   P: HMAC-SHA256(key, "server" + both hellos)
 
@@ -15,8 +15,8 @@ of the kernel, so it has the two hellos and no proofs.
 
 The state machines are generators (`client_side`, `server_side`): they yield a frame to send and
 are sent the frame that came, so the blocking driver here and the asynchronous one in listener.py
-share them. What follows the handshake is pickled objects, one per frame, each with a tag behind it
-if one of the sides wants tags: connections that leave the machine have them (seal.py).
+share them. What follows the handshake is pickled objects, one per frame. Over TCP each has a tag
+behind it (seal.py).
 
 This module must stay light: every client imports it.
 """
@@ -39,10 +39,10 @@ from typing import Any
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
 from . import heartbeat
-from .seal import TAG_BYTES, Seals, wanted
+from .seal import TAG_BYTES, Seals
 
 MAGIC = b"DSMP"
-PROTOCOL = 2
+PROTOCOL = 3
 HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
 FIRST_ROOM = 1 << 20
@@ -55,7 +55,7 @@ KEY_FILE_LIMIT = 4096
 
 _LENGTH = struct.Struct("<Q")
 _BEGIN = struct.Struct("<4sH")  # of every hello, whatever its protocol
-_HELLO = struct.Struct("<4sHBBBBBB32s")
+_HELLO = struct.Struct("<4sHBBBBB32s")
 
 ClientSteps = Generator[bytes, bytes, Seals | None]
 ServerSteps = Generator[bytes, bytes, tuple[str, bytes, Seals | None]]
@@ -73,16 +73,15 @@ def versions() -> dict[str, tuple[int, int]]:
     }
 
 
-def hello(purpose: str, tags: bool = False) -> bytes:
+def hello(purpose: str) -> bytes:
     name = purpose.encode("ascii")
     numbers = [number for pair in versions().values() for number in pair]
     nonce = os.urandom(NONCE_BYTES)
-    return b"H" + _HELLO.pack(MAGIC, PROTOCOL, *numbers, tags, len(name), nonce) + name
+    return b"H" + _HELLO.pack(MAGIC, PROTOCOL, *numbers, len(name), nonce) + name
 
 
-def read_hello(frame: bytes, peer: str) -> tuple[str, bool]:
-    """The purpose in a hello, and whether tags are wanted; one clear sentence if we cannot talk.
-    `peer` says whose it is."""
+def read_hello(frame: bytes, peer: str) -> str:
+    """The purpose in a hello; one clear sentence if we cannot talk. `peer` says whose it is."""
     if frame[:1] == b"E":
         raise refusal(frame)
     nonsense = ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
@@ -98,7 +97,7 @@ def read_hello(frame: bytes, peer: str) -> tuple[str, bool]:
         )
     if len(frame) < 1 + _HELLO.size:
         raise nonsense
-    *numbers, tags, length, _ = _HELLO.unpack_from(frame, 1)[2:]
+    *numbers, length, _ = _HELLO.unpack_from(frame, 1)[2:]
     name = frame[1 + _HELLO.size :]
     if len(name) != length or not name.isascii():
         raise nonsense
@@ -109,7 +108,7 @@ def read_hello(frame: bytes, peer: str) -> tuple[str, bool]:
                 f"the {peer} side runs {what} {other[0]}.{other[1]}, the other side {what} "
                 f"{mine[0]}.{mine[1]}: a cluster needs one minor version on all its hosts"
             )
-    return name.decode("ascii"), bool(tags)
+    return name.decode("ascii")
 
 
 def refusal(frame: bytes) -> Exception:
@@ -141,34 +140,33 @@ def _check_proof(frame: bytes, expected: bytes) -> None:
         raise AuthenticationError("the two sides do not have the same cluster key")
 
 
-def client_side(purpose: str, key: bytes | None, tags: bool = False) -> ClientSteps:
+def client_side(purpose: str, key: bytes | None) -> ClientSteps:
     """Yields frames to send, is sent the answer to each."""
-    mine = hello(purpose, tags)
+    mine = hello(purpose)
     theirs = yield mine
-    _, wish = read_hello(theirs, "listening")
+    read_hello(theirs, "listening")
     if key is None:
         return None
     answer = yield _proof(key, b"client", mine, theirs)
     _check_proof(answer, _proof(key, b"server", mine, theirs))
-    return Seals(key, mine + theirs, client=True) if tags or wish else None
+    return Seals(key, mine + theirs, client=True)
 
 
-def server_side(key: bytes | None, purposes: Container[str], tags: bool = False) -> ServerSteps:
+def server_side(key: bytes | None, purposes: Container[str]) -> ServerSteps:
     """Yields b"" first (it only listens); its value is the purpose, the last frame to send, and
     the seals of the frames behind that."""
     theirs = yield b""
-    purpose, wish = read_hello(theirs, "connecting")
+    purpose = read_hello(theirs, "connecting")
     name = purpose.partition(HOST_MARK)[0]
-    last = mine = hello("", tags)
+    last = mine = hello("")
     if key is not None:
         answer = yield mine
         _check_proof(answer, _proof(key, b"client", theirs, mine))
         last = _proof(key, b"server", theirs, mine)
     if name not in purposes:
         raise ProtocolError(f"the listening side serves no connections for {name!r}")
-    if key is None or not (tags or wish):
-        return purpose, last, None
-    return purpose, last, Seals(key, theirs + mine, client=False)
+    seals = None if key is None else Seals(key, theirs + mine, client=False)
+    return purpose, last, seals
 
 
 # -- blocking connections ---------------------------------------------------------------------
@@ -310,7 +308,7 @@ def connect_tcp(
         raise UnreachableError(f"nobody can be reached at {where}: {why}") from None
     try:
         tune(sock)
-        return _introduce(sock, client_side(purpose, key, wanted(sock)))
+        return _introduce(sock, client_side(purpose, key))
     except TimeoutError:
         why = f"says nothing for {HANDSHAKE_SECONDS:g} s: is it a dsmproc cluster?"
     except EOFError:
@@ -402,6 +400,11 @@ def parse_address(text: str) -> tuple[str, int]:
     if int(port) > 65535:
         raise ValueError(f"there is no port {port}, which {text!r} names")
     return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Of a numeric address."""
+    return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
 
 
 def format_address(address: tuple[str, int]) -> str:

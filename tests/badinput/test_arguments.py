@@ -83,7 +83,6 @@ SETTINGS = {
     "DSMPROC_FAULTS": "DSMPROC_FAULTS=foo is none of uffd, uffd-user, segv",
     "DSMPROC_CONSISTENCY": "DSMPROC_CONSISTENCY=foo is none of lrc, scc, erc, ec, sc",
     "DSMPROC_LOG": "DSMPROC_LOG=foo is none of debug, info, warning, error, critical",
-    "DSMPROC_FRAME_AUTH": "DSMPROC_FRAME_AUTH=foo is none of auto, always",
     "DSMPROC_TICK": "DSMPROC_TICK=foo is no number of milliseconds",
     "DSMPROC_AUTHKEY_FILE": "the cluster's key cannot be read from foo: No such file",
     "DSMPROC_ADDRESS": "an address looks like tcp://HOST:PORT, not 'foo'",

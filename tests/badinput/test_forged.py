@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
 import struct
@@ -13,11 +12,10 @@ from collections.abc import Iterator
 import pytest
 from helpers import ByHand, RunScript, eventually
 from program import Program
-from test_members import FalseHost, core_frame
+from test_members import FalseHost, core_frame, sealed
 
 from dsmproc._cluster import wire
 from dsmproc._cluster.seal import ForgedFrameError
-from dsmproc._ffi import ffi, lib
 
 NOT_OURS = "was not made with the cluster's key"
 
@@ -88,12 +86,7 @@ class Middle:
 
 
 @pytest.fixture
-def with_tags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DSMPROC_FRAME_AUTH", "always")
-
-
-@pytest.fixture
-def middle(with_tags: None, by_hand: ByHand) -> Iterator[Middle]:
+def middle(by_hand: ByHand) -> Iterator[Middle]:
     """Between host 2 and the master."""
     spoiler = Middle(wire.parse_address(by_hand.address))
     yield spoiler
@@ -145,23 +138,6 @@ def test_a_bit_changed_on_the_way(
     program.end()
 
 
-class Forger(FalseHost):
-    """A host whose engine connection is in our hands."""
-
-    def wired(self, channel: str, address: tuple[str, int]) -> wire.Wire:
-        wired = wire.connect_tcp(address, f"engine-{channel}", self.key)
-        assert wired.request(self.host) == "ok"
-        assert wired.seals is not None
-        self.send_key, self.receive_key = wired.seals.engine
-        return wired
-
-
-def sealed(key: bytes, number: int, frame: bytes) -> bytes:
-    tag = ffi.new("uint8_t[16]")
-    lib.dsmproc_frame_tag(key, number, frame, len(frame), tag)
-    return frame + bytes(ffi.buffer(tag))
-
-
 ATTACH = core_frame(struct.pack("<BI", 19, 4_000_000))  # of a region that does not exist
 FORGERIES = {
     "no tag": lambda key: ATTACH + bytes(16),
@@ -175,41 +151,34 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("what", FORGERIES)
-def test_forged_frames_to_an_engine(
-    with_tags: None, by_hand: ByHand, program: Program, what: str
-) -> None:
-    forger = Forger(by_hand)
-    with forger.wired("master", forger.master) as wired:
-        data = FORGERIES[what](forger.send_key)
-        if data[-1:] == sealed(forger.send_key, 0, ATTACH)[-1:] and what == "a flipped bit":
+def test_forged_frames_to_an_engine(by_hand: ByHand, program: Program, what: str) -> None:
+    forger = FalseHost(by_hand)
+    with forger.engine("master", forger.master) as engine:
+        data = FORGERIES[what](engine.send_key)
+        if data[-1:] == sealed(engine.send_key, 0, ATTACH)[-1:] and what == "a flipped bit":
             data = data[:-1] + b"\x01"
-        wired.sock.sendall(data)
+        engine.sock.sendall(data)
         assert NOT_OURS in forger.expelled()
     forger.close()
     program.end()
 
 
-def test_frames_with_right_tags_are_heard(
-    with_tags: None, by_hand: ByHand, program: Program
-) -> None:
-    forger = Forger(by_hand)
-    with forger.wired("master", forger.master) as wired:
-        wired.sock.settimeout(20)
+def test_frames_with_right_tags_are_heard(by_hand: ByHand, program: Program) -> None:
+    forger = FalseHost(by_hand)
+    with forger.engine("master", forger.master) as engine:
         for number in range(3):
-            wired.sock.sendall(sealed(forger.send_key, number, ATTACH))
-            length = struct.unpack("<I", wired.sock.recv(4, socket.MSG_WAITALL))[0]
-            rest = wired.sock.recv(4 + length + 16, socket.MSG_WAITALL)
+            engine.send(ATTACH)
+            length = struct.unpack("<I", engine.sock.recv(4, socket.MSG_WAITALL))[0]
+            rest = engine.sock.recv(4 + length + 16, socket.MSG_WAITALL)
             frame = struct.pack("<I", length) + rest[:-16]
-            assert sealed(forger.receive_key, number, frame)[-16:] == rest[-16:]
+            assert sealed(engine.receive_key, number, frame)[-16:] == rest[-16:]
             assert rest[4] == 36  # REGION: there is none
     forger.close()
     eventually(lambda: len(by_hand.status()["hosts"]) == 2)
     program.end()
 
 
-def test_a_forged_frame_of_the_master_is_a_lost_connection(
-    with_tags: None, by_hand: ByHand
-) -> None:
+def test_a_forged_frame_of_the_master_is_a_lost_connection(by_hand: ByHand) -> None:
     key = wire.read_key(by_hand.key_file)
     with wire.connect_tcp(wire.parse_address(by_hand.address), "query", key) as wired:
         assert wired.request(("status", None))["hosts"]
@@ -219,8 +188,10 @@ def test_a_forged_frame_of_the_master_is_a_lost_connection(
             wired.request(("status", None))
 
 
-def test_loopback_has_no_tags_unless_told(by_hand: ByHand) -> None:
-    assert "DSMPROC_FRAME_AUTH" not in os.environ
+def test_connections_inside_a_machine_have_tags(by_hand: ByHand) -> None:
     key = wire.read_key(by_hand.key_file)
-    with wire.connect_tcp(wire.parse_address(by_hand.address), "query", key) as wired:
-        assert wired.seals is None
+    addresses = [wire.parse_address(by_hand.address)]
+    addresses += [tuple(host["address"]) for host in by_hand.status()["hosts"]]
+    for address, purpose in zip(addresses, ("query", "client"), strict=True):
+        with wire.connect_tcp(address, purpose, key) as wired:
+            assert wired.seals is not None

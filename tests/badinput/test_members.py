@@ -8,35 +8,45 @@ import random
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from helpers import ByHand, eventually
 from program import Program
 
 from dsmproc._cluster import frames, wire
+from dsmproc._ffi import ffi, lib
 
 LENGTH = struct.Struct("<Q")
 MANY = 1 << 40
 
 
-def pickled(value: Any) -> bytes:
-    body = pickle.dumps(value)
+def framed(body: bytes) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
+def pickled(value: Any) -> bytes:
+    return framed(pickle.dumps(value))
+
+
+class Said(NamedTuple):
+    frames: list[bytes]  # each with the right tag behind it, where there are tags
+    rest: bytes = b""
+
+
 NONSENSE = {
-    "no pickle": LENGTH.pack(100) + b"\xff" * 100,
-    "a pickle of something else": pickled(3) + pickled(["x"]) + pickled(None),
-    "a pickle of a missing class": LENGTH.pack(25) + b"cno_such_module\nnothing\n.",
-    "words that nobody knows": pickled(("frobnicate", 1, 2)) * 2,
-    "the right word, the wrong rest": pickled(("join", {"slots": 1})) * 2,
-    "a truncated frame": pickled(("ready",))[:-3],
-    "a terabyte": LENGTH.pack(MANY) + b"x" * 100_000,
-    "more than a terabyte": LENGTH.pack(MANY + 1),
-    "the greatest length": b"\xff" * 8,
-    "an empty frame": LENGTH.pack(0) * 3,
-    "the handshake again": LENGTH.pack(100) + wire.hello("query") + bytes(100),
+    "no pickle": Said([framed(b"\xff" * 100)]),
+    "a pickle of something else": Said([pickled(3), pickled(["x"]), pickled(None)]),
+    "a pickle of a missing class": Said([framed(b"cno_such_module\nnothing\n.")]),
+    "words that nobody knows": Said([pickled(("frobnicate", 1, 2))] * 2),
+    "the right word, the wrong rest": Said([pickled(("join", {"slots": 1}))] * 2),
+    "a truncated frame": Said([], pickled(("ready",))[:-3]),
+    "a terabyte": Said([], LENGTH.pack(MANY) + b"x" * 100_000),
+    "more than a terabyte": Said([], LENGTH.pack(MANY + 1)),
+    "the greatest length": Said([], b"\xff" * 8),
+    "an empty frame": Said([framed(b"")] * 3),
+    "the handshake again": Said([framed(wire.hello("query"))], bytes(100)),
+    "no tag": Said([], pickled(("ready",)) + bytes(16)),
 }
 AT_MASTER = ["control", "output", "console", "query", "engine-master"]
 AT_AGENT = ["spawn", "client", "session", "modules", "channel", "engine-fast", "engine-bulk"]
@@ -61,12 +71,15 @@ def connections(cluster: ByHand) -> list[tuple[str, Connect]]:
     return found
 
 
-def say(wired: wire.Wire, data: bytes) -> None:
+def say(wired: wire.Wire, said: Said) -> None:
     """And wait until it is heard and the other side has hung up."""
     with wired:
         wired.sock.settimeout(20)
         try:
-            wired.sock.sendall(data)
+            for frame in said.frames:
+                tag = b"" if wired.seals is None else wired.seals.sending.tag(frame)
+                wired.sock.sendall(frame + tag)
+            wired.sock.sendall(said.rest)
             wired.sock.shutdown(socket.SHUT_WR)
             while wired.sock.recv(1 << 16):
                 pass
@@ -101,9 +114,37 @@ def test_shuffled_frames_of_a_channel(by_hand: ByHand, program: Program) -> None
                     kind, number, body, flags=rng.randrange(4), tickets=rng.choice([0, 1, 9999])
                 )
             )
-        words.append(frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, MANY))
-        say(connect(purpose), b"".join(words))
+        say(connect(purpose), Said(words, frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, MANY)))
     program.end()
+
+
+def sealed(key: bytes, number: int, frame: bytes) -> bytes:
+    """The frame of an engine, with its tag behind it."""
+    tag = ffi.new("uint8_t[16]")
+    lib.dsmproc_frame_tag(key, number, frame, len(frame), tag)
+    return frame + bytes(ffi.buffer(tag))
+
+
+class EngineWire:
+    """Our end of a connection between two engines."""
+
+    def __init__(self, wired: wire.Wire) -> None:
+        assert wired.seals is not None
+        self.sock = wired.sock
+        self.sock.settimeout(20)
+        self.send_key, self.receive_key = wired.seals.engine
+        self._sent = 0
+
+    def send(self, *frames: bytes) -> None:
+        numbered = enumerate(frames, self._sent)
+        self._sent += len(frames)
+        self.sock.sendall(b"".join(sealed(self.send_key, n, frame) for n, frame in numbered))
+
+    def __enter__(self) -> EngineWire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
 
 
 class FalseHost:
@@ -128,11 +169,11 @@ class FalseHost:
         word, self.host, self.others, _ = self.control.request(("join", offer))
         assert word == "welcome"
 
-    def engine(self, channel: str, address: tuple[str, int]) -> socket.socket:
+    def engine(self, channel: str, address: tuple[str, int]) -> EngineWire:
         """A connection that the other side's engine has."""
         wired = wire.connect_tcp(address, f"engine-{channel}", self.key)
         assert wired.request(self.host) == "ok"
-        return wired.sock
+        return EngineWire(wired)
 
     def expelled(self) -> str:
         """Why, in the master's words; the host is no member then."""
@@ -173,8 +214,8 @@ TO_ENGINES = {
 def test_nonsense_to_the_masters_engine(
     by_hand: ByHand, program: Program, false_host: FalseHost, what: str
 ) -> None:
-    with false_host.engine("master", false_host.master) as sock:
-        sock.sendall(TO_ENGINES[what])
+    with false_host.engine("master", false_host.master) as engine:
+        engine.send(TO_ENGINES[what])
         assert "is no message of the protocol" in false_host.expelled()
     program.end()
 
@@ -187,9 +228,8 @@ def test_nonsense_to_an_agents_engine(
         for address in [tuple(other["address"]) for other in false_host.others]:
             fast, bulk = (false_host.engine(channel, address) for channel in ("fast", "bulk"))
             with fast, bulk:
-                bulk.sendall(TO_ENGINES[what])
-                bulk.settimeout(20)
-                assert bulk.recv(1) == b""
+                bulk.send(TO_ENGINES[what])
+                assert bulk.sock.recv(1) == b""
         assert "is no message of the protocol" in false_host.expelled()
     program.end()
 
@@ -204,9 +244,9 @@ def test_sound_messages_that_nobody_asked_for(
     granted = struct.pack("<BQ", 38, 1)
     with false_host.engine("master", false_host.master):
         for other in false_host.others:
-            with false_host.engine("fast", tuple(other["address"])) as sock:
+            with false_host.engine("fast", tuple(other["address"])) as engine:
                 for message in (page, acknowledged, granted, diff):
-                    sock.sendall(core_frame(message) * 3)
+                    engine.send(*[core_frame(message)] * 3)
                     program.goes_on()
     program.end()
 
@@ -215,8 +255,8 @@ def test_a_host_that_leaves_half_a_frame(
     by_hand: ByHand, program: Program, false_host: FalseHost
 ) -> None:
     """The rest never comes: nobody waits for it, and its end is a host's end."""
-    with false_host.engine("master", false_host.master) as sock:
-        sock.sendall(core_frame(bytes(100))[:50])
+    with false_host.engine("master", false_host.master) as engine:
+        engine.sock.sendall(core_frame(bytes(100))[:50])
         program.goes_on()
     assert "the master's ended" in false_host.expelled()
     program.end()

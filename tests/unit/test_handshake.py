@@ -41,26 +41,24 @@ def talk(
 
 
 def test_both_sides_prove_that_they_have_the_key() -> None:
-    ends = talk(wire.client_side("spawn", KEY), wire.server_side(KEY, PURPOSES))
-    assert ends == (None, "spawn", None)
+    client, purpose, server = talk(wire.client_side("spawn", KEY), wire.server_side(KEY, PURPOSES))
+    assert client is not None and purpose == "spawn" and server is not None
 
 
 def test_unix_sockets_need_no_proof() -> None:
-    ends = talk(wire.client_side("query", None, True), wire.server_side(None, PURPOSES, True))
+    ends = talk(wire.client_side("query", None), wire.server_side(None, PURPOSES))
     assert ends == (None, "query", None)
 
 
-@pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (True, True)])
-def test_one_sides_wish_gives_both_the_same_keys(one: bool, other: bool) -> None:
-    steps = wire.client_side("query", KEY, one), wire.server_side(KEY, PURPOSES, other)
-    client, _, server = talk(*steps)
+def test_both_sides_have_the_same_keys() -> None:
+    client, _, server = talk(wire.client_side("query", KEY), wire.server_side(KEY, PURPOSES))
     assert client is not None and server is not None
     for sender, receiver in ((client, server), (server, client)):
         for number in range(3):
             frame = b"frame %d" % number
             receiver.receiving.check(sender.sending.tag(frame), frame)
     assert client.engine == server.engine[::-1] and client.engine[0] != client.engine[1]
-    again, _, _ = talk(wire.client_side("query", KEY, True), wire.server_side(KEY, PURPOSES))
+    again, _, _ = talk(wire.client_side("query", KEY), wire.server_side(KEY, PURPOSES))
     assert again is not None and again.engine != client.engine  # every connection has its own
 
 
@@ -108,11 +106,11 @@ def changed_hello(purpose: str, offset: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("offset", "value", "sentence"),
     [
-        (5, struct.pack("<H", 9), "speaks protocol 9, the other side protocol 2: a cluster"),
+        (5, struct.pack("<H", 9), "speaks protocol 9, the other side protocol 3: a cluster"),
         (8, b"\x01", r"runs Python 3.1, the other side Python 3\.\d+: a cluster needs one minor"),
         (1, b"HTTP", "does not speak dsmproc's protocol"),
         (10, b"\xfe", r"runs dsmproc 0\.254, the other side dsmproc \d+\.\d+: a cluster needs"),
-        (12, b"\xff", "does not speak dsmproc's protocol"),
+        (11, b"\xff", "does not speak dsmproc's protocol"),
     ],
 )
 def test_a_mismatch_is_one_clear_sentence(offset: int, value: bytes, sentence: str) -> None:
@@ -186,6 +184,24 @@ def test_addresses() -> None:
     assert wire.format_address(("::1", 82)) == "tcp://[::1]:82"
     with pytest.raises(ValueError, match="looks like"):
         wire.parse_address("nothing")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.0.2.1", False),
+        ("::ffff:192.0.2.1", False),
+        ("fe80::1", False),
+        ("0.0.0.0", False),
+        ("1.127.0.0", False),
+    ],
+)
+def test_loopback(host: str, here: bool) -> None:
+    assert wire.is_loopback(host) is here
 
 
 def test_errors_survive_pickling() -> None:

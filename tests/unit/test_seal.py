@@ -109,21 +109,3 @@ def test_the_error_is_a_lost_connection_and_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(ForgedFrameError()))
     assert isinstance(error, ConnectionError) and isinstance(error, wire.AuthenticationError)
     assert "not made with the cluster's key" in str(error)
-
-
-@pytest.mark.parametrize(
-    ("host", "here"),
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("192.0.2.1", False),
-        ("::ffff:192.0.2.1", False),
-        ("fe80::1", False),
-        ("0.0.0.0", False),
-        ("1.127.0.0", False),
-    ],
-)
-def test_loopback(host: str, here: bool) -> None:
-    assert seal.is_loopback(host) is here
