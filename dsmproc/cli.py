@@ -177,8 +177,7 @@ def _status(arguments: Arguments) -> int:
         raise ValueError("say which cluster: --address tcp://H:P, or DSMPROC_ADDRESS")
     key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or default_key_file()
     key = wire.read_key(key_file)
-    with wire.connect_tcp(wire.parse_address(address), "query", key) as wired:
-        status = wired.request(("status", None))
+    status = wire.query(wire.parse_address(address), key, "status")
     if arguments.json:
         print(json.dumps(status))
         return 0

@@ -54,16 +54,32 @@ class Client:
         if host["id"] == self.host:
             return self.connect_agent(purpose)
         self.hear_of_losses()
-        return wire.connect_tcp(tuple(host["address"]), purpose, self.key, self.host)
+        self._refuse_lost(host["id"])
+        wired = wire.connect_tcp(tuple(host["address"]), purpose, self.key, self.host)
+        try:
+            self._refuse_lost(host["id"])  # a loss that is told from now on parts the wire
+        except BaseException:
+            wired.close()
+            raise
+        return wired
+
+    def _refuse_lost(self, host: int) -> None:
+        """Whoever listens where a lost host did is somebody else."""
+        from ._ffi import lib
+
+        if lib.dsmproc_has_parted(host):
+            raise wire.UnreachableError(f"host {host} is not in the cluster any more")
 
     def hear_of_losses(self) -> None:
         """From now on this process's connections to a host end when that host is lost, also if
         nobody is there to close them (partings.py)."""
         with self._parting:
             if self._partings is None:
-                from ._ffi import check, lib
+                from ._ffi import check, ffi, lib
 
                 news = self.connect_agent("partings")
+                for record in self._answer(news):
+                    lib.dsmproc_part(ffi.from_buffer("struct dsmproc_lost *", record))
                 check(lib.dsmproc_part_by(news.fileno()), "cannot watch for lost hosts")
                 self._partings = news
 
@@ -71,9 +87,7 @@ class Client:
         """In a forked child: the connections of the parent are not ours."""
         self.pid = os.getpid()
         self._parting = threading.Lock()
-        if self._partings is not None:
-            self._partings.close()
-            self._partings = None
+        self.leave()
 
     def leave(self) -> None:
         if self._partings is not None:
@@ -86,18 +100,22 @@ class Client:
     def ask(self, question: str, *arguments: Any) -> Any:
         """One question to the agent of this host."""
         with self.connect_agent("client") as wired:
-            try:
-                good, answer = wired.request((question, *arguments))
-            except (EOFError, ConnectionError) as error:
-                raise ClusterError(
-                    f"the agent of this host (host {self.host}) ended while it was asked"
-                ) from error
+            good, answer = self._answer(wired, (question, *arguments))
         try:
             if not good:
                 raise answer
             return answer
         finally:
             del answer  # an error and the frame it was raised in would hold each other
+
+    def _answer(self, agent: wire.Wire, question: Any = None) -> Any:
+        """Of the agent of this host; some connections are a question."""
+        try:
+            return agent.recv() if question is None else agent.request(question)
+        except (EOFError, ConnectionError) as error:
+            raise ClusterError(
+                f"the agent of this host (host {self.host}) ended while it was asked"
+            ) from error
 
     def ask_host(self, host: dict[str, Any], question: str, *arguments: Any) -> Any:
         """One question to the agent of any host."""
@@ -181,8 +199,7 @@ def _attach(address: str, key_file: str | None) -> None:
     master = wire.parse_address(address)
     key = wire.read_key(key_file)
     try:
-        with wire.connect_tcp(master, "query", key) as wired:
-            agent = wired.request(("membership", procs.machine_id()))
+        agent = wire.query(master, key, "membership", procs.machine_id())
     except (OSError, EOFError) as error:
         raise ClusterError(f"there is no cluster to join: {error}") from None
     if agent is None:

@@ -37,9 +37,9 @@ def try_cluster(address: str | None) -> str:
         return "none named (--address, DSMPROC_ADDRESS)"
     try:
         key = wire.read_key(os.environ.get("DSMPROC_AUTHKEY_FILE") or cluster.default_key_file())
-        with wire.connect_tcp(wire.parse_address(address), "query", key) as wired:
-            status = wired.request(("status", None))
-            mine = wired.request(("membership", procs.machine_id()))
+        master = wire.parse_address(address)
+        status = wire.query(master, key, "status")
+        mine = wire.query(master, key, "membership", procs.machine_id())
     except (OSError, EOFError, ValueError, ProcessError) as error:
         return f"no answer ({error})"
     here = f"this machine is host {mine['id']}" if mine else "no agent on this machine"

@@ -115,8 +115,7 @@ class Program:
 
     def find_home(self) -> None:
         """Which host the driver will be on, as it will ask itself."""
-        with wire.connect_tcp(self.address, "query", self.key) as wired:
-            agent = wired.request(("membership", procs.machine_id()))
+        agent = wire.query(self.address, self.key, "membership", procs.machine_id())
         self.home = None if agent is None else agent["id"]
 
     # -- the driver ---------------------------------------------------------------------------

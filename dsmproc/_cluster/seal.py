@@ -6,9 +6,9 @@ hold both nonces, one key for each direction. The tag of a frame is keyed BLAKE2
 number in its direction and all of its bytes, cut to 16 bytes. The engine's frames have SipHash tags
 (sys/siphash.h) with keys that are derived likewise.
 
-Connections over loopback have tags too: a handshake shows that somebody with the key is at the other
-end, not that nobody is between, and any user of a machine can listen at a port that an agent has
-left, and pass a handshake on.
+Connections over loopback have tags too: a handshake shows that somebody with the key is at the
+other end, not that nobody is between, and any user of a machine can listen at a port that an agent
+has left, and pass a handshake on.
 """
 
 from __future__ import annotations

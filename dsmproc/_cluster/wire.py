@@ -39,7 +39,7 @@ from typing import Any
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
 from . import heartbeat
-from .seal import TAG_BYTES, Seals
+from .seal import TAG_BYTES, ForgedFrameError, Seals
 
 MAGIC = b"DSMP"
 PROTOCOL = 3
@@ -326,6 +326,21 @@ def connect_tcp(
         raise
     sock.close()
     raise UnreachableError(f"whoever is at {where} {why}")
+
+
+def query(master: tuple[str, int], key: bytes, question: str, about: Any = None) -> Any:
+    """One question to the master, which answers at once."""
+    with connect_tcp(master, "query", key) as wired:
+        wired.sock.settimeout(HANDSHAKE_SECONDS)
+        try:
+            return wired.request((question, about))
+        except TimeoutError:
+            why = f"says nothing for {HANDSHAKE_SECONDS:g} s"
+        except EOFError:
+            why = "closed the connection"
+        except ForgedFrameError:
+            why = "says what was not made with the cluster's key"
+    raise UnreachableError(f"whoever is at {format_address(master)} {why}")
 
 
 def connect_unix(path: str, purpose: str) -> Wire:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from helpers import TIMEOUT, ByHand, Running
+from helpers import TIMEOUT, ByHand, Running, RunScript
 
 from dsmproc._cluster import wire
 
@@ -47,7 +50,79 @@ def test_a_handshake_that_is_passed_on_gives_nothing(by_hand: ByHand, mark: str)
     """He is where a head was, and a head with the same key is somewhere else."""
     other = str(wire.parse_address(by_hand.address)[1])
     with stranger("relay", "0", other, "forge", mark) as relay:
-        done = status(relay.number("port"))
+        port = relay.number("port")
+        done = status(port)
         relay.read_until("passed on")
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done
-    assert "was not made with the cluster's key" in done.stderr
+    assert f"tcp://127.0.0.1:{port} says what was not made with the cluster's key" in done.stderr
+
+
+def test_who_passes_a_handshake_on_and_is_silent_is_not_waited_for(
+    by_hand: ByHand, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "HANDSHAKE_SECONDS", 2.0)
+    master = wire.parse_address(by_hand.address)
+    with stranger("relay", "0", str(master[1]), "silent", mark) as relay:
+        address = "127.0.0.1", relay.number("port")
+        with pytest.raises(ConnectionError, match=f"{address[1]} says nothing for 2 s"):
+            wire.query(address, wire.read_key(by_hand.key_file), "status")
+        relay.read_until("passed on")
+
+
+READER = """
+import os, socket, sys, time
+import dsmproc as mp
+
+def work(queue):
+    reader, writer = mp.Pipe(False)
+    queue.put(reader)
+    time.sleep(300)
+
+queue = mp.SimpleQueue()
+process = mp.Process(target=work, args=(queue,))
+process._dsmproc_host = 1
+process.start()
+reader = queue.get()  # of a pipe that lives there
+print("ready", flush=True)
+try:
+    process.join()
+except mp.HostLostError:
+    print("lost", flush=True)
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as test:
+    test.recv(1)
+if os.fork() == 0:  # it needs a connection of its own
+    began = time.monotonic()
+    try:
+        reader.recv()
+    except mp.HostLostError as error:
+        print("error:", error, "within", int(time.monotonic() - began), flush=True)
+    os._exit(0)
+os.wait()
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["forge", "silent"])
+def test_who_is_where_a_lost_host_was_is_not_called(
+    by_hand: ByHand, run_script: RunScript, mark: str, how: str
+) -> None:
+    by_hand.agent()
+    by_hand.wait_for(2)
+    here, there = by_hand.status()["hosts"]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        driver = run_script.start(READER, address=by_hand.address, args=[str(port)])
+        driver.read_until("ready")
+        os.kill(there["pid"], signal.SIGKILL)
+        driver.read_until("lost")
+        ports = [str(host["address"][1]) for host in (there, here)]
+        with stranger("relay", *ports, how, mark) as relay:
+            relay.read_until("port=")
+            listening.settimeout(TIMEOUT)
+            with listening.accept()[0] as test:
+                test.sendall(b"x")
+                out = driver.read_until("end", timeout=20)
+    assert "error: a pipe or queue was lost with its host: host 1" in out
+    assert "within 0" in out
+    driver.wait().check()
+    shutil.rmtree(os.path.dirname(there["socket"]))

@@ -200,15 +200,19 @@ int dsmproc_lifeline(int fd);
 /* No more: before the connection is closed in peace. */
 int dsmproc_lifeline_off(int fd);
 /* A lost host may not close its connections: this ends those of this process that go to the
- * listener of its agent, in whatever thread they are waited for. `address` is 4 or 16 bytes. */
-struct dsmproc_address {
-    uint8_t length; /* of what follows: 4 or 16 */
+ * listener of its agent, in whatever thread they are waited for. */
+struct dsmproc_lost {
+    uint8_t host;
+    uint8_t length; /* of the address: 4 or 16 */
     uint8_t bytes[16];
     uint8_t port[2]; /* the high byte first */
 };
-void dsmproc_part(const struct dsmproc_address *address);
-/* From now on the addresses that come through this socket are parted from as they come, by a
- * handler of SIGURG (which programs ignore): no thread has to read it. One socket a process; -1: no more. */
+void dsmproc_part(const struct dsmproc_lost *lost);
+/* Whether this process has parted from that host: whoever is at its address now is somebody else. */
+int dsmproc_has_parted(int host);
+/* From now on the hosts that come through this socket are parted from as they come, by a handler of
+ * SIGURG (which programs ignore): no thread has to read it. One socket a process; -1: no more, and
+ * what was parted from is forgotten: it was of a cluster that this process leaves. */
 int dsmproc_part_by(int fd);
 
 /* ---- client: the control segment ------------------------------------------------------------ */

@@ -4,6 +4,7 @@
  *
  * The handler runs in any thread, in the middle of anything: only system calls here.
  */
+#include "core/core.h"
 #include "include/dsmproc_api.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@ enum { NAMES = 4096, WITHOUT_LIST = 4096 };
 
 /* What a signal handler needs cannot be handed to it. */
 static _Atomic int news = -1;
+static _Atomic uint64_t parted[DSM_MAX_HOSTS / 64]; /* bit set of hosts */
 static struct sigaction before;
 
 struct entry { /* what getdents64 writes */
@@ -29,7 +31,7 @@ struct entry { /* what getdents64 writes */
     char name[];
 };
 
-static void part_one(int fd, const struct dsmproc_address *address) {
+static void part_one(int fd, const struct dsmproc_lost *lost) {
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -39,16 +41,16 @@ static void part_one(int fd, const struct dsmproc_address *address) {
     socklen_t len = sizeof peer;
     if (getpeername(fd, &peer.any, &len) < 0) return;
     const void *bytes, *port;
-    if (peer.any.sa_family == AF_INET && address->length == 4) {
+    if (peer.any.sa_family == AF_INET && lost->length == 4) {
         bytes = &peer.v4.sin_addr;
         port = &peer.v4.sin_port;
-    } else if (peer.any.sa_family == AF_INET6 && address->length == 16) {
+    } else if (peer.any.sa_family == AF_INET6 && lost->length == 16) {
         bytes = &peer.v6.sin6_addr;
         port = &peer.v6.sin6_port;
     } else {
         return;
     }
-    if (!memcmp(bytes, address->bytes, address->length) && !memcmp(port, address->port, 2))
+    if (!memcmp(bytes, lost->bytes, lost->length) && !memcmp(port, lost->port, 2))
         shutdown(fd, SHUT_RDWR);
 }
 
@@ -60,11 +62,12 @@ static int number(const char *name) {
     return value;
 }
 
-void dsmproc_part(const struct dsmproc_address *address) {
+void dsmproc_part(const struct dsmproc_lost *lost) {
+    atomic_fetch_or(&parted[lost->host / 64], UINT64_C(1) << lost->host % 64);
     int list = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (list < 0) { /* no descriptor is free: the lower ones, which are those of long waits */
         for (int fd = 0; fd < WITHOUT_LIST; fd++)
-            part_one(fd, address);
+            part_one(fd, lost);
         return;
     }
     union {
@@ -76,17 +79,21 @@ void dsmproc_part(const struct dsmproc_address *address) {
         for (long at = 0; at < got;) {
             struct entry *entry = (void *)(names.bytes + at);
             int fd = number(entry->name);
-            if (fd >= 0 && fd != list) part_one(fd, address);
+            if (fd >= 0 && fd != list) part_one(fd, lost);
             at += entry->length;
         }
     close(list);
 }
 
+int dsmproc_has_parted(int host) {
+    return host >= 0 && host < DSM_MAX_HOSTS && atomic_load(&parted[host / 64]) >> host % 64 & 1;
+}
+
 static void take_news(void) {
-    struct dsmproc_address address;
+    struct dsmproc_lost lost;
     int fd = atomic_load(&news);
-    while (fd >= 0 && recv(fd, &address, sizeof address, MSG_DONTWAIT) == sizeof address)
-        dsmproc_part(&address);
+    while (fd >= 0 && recv(fd, &lost, sizeof lost, MSG_DONTWAIT) == sizeof lost)
+        dsmproc_part(&lost);
 }
 
 static void on_news(int signal, siginfo_t *info, void *context) {
@@ -109,7 +116,11 @@ int dsmproc_part_by(int fd) {
         if (sigaction(SIGURG, &now, NULL) < 0) return -errno;
     }
     atomic_store(&news, fd);
-    if (fd < 0) return 0;
+    if (fd < 0) {
+        for (int i = 0; i < DSM_MAX_HOSTS / 64; i++)
+            atomic_store(&parted[i], 0);
+        return 0;
+    }
     if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGURG) < 0) return -errno;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0) return -errno;
