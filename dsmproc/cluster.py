@@ -21,9 +21,16 @@ from typing import Any
 from . import _edges
 from ._cluster import procs, wire
 from ._cluster.environ import check_settings
-from .errors import ClusterError, HostLostError
+from .errors import AuthenticationError, ClusterError, HostLostError
 
 __all__ = ["Client", "active", "client", "current_host", "hosts", "init", "shutdown", "stats"]
+
+
+# What connecting to an agent comes to that has ended; somebody else may have taken its path.
+GONE = (
+    *(ConnectionError, EOFError, FileNotFoundError),
+    *(AuthenticationError, NotADirectoryError, PermissionError),
+)
 
 
 class Client:
@@ -44,7 +51,7 @@ class Client:
         """A new connection to the agent of this host."""
         try:
             return wire.connect_unix(self.socket, purpose)
-        except (FileNotFoundError, ConnectionError) as error:
+        except GONE as error:
             raise ClusterError(
                 f"the agent of this host (host {self.host}) is gone: the cluster has ended"
             ) from error

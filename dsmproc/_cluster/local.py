@@ -97,7 +97,8 @@ def start(plan: Plan, settings: dict[str, str]) -> LocalHandle:
 
 
 def private_directory(prefix: str = "dsmproc-") -> str:
-    """A new directory for our user alone, with a name short enough for a unix socket in it."""
+    """A new directory for our user alone, with a name short enough for a unix socket in it. It is
+    not in $XDG_RUNTIME_DIR, which ends with a user's last login: a cluster may go on."""
     import tempfile
 
     base = tempfile.gettempdir()

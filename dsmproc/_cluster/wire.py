@@ -10,8 +10,8 @@ challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
 
 The versions are Python's and dsmproc's, the first two numbers of each: they must be equal.
 Either side may answer E and a sentence instead. Not a byte is unpickled before both proofs were
-checked. A unix socket lies in a directory that only its user can enter and the peer's uid is asked
-of the kernel, so it has the two hellos and no proofs.
+checked. Over a unix socket both sides ask the kernel for the other's user, who must be their own:
+it has the two hellos and no proofs.
 
 The state machines are generators (`client_side`, `server_side`): they yield a frame to send and
 are sent the frame that came, so the blocking driver here and the asynchronous one in listener.py
@@ -344,11 +344,15 @@ def query(master: tuple[str, int], key: bytes, question: str, about: Any = None)
 
 
 def connect_unix(path: str, purpose: str) -> Wire:
-    """A connection to the agent of this host."""
+    """A connection to the agent of this host, which runs as our user: when it has gone, another one
+    may make a socket at its path."""
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(HANDSHAKE_SECONDS)
     try:
         sock.connect(path)
+        _, uid = peer_uid(sock)
+        if uid != os.geteuid():
+            raise AuthenticationError(f"user {uid} is at {path}, where an agent of ours was")
         return _introduce(sock, client_side(purpose, None))
     except BaseException:
         sock.close()
@@ -439,13 +443,17 @@ def read_key(path: str) -> bytes:
     """The cluster's key from a file that only its owner can read."""
     try:
         with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             key = file.read(KEY_FILE_LIMIT).strip()
     except OSError as error:
         raise AuthenticationError(
             f"the cluster's key cannot be read from {path}: {error.strerror}"
         ) from None
-    if mode & 0o077:
+    if status.st_uid not in (0, os.geteuid()):
+        raise AuthenticationError(
+            f"the key file {path} is user {status.st_uid}'s, who would have the cluster"
+        )
+    if status.st_mode & 0o077:
         raise AuthenticationError(f"the key file {path} can be read by others: chmod 600 it")
     if len(key) < 32:
         raise AuthenticationError(f"the key file {path} holds no key of 32 characters or more")

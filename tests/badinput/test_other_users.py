@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from helpers import TIMEOUT, ByHand, Running, RunScript
+from helpers import TIMEOUT, ByHand, Running, RunScript, eventually
 
 from dsmproc._cluster import wire
 
@@ -126,3 +126,59 @@ def test_who_is_where_a_lost_host_was_is_not_called(
     assert "within 0" in out
     driver.wait().check()
     shutil.rmtree(os.path.dirname(there["socket"]))
+
+
+@pytest.fixture
+def open_folder(nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Temporary files are in a folder where everybody may make some, as in /tmp."""
+    own = os.environ["TMPDIR"]
+    os.chmod(own, 0o711)
+    folder = os.path.join(own, "tmp")
+    os.mkdir(folder)
+    os.chmod(folder, 0o1777)
+    monkeypatch.setenv("TMPDIR", folder)
+    yield
+    os.rmdir(folder)
+
+
+ASKS = """
+import socket, sys
+import dsmproc as mp
+
+mp.init(sys.argv[1])
+print("joined", flush=True)
+with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as test:
+    test.recv(1)
+mp.hosts()
+"""
+
+
+def test_who_is_where_the_agent_was_is_not_asked(
+    open_folder: None, by_hand: ByHand, run_script: RunScript, mark: str
+) -> None:
+    (agent,) = by_hand.status()["hosts"]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        driver = run_script.start(ASKS, local=None, args=[by_hand.address, port])
+        driver.read_until("joined")
+        os.kill(agent["pid"], signal.SIGTERM)
+        eventually(lambda: not os.path.exists(os.path.dirname(agent["socket"])))
+        with stranger("agent", agent["socket"], mark) as impostor:
+            impostor.read_until("ready")
+            listening.settimeout(TIMEOUT)
+            with listening.accept()[0] as test:
+                test.sendall(b"x")
+                result = driver.wait()
+            impostor.wait()
+    assert result.err.splitlines()[-1].endswith(
+        "ClusterError: the agent of this host (host 0) is gone: the cluster has ended"
+    )
+    assert f"AuthenticationError: user 65534 is at {agent['socket']}" in result.err
+
+
+def test_a_key_of_another_user_is_not_taken(by_hand: ByHand) -> None:
+    """He who took the place of a key file would be the cluster."""
+    os.chown(by_hand.key_file, 65534, -1)
+    done = status(wire.parse_address(by_hand.address)[1])
+    os.chown(by_hand.key_file, 0, -1)
+    assert done.returncode == 1 and "is user 65534's" in done.stderr, done
