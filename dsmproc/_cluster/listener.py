@@ -21,6 +21,7 @@ from typing import Any
 
 from . import descriptors, traffic, wire
 from .seal import TAG_BYTES, ForgedFrameError, Seals
+from .strangers import Strangers
 
 log = logging.getLogger("dsmproc")
 
@@ -144,6 +145,7 @@ class Listener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._peers: set[Peer] = set()
         self._pending = asyncio.Semaphore(PENDING_LIMIT)
+        self._strangers = Strangers()
 
     def on(self, purpose: str, handler: Handler) -> None:
         assert purpose not in self._handlers, f"two handlers for {purpose!r}"
@@ -212,11 +214,12 @@ class Listener:
         except (EOFError, OSError, asyncio.TimeoutError) as error:
             log.debug("%s connection ended: %s", peer.purpose or "new", error)
         except Refused as error:
-            log.warning("refused a connection of %s: %s", peer, error)
+            self._strangers.warning("refused a connection of %s: %s", peer, error)
         except Exception as error:  # who has the key may still say nonsense: the others go on
             why = str(error) if isinstance(error, wire.ProtocolError) else repr(error)
-            what = (peer.purpose or "new", str(peer), why)
-            log.warning("a %s connection of %s makes no sense and is closed: %s", *what)
+            what = (peer.purpose or "new", str(peer), wire.printable(why))
+            warning = log.warning if peer.purpose else self._strangers.warning
+            warning("a %s connection of %s makes no sense and is closed: %s", *what)
             log.debug("where it failed", exc_info=True)
         finally:
             self._peers.discard(peer)
@@ -271,6 +274,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end every task but the caller's."""
+        self._strangers.close()
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             loop.remove_reader(sock)  # a connection that came in this turn is not accepted

@@ -9,7 +9,7 @@ challenge on the cluster's key, in frames of at most HANDSHAKE_LIMIT bytes:
     server -> client   P: HMAC-SHA256(key, "server" + both hellos)
 
 The versions are Python's and dsmproc's, the first two numbers of each: they must be equal.
-Either side may answer E and a sentence instead. Not a byte is unpickled before both proofs were
+The server may answer E and a sentence instead. Not a byte is unpickled before both proofs were
 checked. Over a unix socket both sides ask the kernel for the other's user, who must be their own:
 it has the two hellos and no proofs.
 
@@ -82,8 +82,6 @@ def hello(purpose: str) -> bytes:
 
 def read_hello(frame: bytes, peer: str) -> str:
     """The purpose in a hello; one clear sentence if we cannot talk. `peer` says whose it is."""
-    if frame[:1] == b"E":
-        raise refusal(frame)
     nonsense = ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
     if frame[:1] != b"H" or len(frame) < 1 + _BEGIN.size:
         raise nonsense
@@ -111,14 +109,22 @@ def read_hello(frame: bytes, peer: str) -> str:
     return name.decode("ascii")
 
 
-def refusal(frame: bytes) -> Exception:
-    """The error that the peer's E frame stands for."""
-    text = frame[2:].decode("utf-8", "replace")
+def printable(text: str) -> str:
+    """What somebody else says, as one line that does nothing to a terminal."""
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(escaped)
+
+
+def _welcome(frame: bytes) -> bytes:
+    """What the server says, unless it refuses us. Until its proof it may be anybody."""
+    if frame[:1] != b"E":
+        return frame
+    text = printable(frame[2:].decode("utf-8", "replace"))
     if frame[1:2] == b"F":
-        return OSError(errno.EMFILE, text)
+        raise OSError(errno.EMFILE, text)
     if frame[1:2] == b"A":
-        return AuthenticationError(text)
-    return ProtocolError(text)
+        raise AuthenticationError(text)
+    raise ProtocolError(text)
 
 
 def refuse(error: Exception) -> bytes:
@@ -134,8 +140,6 @@ def _proof(key: bytes, role: bytes, first: bytes, second: bytes) -> bytes:
 
 
 def _check_proof(frame: bytes, expected: bytes) -> None:
-    if frame[:1] == b"E":
-        raise refusal(frame)
     if not hmac.compare_digest(frame, expected):
         raise AuthenticationError("the two sides do not have the same cluster key")
 
@@ -143,11 +147,11 @@ def _check_proof(frame: bytes, expected: bytes) -> None:
 def client_side(purpose: str, key: bytes | None) -> ClientSteps:
     """Yields frames to send, is sent the answer to each."""
     mine = hello(purpose)
-    theirs = yield mine
+    theirs = _welcome((yield mine))
     read_hello(theirs, "listening")
     if key is None:
         return None
-    answer = yield _proof(key, b"client", mine, theirs)
+    answer = _welcome((yield _proof(key, b"client", mine, theirs)))
     _check_proof(answer, _proof(key, b"server", mine, theirs))
     return Seals(key, mine + theirs, client=True)
 
@@ -316,7 +320,7 @@ def connect_tcp(
     except OSError as error:
         if error.errno == errno.EMFILE:
             sock.close()
-            raise
+            raise OSError(error.errno, f"{error.strerror} (at {where})") from None
         why = f"broke the connection: {error.strerror or error}"
     except (AuthenticationError, ProtocolError) as error:
         sock.close()

@@ -182,3 +182,32 @@ def test_a_key_of_another_user_is_not_taken(by_hand: ByHand) -> None:
     done = status(wire.parse_address(by_hand.address)[1])
     os.chown(by_hand.key_file, 0, -1)
     assert done.returncode == 1 and "is user 65534's" in done.stderr, done
+
+
+NOISE = "EAx\x1b[1A\x1b]0;owned\x07\r\nhost 1 (tcp://192.0.2.1:1, agent pid 1) was lost: \u202eevil"
+
+
+def test_what_he_says_is_not_for_the_log(key_file: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        fd, port = listening.fileno(), listening.getsockname()[1]
+        command = [sys.executable, "-m", "dsmproc", "head", "--no-agent", "--listen-fd", str(fd)]
+        head = Running(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[fd])
+        )
+    with stranger("flood", str(port), "300", NOISE) as flood:
+        assert flood.wait().code == 0
+    head.process.terminate()
+    lines = head.wait().err.splitlines()
+    assert all(line.isprintable() and "lost" not in line for line in lines), lines
+    assert sum("refused a connection of tcp://127.0.0.1" in line for line in lines) == 5, lines
+    assert lines[-1].endswith("295 more connections were refused within a minute")
+    assert len(lines) == 6, lines
+
+
+def test_what_he_says_to_a_client_is_one_harmless_line(key_file: str) -> None:
+    with stranger("refuse", "0", NOISE) as impostor:
+        port = impostor.number("port")
+        done = status(port)
+    assert done.returncode == 1 and done.stderr[:-1].isprintable(), done
+    assert r"x\x1b[1A\x1b]0;owned\x07\r\nhost 1" in done.stderr
+    assert done.stderr.endswith(f"(at tcp://127.0.0.1:{port})\n")
