@@ -8,8 +8,8 @@ A file: lines `hosts N`, `pages N` (of 16 bytes, in one region), `most N`, `ahea
 `model ec` and `bound L=PAGE ...`, `homes POLICY ...` (first and fixed if not said), `bytes
 x=PAGE:OFF ...`, `locks L ...` (made by host 0), `thread HOST: OP; OP; ...`, and the verdict: `never
 EXPR`, `sometimes EXPR`, `always EXPR` over the registers at the end of every execution, and `may
-EXPR`, which is permitted and need not be seen. `lrc erc: never EXPR` is said of these models only; a
-file without `model` is run under each that its verdicts name, or under all.
+EXPR`, which is permitted and need not be seen. `lrc erc: never EXPR` is said of these models only;
+a file without `model` is run under each that its verdicts name, or under all.
 Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a semaphore of initial
 value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes), `wait M` (for the
 message, by other means than the cluster's: nothing is observed), `evict` (the thread's host gives
