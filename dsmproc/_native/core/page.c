@@ -228,6 +228,22 @@ void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach)
     dsm_run_brought(host, id, id + run.end - run.first);
 }
 
+static bool comes_with(const struct dsm_host *host, const struct dsm_page *a,
+                       const struct dsm_page *b) {
+    (void)host;
+    return b->state == DSM_FETCHING && b->get == a->get;
+}
+
+/* Somebody waits for a page that is on its way: the fault's row goes on behind all that will be
+ * mapped for it then (dsm_page_serve). */
+static void await(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write,
+                  int32_t reach) {
+    dsm_page_wait(host, page, client, write, reach);
+    struct dsm_run run = run_around(host, page, write ? 1 : DSM_CHUNK, reach, comes_with);
+    uint64_t id = dsm_page_id(host, page - (page->index - run.first));
+    dsm_run_brought(host, id, id + run.end - run.first);
+}
+
 static void first_write(struct dsm_host *host, struct dsm_page *page, uint32_t client,
                         int32_t reach) {
     struct dsm_run run = dsm_run_open(host, page, reach);
@@ -252,7 +268,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
         dsm_page_fetch(host, page, reach);
         break;
     case DSM_FETCHING:
-        dsm_page_wait(host, page, event->client, write, reach);
+        await(host, page, event->client, write, reach);
         break;
     case DSM_LOST:
         dsm_page_poison(host, page);

@@ -15,7 +15,8 @@
  * at most config.ahead behind what its fault brought. Who works on a band of an array does not want
  * the next band, which another host may be writing. Such copies come on the bulk connection and are
  * mapped by a fault of their own, so that it is known which were used: one that is thrown away
- * unused is not asked for again by anything but a fault of its own (trap k).
+ * unused is not asked for again by anything but a fault of its own (trap k). Where that fault is
+ * quicker than the network, all that comes with its page is brought, and the row goes on behind it.
  *
  * An opened page is looked at before a publish says anything about it:
  *
