@@ -113,13 +113,13 @@ class Agent:
         for purpose, handler in (
             ("spawn", self._spawn),
             ("client", self._client),
-            ("session", self._session),
             ("modules", self._modules),
             ("engine-fast", self._engine_peer),
             ("engine-bulk", self._engine_peer),
-            ("engine-client", self._engine_client),
         ):
             self.listener.on(purpose, handler)
+        self.listener.on("session", self._session, local=True)
+        self.listener.on("engine-client", self._engine_client, local=True)
 
     async def _engine_peer(self, peer: Peer) -> None:
         host = await peer.recv()

@@ -101,8 +101,8 @@ class Desks:
         self._blobs: dict[tuple[int, int], bytearray] = {}
         self._vault = Vault()
         listener.on("pool-driver", self._driver)
-        listener.on("pool-worker", self._worker)
-        listener.on("pool-shared", self._shared)
+        listener.on("pool-worker", self._worker, local=True)
+        listener.on("pool-shared", self._shared, local=True)
 
     @contextlib.contextmanager
     def _desk(self, number: int):  # type: ignore[no-untyped-def]
@@ -125,8 +125,6 @@ class Desks:
 
     async def _worker(self, peer: Peer) -> None:
         number = int(await peer.recv())
-        if not peer.local:
-            raise wire.ProtocolError("a pool's worker is on the host of its agent")
         with self._desk(number) as desk:
             if desk.worker is not None:
                 raise wire.ProtocolError("a desk has one worker")
@@ -148,7 +146,7 @@ class Desks:
         """A worker wants what its tasks have in common with others."""
         number, blob = await peer.recv()
         desk = self._desks.get(number)
-        if not peer.local or desk is None:
+        if desk is None:
             raise wire.ProtocolError("no worker of a pool asks for a shared parcel")
         await desk.met.wait()
         with contextlib.suppress(asyncio.CancelledError):  # no pool any more

@@ -141,15 +141,19 @@ class Listener:
         self.whose = whose
         self.traffic = traffic.Traffic()
         self._handlers: dict[str, Handler] = {}
+        self._over_tcp: set[str] = set()
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._peers: set[Peer] = set()
         self._pending = asyncio.Semaphore(PENDING_LIMIT)
         self._strangers = Strangers()
 
-    def on(self, purpose: str, handler: Handler) -> None:
+    def on(self, purpose: str, handler: Handler, *, local: bool = False) -> None:
+        """`local`: for processes of this host alone, by the unix socket."""
         assert purpose not in self._handlers, f"two handlers for {purpose!r}"
         self._handlers[purpose] = handler
+        if not local:
+            self._over_tcp.add(purpose)
 
     def listen_tcp(self, host: str, port: int) -> tuple[str, int]:
         return self.adopt(listening_socket(host, port))
@@ -235,7 +239,7 @@ class Listener:
                 steps = wire.server_side(None, self._handlers)
             else:
                 wire.tune(peer.sock)
-                steps = wire.server_side(self._key, self._handlers)
+                steps = wire.server_side(self._key, self._over_tcp)
             await self._introduce(peer, steps)
         except (wire.AuthenticationError, wire.ProtocolError) as error:
             await peer.send_bytes(wire.refuse(error))

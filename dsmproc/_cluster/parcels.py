@@ -26,7 +26,7 @@ class Parcels:
         self._vault = Vault()
         self._users: collections.Counter[bytes] = collections.Counter()
         self._here: set[bytes] = set()
-        listener.on("parcel", self._wanted)
+        listener.on("parcel", self._wanted, local=True)
 
     @contextlib.contextmanager
     def held(self, digests: list[bytes]) -> Iterator[None]:
@@ -56,7 +56,7 @@ class Parcels:
     async def _wanted(self, peer: Peer) -> None:
         """A process of this host is being started with it."""
         digest = await peer.recv()
-        if not peer.local or digest not in self._here:
+        if digest not in self._here:
             raise wire.ProtocolError("no process here was started with this argument")
         with contextlib.suppress(asyncio.CancelledError):
             fd = await self._vault.get(_key(digest))

@@ -24,7 +24,7 @@ class Partings:
         self._parted: list[bytes] = []
         self._clients: set[Peer] = set()
         self._listener = listener
-        listener.on("partings", self._client)
+        listener.on("partings", self._client, local=True)
 
     async def _client(self, peer: Peer) -> None:
         """A process of this host that has a connection to another one."""

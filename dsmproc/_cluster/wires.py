@@ -228,7 +228,7 @@ class Wires:
         self.observe = observe
         self._wires: dict[int, Wire] = {}
         self._epoll: select.epoll | None = None
-        broker.listener.on("wire", self.connected)
+        broker.listener.on("wire", self.connected, local=True)
         broker.listener.on("dial", self.dial)
 
     async def connected(self, peer: Peer) -> None:

@@ -16,6 +16,7 @@ from program import Program
 
 from dsmproc._cluster import frames, wire
 from dsmproc._ffi import ffi, lib
+from dsmproc.errors import ProtocolError
 
 LENGTH = struct.Struct("<Q")
 MANY = 1 << 40
@@ -49,8 +50,9 @@ NONSENSE = {
     "no tag": Said([], pickled(("ready",)) + bytes(16)),
 }
 AT_MASTER = ["control", "output", "console", "query", "engine-master"]
-AT_AGENT = ["spawn", "client", "session", "modules", "channel", "engine-fast", "engine-bulk"]
-AT_AGENT += ["dial", "parcel"]
+AT_AGENT = ["spawn", "client", "modules", "channel", "engine-fast", "engine-bulk", "dial"]
+AT_AGENT += ["pool-driver"]
+LOCAL = ["session", "parcel", "wire", "partings", "pool-worker", "pool-shared", "engine-client"]
 
 Connect = Callable[[str], wire.Wire]
 
@@ -67,7 +69,10 @@ def connections(cluster: ByHand) -> list[tuple[str, Connect]]:
         for purpose in AT_AGENT:
             found.append((purpose, lambda purpose, to=address: wire.connect_tcp(to, purpose, key)))
             found.append((purpose, lambda purpose, to=path: wire.connect_unix(to, purpose)))
-        found.append(("engine-client", lambda purpose, to=path: wire.connect_unix(to, purpose)))
+        for purpose in set(LOCAL) - {
+            "pool-worker"
+        }:  # its number may be right: it waits for its pool
+            found.append((purpose, lambda purpose, to=path: wire.connect_unix(to, purpose)))
     return found
 
 
@@ -95,6 +100,14 @@ def test_nonsense_on_every_connection(by_hand: ByHand, program: Program, what: s
         say(connect(purpose), NONSENSE[what])
     program.end()
     assert [host["id"] for host in by_hand.status()["hosts"]] == [0, 1]
+
+
+def test_what_is_for_processes_of_the_host_is_not_served_over_tcp(by_hand: ByHand) -> None:
+    key = wire.read_key(by_hand.key_file)
+    (host,) = by_hand.status()["hosts"]
+    for purpose in LOCAL:
+        with pytest.raises(ProtocolError, match=f"serves no connections for '{purpose}'"):
+            wire.connect_tcp(tuple(host["address"]), purpose, key)
 
 
 def test_shuffled_frames_of_a_channel(by_hand: ByHand, program: Program) -> None:
