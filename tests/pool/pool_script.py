@@ -539,7 +539,25 @@ def case_progress():
     assert "40/40" in shown and shown.endswith("\n"), shown
 
 
+met = None
+
+
+def keep_barrier(barrier):
+    global setting
+    setting = barrier
+
+
+def meet(turn):
+    """All processes of the pool have a task of this turn: a host that is quicker than the other
+    could do them all."""
+    global met
+    if met != turn:
+        met = turn
+        setting.wait(60)
+
+
 def length_and_where(data, _):
+    meet(0)
     return len(data), mp.current_host(), os.getpid()
 
 
@@ -547,7 +565,7 @@ def case_a_large_function_crosses_once():
     """Eight workers on two hosts use it; to each host it goes once."""
     size = 4 << 20
     data = os.urandom(size)
-    with mp.Pool(8) as pool:
+    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
         pool.map(square, range(8), chunksize=1)
         mp.stats(reset=True)
         answers = pool.map(functools.partial(length_and_where, data), range(200), chunksize=1)
@@ -560,6 +578,7 @@ def case_a_large_function_crosses_once():
 def shout_and_tell(data, *_):
     """What a task does to its argument is nobody else's."""
     before, data[0] = data[0], data[0] + 1
+    meet(before)
     return bytes(data[:1]) != bytes([before]) and int(data.nbytes), before, mp.current_host()
 
 
@@ -578,15 +597,14 @@ def case_a_large_argument_crosses_once():
     """Eight workers on two hosts get it in many tasks; to each host it goes once."""
     size = 4 << 20
     data = array(size)
-    first = int(data[0])
-    with mp.Pool(8) as pool:
+    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
         pool.map(square, range(8), chunksize=1)
-        for method, items in (
-            (pool.map, [data] * 40),
-            (pool.starmap, [(data, i) for i in range(40)]),
+        for turn, (method, items) in enumerate(
+            ((pool.map, [data] * 40), (pool.starmap, [(data, i) for i in range(40)]))
         ):
+            data[0] = turn
             answers, sent = sent_by(lambda: method(shout_and_tell, items, chunksize=1))  # noqa: B023
-            assert {answer[:2] for answer in answers} == {(size, first)}, set(answers)
+            assert {answer[:2] for answer in answers} == {(size, turn)}, set(answers)
             assert len({answer[2] for answer in answers}) == 2
             assert 2 * size < sent < 2.2 * size, sent / size
         text = "x" * size  # no buffer; both in one task are one object still
@@ -600,10 +618,10 @@ def case_a_large_argument_of_calls_crosses_once():
     """Eight calls that are there at once, and an imap; what is written between calls is seen."""
     size = 4 << 20
     data = array(size)
-    with mp.Pool(8) as pool:
+    turns = itertools.count()
+    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
         pool.map(square, range(8), chunksize=1)
-        for turn in range(2):
-            data[0] = turn
+        for _ in range(2):
 
             def call():
                 calls = [pool.apply_async(shout_and_tell, (data, i)) for i in range(8)]
@@ -614,6 +632,7 @@ def case_a_large_argument_of_calls_crosses_once():
                 return list(pool.imap(shout_and_tell, (data for _ in range(16))))
 
             for work, most in ((call, 3), (iterate, 4)):  # the first goes before it is known to be
+                data[0] = turn = next(turns)
                 answers, sent = sent_by(work)
                 assert {answer[:2] for answer in answers} == {(size, turn)}, set(answers)
                 assert len({answer[2] for answer in answers}) == 2
