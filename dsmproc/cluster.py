@@ -51,10 +51,10 @@ class Client:
         """A new connection to the agent of this host."""
         try:
             return wire.connect_unix(self.socket, purpose)
-        except GONE as error:
+        except GONE:
             raise ClusterError(
                 f"the agent of this host (host {self.host}) is gone: the cluster has ended"
-            ) from error
+            ) from None
 
     def connect(self, host: dict[str, Any], purpose: str) -> wire.Wire:
         """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""

@@ -129,6 +129,7 @@ class RunScript:
         options: Sequence[str] = (),
         cwd: str | None = None,
         terminal: bool = False,
+        ignore: Sequence[signal.Signals] = (),
     ) -> Running:
         """Start it; `local=None` runs it with plain Python, `address` on a cluster by hand."""
         path = self.write("script.py", text)
@@ -146,7 +147,7 @@ class RunScript:
             env={**os.environ, **(env or {})},
             cwd=cwd or self.folder,
             start_new_session=True,
-            preexec_fn=take_terminal if terminal else None,
+            preexec_fn=take_terminal if terminal else (lambda: ignored(ignore)) if ignore else None,
         )
         if terminal:
             os.close(theirs)
@@ -157,6 +158,11 @@ class RunScript:
     def end(self) -> None:
         for running in self._running:
             running.close()
+
+
+def ignored(signals: Sequence[signal.Signals]) -> None:
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def take_terminal() -> None:

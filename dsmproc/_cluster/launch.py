@@ -28,7 +28,7 @@ from . import procs, ssh, wire
 from .environ import command_environment
 from .listener import listening_socket
 from .local import Plan, private_directory
-from .program import PASSED_ON, Program, StartError, how_it_ended, when_dead
+from .program import Program, StartError, heeded, how_it_ended, when_dead
 from .ssh import RemoteAgent
 
 START_SECONDS = 60.0
@@ -209,7 +209,7 @@ async def serve(plan: Plan, lifeline: socket.socket) -> int:
         except (StartError, ClusterError, OSError) as error:
             lifeline.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
             return 1
-        signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        signal.pthread_sigmask(signal.SIG_BLOCK, heeded())
         supervisor.pass_signals_on()
         said = {
             "address": wire.format_address(supervisor.address),

@@ -29,6 +29,11 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SI_USER = 0  # si_code of a signal that a process sent; the terminal's come from the kernel
 
 
+def heeded() -> list[signal.Signals]:
+    """Of these, what is not ignored from the start (`nohup`, `&`): the driver ignores it too."""
+    return [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 class StartError(ClusterError):
     """The cluster did not come up."""
 
@@ -123,7 +128,7 @@ class Program:
     async def run_driver(self, command: list[str]) -> int:
         """The driver from its start to its end; its return code."""
         parent = os.getpid()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, heeded())
 
         def in_child() -> None:
             procs.die_with_parent(parent)
@@ -179,10 +184,11 @@ class Program:
         was sent to this process alone must be passed on. The workers are in other sessions.
         """
         loop = asyncio.get_running_loop()
+        numbers = heeded()
 
         def wait_for_signals() -> None:
-            while True:
-                info = signal.sigwaitinfo(PASSED_ON)
+            while numbers:
+                info = signal.sigwaitinfo(numbers)
                 with contextlib.suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(self._signalled, info.si_signo, info.si_code)
 
@@ -194,7 +200,7 @@ class Program:
         if number == signal.SIGINT and self.console is not None:
             self.console.post(("interrupt",))
         if self.driver is None and number != signal.SIGINT:
-            self.stopping.set()
+            self.fail(f"the supervisor (pid {os.getpid()}) got {signal.Signals(number).name}")
 
 
 def when_dead(process: subprocess.Popen[bytes], callback: Any) -> None:

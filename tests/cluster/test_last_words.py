@@ -16,6 +16,28 @@ if __name__ == "__main__":
     time.sleep(300)
 """
 
+# A worker that waits for a word; the driver says it when it gets a signal.
+INIT = """
+import os, signal, time
+import dsmproc as mp
+
+def work(pipe):
+    print("worker", pipe.recv(), "goes on", flush=True)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, lambda *_: ours.send(1))
+    mp.init(local=2)
+    ours, theirs = mp.Pipe()
+    process = mp.Process(target=work, args=(theirs,))
+    process.start()
+    from dsmproc import cluster
+    if cluster._state.local is not None:
+        print(f"supervisor={cluster._state.local._process.pid}", flush=True)
+    print(f"driver={os.getpid()}", flush=True)
+    process.join()
+"""
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
 # `dsmproc run --local 2`, in this process, whose parts can be changed first.
 RUN = """
 import asyncio, os, signal, sys
@@ -138,6 +160,38 @@ run()
     agent = int(result.out.split("agent ")[1].split()[0])
     line = f"dsmproc: the agent of host 1 (pid {agent}) was killed by SIGKILL"
     assert line in result.err.splitlines()
+
+
+def test_a_signal_for_the_supervisor_of_init(run_script: RunScript) -> None:
+    """The program loses its cluster by it."""
+    running = run_script.start(INIT, local=None)
+    supervisor = running.number("supervisor")
+    send(supervisor, signal.SIGTERM)
+    result = running.wait(20)
+    assert f"dsmproc: the supervisor (pid {supervisor}) got SIGTERM" in result.err
+
+
+def test_signals_that_a_program_ignores_from_its_start(run_script: RunScript) -> None:
+    """As with nohup, or in the background of a shell: they end nothing of it."""
+    running = run_script.start(INIT, local=None, ignore=IGNORED)
+    supervisor = running.number("supervisor")
+    for number in IGNORED:
+        send(supervisor, number)
+    send(running.number("driver"), signal.SIGUSR1)
+    running.read_until("worker 1 goes on")
+    result = running.wait(20).check()
+    assert result.err == ""
+
+
+def test_signals_that_a_driver_ignores_from_its_start(run_script: RunScript) -> None:
+    running = run_script.start(INIT, ignore=IGNORED)
+    driver = running.number("driver")
+    for number in IGNORED:
+        send(running.pid, number)
+    send(driver, signal.SIGUSR1)
+    running.read_until("worker 1 goes on")
+    result = running.wait(20).check()
+    assert result.err == ""
 
 
 def test_a_figure_whose_process_dies(run_script: RunScript) -> None:
