@@ -227,7 +227,7 @@ class Handler(threading.Thread):
             else:
                 if events & selectors.EVENT_WRITE:
                     member.flush()
-                if events & selectors.EVENT_READ:
+                if events & selectors.EVENT_READ and not member.ended:
                     self._hear(member)
         for member in [m for m in self._members if m.exited and m.ended]:
             self._bury(member)
@@ -476,12 +476,16 @@ class Handler(threading.Thread):
     # -- ends ---------------------------------------------------------------------------------
 
     def _exited(self, member: Member) -> None:
-        """Its process has. What its agent has of it comes still, unless that is lost too."""
+        """Its process has. What its agent has of it comes still; if that is lost too, what has
+        come."""
         member.exited = True
         self._selector.unregister(member.process.sentinel)
         member.process.is_alive()  # looks
-        if member.process._popen.lost and not member.ended:
-            self._take_back(member, Returned([], True))
+        if member.process._popen.lost:
+            while not member.ended and member.said_something():
+                self._hear(member)
+            if not member.ended:
+                self._take_back(member, Returned([], True))
         elif not member.ended:
             member.say(FINISH)
 

@@ -306,6 +306,16 @@ class Member:
 
     # -- hearing ------------------------------------------------------------------------------
 
+    def said_something(self) -> bool:
+        """Whether there is something to hear, be it the end."""
+        try:
+            self._wire.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # that is an end too
+        return True
+
     def hear(self) -> Iterator[Record | Returned | Stored]:
         """All that has come."""
         try:

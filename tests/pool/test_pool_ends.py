@@ -89,6 +89,50 @@ print([outcome(result) for result in results])
     assert result.err == ""
 
 
+def test_what_a_lost_worker_said_counts_though_its_end_is_seen_first(run_script: RunScript) -> None:
+    """In one look at all descriptors: its process's end, then an answer and the end of its desk."""
+    result = run_script(
+        BEGIN
+        + """
+import threading, time
+
+def answer_and_die(x):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return x
+
+class Together:
+    # Shows what is said only together with the end of who says it, and behind that.
+    def __init__(self, selector):
+        self.selector = selector
+
+    def __getattr__(self, name):
+        return getattr(self.selector, name)
+
+    def select(self, timeout):
+        until = time.monotonic() + (60 if timeout is None else timeout)
+        while time.monotonic() < until:
+            events = self.selector.select(0.01)
+            count = [key.data for key, _ in events].count
+            shown = [event for event in events if event[0].data is None or count(event[0].data) > 1]
+            if shown:
+                return sorted(shown, key=lambda event: event[0].fileobj is event[0].data)
+        return []
+
+pool.map(abs, range(2))
+selector = pool._handler._selector
+pool._handler._selector = Together(selector)
+popen = type(pool._pool[0]._popen)
+popen.lost, lost = property(lambda self: True), popen.lost
+print(outcome(pool.apply_async(answer_and_die, (5,))))
+popen.lost = lost
+pool._handler._selector = selector
+print(pool.map(abs, range(-4, 0)))
+"""
+    ).check()
+    assert result.lines() == ["5", "[4, 3, 2, 1]"]
+    assert result.err == ""
+
+
 def test_a_killed_master(run_script: RunScript) -> None:
     running = run_script.start(BEGIN + "pool.map(sleep, range(100))")
     running.read_until("asleep")
