@@ -1,0 +1,128 @@
+"""Programs from a grammar, each with an oracle, for so long; or one of them again.
+
+    python -m tests.soak --minutes N --seed S
+    python -m tests.soak --replay CASE [--times N] [--set hosts=3 ...] [--plain]
+
+A case names the program and its configuration. How its processes met cannot be replayed, so a
+replay runs it several times and says how often it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import resource
+import sys
+import time
+from collections import Counter
+
+from . import configuration, grammar, users
+from .case import Outcome, run
+from .configuration import Configuration
+from .known import KNOWN
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--edge", choices=list(grammar.EDGES), help="programs of this edge alone")
+    parser.add_argument("--replay", metavar="CASE", help="this case, several times")
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="another configuration"
+    )
+    parser.add_argument("--plain", action="store_true", help="with the standard library")
+    return parser.parse_args()
+
+
+def changed(drawn: Configuration, words: list[str]) -> Configuration:
+    """The configuration with what --set says."""
+    types = {field.name: type(field.default) for field in dataclasses.fields(drawn)}
+    changes = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in types:
+            raise SystemExit(f"--set {word}: it is one of {', '.join(types)}")
+        kind = types[name]
+        changes[name] = value == "True" if kind is bool else kind(value)
+    return dataclasses.replace(drawn, **changes)
+
+
+class Soak:
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.verdicts: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.seen: dict[str, Counter[str]] = {}
+        self.turns = self.moves = 0
+
+    def case(self, case: str) -> Outcome | None:
+        """Run it and say how it went; None if it cannot run here."""
+        where = changed(configuration.draw(case), self.args.set)
+        edges = sorted({part.edge for part in grammar.draw(case).parts})
+        why_not = users.why_not() if where.user == "other" else None
+        if why_not:
+            self.skipped[why_not] += 1
+            print(f"{case:14} skipped: {why_not}", flush=True)
+            return None
+        outcome = run(case, where, self.args.plain)
+        verdict, text, turns, moves, seconds = outcome
+        self.verdicts[verdict] += 1
+        self.turns, self.moves = self.turns + turns, self.moves + moves
+        self._note(where, edges)
+        print(
+            f"{case:14} {verdict:11} {turns:6} turns {moves:6} moves {seconds:5.1f} s"
+            f"  {'+'.join(edges)}; {where}",
+            flush=True,
+        )
+        if verdict != "right":
+            print(f"{text}\nreplay: {self.command(case)}", flush=True)
+        return outcome
+
+    def command(self, case: str) -> str:
+        words = ["python -m tests.soak --replay", case]
+        words += ["--set", *self.args.set] if self.args.set else []
+        words += ["--plain"] if self.args.plain else []
+        return " ".join(words)
+
+    def _note(self, where: Configuration, edges: list[str]) -> None:
+        row = {name: str(value) for name, value in dataclasses.asdict(where).items()}
+        for name, values in [*((name, [value]) for name, value in row.items()), ("edge", edges)]:
+            self.seen.setdefault(name, Counter()).update(values)
+
+    def summary(self) -> bool:
+        """Whether all was right, and something was."""
+        print(f"\n{self.verdicts.total()} runs, {self.turns} turns, {self.moves} moves: ", end="")
+        print(", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()) or "none")
+        for name, counts in self.seen.items():
+            print(f"  {name:8}", ", ".join(f"{v or '-'} {n}" for v, n in sorted(counts.items())))
+        for reason, count in self.skipped.items():
+            print(f"  skipped {count}: {reason}")
+        return set(self.verdicts) == {"right"}
+
+
+def main() -> int:
+    args = arguments()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    soak = Soak(args)
+    if args.replay:
+        for _ in range(args.times):
+            soak.case(args.replay)
+    else:
+        until = time.monotonic() + args.minutes * 60
+        prefix = f"{args.edge}:" if args.edge else ""
+        cases = [] if args.edge else list(KNOWN)
+        number = 0
+        while time.monotonic() < until:
+            soak.case(cases[number] if number < len(cases) else f"{prefix}{args.seed}.{number}")
+            number += 1
+    return 0 if soak.summary() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""One run of a case, with what works against it, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from . import grammar, history, stacks, users
+from .configuration import Configuration
+from .marks import MARK, end_all, marked
+
+ROOT = Path(__file__).resolve().parents[2]
+STILL = 60.0  # seconds in which no worker wrote down anything: it hangs
+LONGEST = 300.0
+PATIENCE = 10.0  # for what is ending to end
+LOST = re.compile(r"was lost|LostError|LostChannel|lost without")
+SHOWN = 12  # wrong sentences, and last lines of standard error
+
+
+class Outcome(NamedTuple):
+    verdict: str  # right, wrong, hang, false loss, error, left behind
+    text: str = ""
+    turns: int = 0
+    moves: int = 0  # of a record to another host: what was tried at all
+    seconds: float = 0.0
+
+
+def run(case: str, configuration: Configuration, plain: bool = False) -> Outcome:
+    """`plain`: with the standard library."""
+    began, mark = time.monotonic(), uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        try:
+            verdict, text = _run(case, configuration, plain, folder, mark)
+            left = _what_is_left(folder, mark)
+        finally:  # Ctrl-C, for one, does not reach what has a session of its own
+            end_all(mark)
+        entries, wrong = history.load(folder)
+        if verdict in ("right", "error"):
+            wrong += history.check(entries, grammar.sizes(grammar.draw(case)))
+        if wrong:
+            verdict = "wrong" if verdict in ("right", "error") else verdict
+            text = "\n".join([*wrong[:SHOWN], text])
+        elif not entries:
+            verdict, text = "error", f"nothing was tried\n{text}"
+    if left and verdict == "right":
+        verdict = "left behind"
+    text = "\n".join(filter(None, [text, left]))
+    seconds = time.monotonic() - began
+    return Outcome(verdict, text, len(entries), history.moves(entries), seconds)
+
+
+def _run(
+    case: str, configuration: Configuration, plain: bool, folder: str, mark: str
+) -> tuple[str, str]:
+    command = [sys.executable, "-m", "tests.soak.program", case, folder]
+    if not plain:
+        here = [sys.executable, "-m", "dsmproc", "run", "--local", str(configuration.hosts), "-m"]
+        command[1:3] = [*here[1:], "tests.soak.program"]
+    command = ["timeout", "--kill-after=5", f"{2 * LONGEST:.0f}", *command]  # should we be killed
+    temporary = os.path.join(folder, "tmp")
+    os.mkdir(temporary)
+    if configuration.user == "other":
+        command = [*users.command(), *command]
+        for path in (folder, temporary):
+            os.chown(path, users.UID, users.UID)
+    environment = {
+        **os.environ,
+        **configuration.environment(),
+        **stacks.ENVIRONMENT,
+        MARK: mark,
+        "HOME": temporary,
+        "TMPDIR": temporary,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    output = os.path.join(folder, "output")
+    with open(output, "wb") as file, _against(configuration, mark, case):
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+        hung = _wait(process, folder)
+    found = stacks.dump(mark) if hung else ""
+    if hung:
+        end_all(mark)
+        process.wait()
+    text = Path(output).read_text(errors="replace")
+    if hung:
+        return "hang", f"{hung}\n{found}\n{text}"
+    tail = "\n".join(text.splitlines()[-SHOWN:])
+    if LOST.search(text):
+        return "false loss", f"exit code {process.returncode}\n{tail}"
+    if process.returncode != 0 or "Traceback" in text:
+        return "error", f"exit code {process.returncode}\n{tail}"
+    return "right", ""
+
+
+@contextlib.contextmanager
+def _against(configuration: Configuration, mark: str, case: str) -> Iterator[None]:
+    """Processor hogs, and the program that stops and continues processes. They end with us."""
+    commands = [["hogs"]] * configuration.hogs
+    if configuration.jitter:
+        commands = [*commands, ["jitter", mark, case]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"tests.soak.{name}", *arguments],
+            stdin=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for name, *arguments in commands
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        codes = [process.wait(PATIENCE) for process in processes]
+    if any(codes):
+        raise RuntimeError(f"{commands} ended with {codes}: the run was not what it should be")
+
+
+def _wait(process: subprocess.Popen[bytes], folder: str) -> str:
+    """Until it ends; or why it is taken to hang."""
+    began = changed = time.monotonic()
+    size = -1
+    while process.poll() is None:
+        now = time.monotonic()
+        written = sum(entry.stat().st_size for entry in os.scandir(folder))
+        if written != size:
+            size, changed = written, now
+        if now - changed > STILL:
+            return f"nothing happened for {STILL:.0f} s"
+        if now - began > LONGEST:
+            return f"it did not end within {LONGEST:.0f} s"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+    return ""
+
+
+def _what_is_left(folder: str, mark: str) -> str:
+    """What the run has not cleared away."""
+    until = time.monotonic() + PATIENCE
+    while (left := marked(mark)) and time.monotonic() < until:
+        time.sleep(0.02)
+    said = [f"left process {pid}: {stacks.read(pid, 'cmdline')}" for pid in left]
+    end_all(mark)
+    temporary = os.path.join(folder, "tmp")
+    said += [
+        f"left file {os.path.join(at, name)}"
+        for at, _, names in os.walk(temporary)
+        for name in names
+    ]
+    return "\n".join(said)
