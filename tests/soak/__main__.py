@@ -16,10 +16,9 @@ import sys
 import time
 from collections import Counter
 
-from . import configuration, grammar, users
+from . import grammar, known, users
 from .case import Outcome, run
 from .configuration import Configuration
-from .known import KNOWN
 
 
 def arguments() -> argparse.Namespace:
@@ -63,8 +62,8 @@ class Soak:
 
     def case(self, case: str) -> Outcome | None:
         """Run it and say how it went; None if it cannot run here."""
-        where = changed(configuration.draw(case), self.args.set)
-        edges = sorted({part.edge for part in grammar.draw(case).parts})
+        where = changed(known.where(case), self.args.set)
+        edges = sorted({part.edge for part in known.program(case).parts})
         why_not = users.why_not() if where.user == "other" else None
         if why_not:
             self.skipped[why_not] += 1
@@ -116,7 +115,7 @@ def main() -> int:
     else:
         until = time.monotonic() + args.minutes * 60
         prefix = f"{args.edge}:" if args.edge else ""
-        cases = [] if args.edge else list(KNOWN)
+        cases = [] if args.edge else list(known.KNOWN)
         number = 0
         while time.monotonic() < until:
             soak.case(cases[number] if number < len(cases) else f"{prefix}{args.seed}.{number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 import time
@@ -52,10 +53,15 @@ class Actor:
         first = self.dice.random() < 0.5
         if first:
             self._count(found, turns)
-        cells = [memoryview(mirror) for mirror in mirrors]
-        operations.perform(self.part.operations, cells, random.Random(seed), lambda: None)
-        cells = [place.content for place in found]
-        operations.perform(self.part.operations, cells, random.Random(seed), self.rest)
+        fresh = [turn == 0 for turn in turns]
+        for cells, rest in (
+            ([memoryview(mirror) for mirror in mirrors], lambda: None),
+            ([place.content for place in found], self.rest),
+        ):
+            dice = random.Random(seed)
+            for cell in itertools.compress(cells, fresh):
+                operations.fill(cell, dice)
+            operations.perform(self.part.operations, cells, dice, rest)
         if not first:
             self._count(found, turns)
         for place, turn, content, mirror in zip(found, turns, read, mirrors, strict=True):

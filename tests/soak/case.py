@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import grammar, history, stacks, users
+from . import grammar, history, known, stacks, users
 from .configuration import Configuration
 from .marks import MARK, end_all, marked
 
@@ -45,7 +45,7 @@ def run(case: str, configuration: Configuration, plain: bool = False) -> Outcome
             end_all(mark)
         entries, wrong = history.load(folder)
         if verdict in ("right", "error"):
-            wrong += history.check(entries, grammar.sizes(grammar.draw(case)))
+            wrong += history.check(entries, grammar.sizes(known.program(case)))
         if wrong:
             verdict = "wrong" if verdict in ("right", "error") else verdict
             text = "\n".join([*wrong[:SHOWN], text])

@@ -6,8 +6,9 @@ import dataclasses
 import random
 
 HOSTS = (2, 3, 3, 4, 5, 8)
-MODELS = ("lrc", "lrc", "erc", "scc", "ec", "sc")
-HOMES = ("adaptive", "adaptive", "first", "fixed", "barrier", "migrating", "blocks", "homeless")
+# What is so by default comes more often.
+MODELS = ("lrc", "lrc", "lrc", "lrc", "erc", "scc", "ec", "sc")
+HOMES = ("adaptive",) * 6 + ("first", "fixed", "barrier", "migrating", "blocks", "homeless")
 HOMELESS_MODELS = ("lrc", "erc")
 FAULTS = {"self": ("uffd", "uffd-user", "segv"), "other": ("uffd-user", "segv")}
 USERS = ("self", "self", "self", "other")

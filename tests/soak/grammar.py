@@ -115,13 +115,13 @@ def sizes(program: Program) -> dict[str, int]:
 def draw(case: str) -> Program:
     edge, _, _ = case.rpartition(":")
     if edge and edge not in EDGES:
-        raise ValueError(f"{edge} is none of {', '.join(EDGES)}")
+        raise ValueError(f"{case}: {edge} is none of {', '.join(EDGES)}")
     dice = random.Random(case)
     parts = []
     for number in range(dice.choice((1, 2, 2, 3))):
         name = edge or dice.choices(list(EDGES), EDGES.values())[0]
         parts.append(_part(name, f"{case}/{number}"))
-    return Program(case, parts, _place(parts, random.Random(f"{case}/place")), dice.random() < 0.3)
+    return Program(case, parts, place(parts, random.Random(f"{case}/place")), dice.random() < 0.3)
 
 
 def _part(edge: str, seed: str) -> Part:
@@ -147,7 +147,7 @@ def _part(edge: str, seed: str) -> Part:
     )
 
 
-def _place(parts: list[Part], dice: random.Random) -> list[Region]:
+def place(parts: list[Part], dice: random.Random) -> list[Region]:
     """Put records and counters side by side in random order, those of all parts together."""
     shared = dice.randint(1, 3)
     blocks: list[tuple[Record, bool]] = []

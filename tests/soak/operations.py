@@ -16,6 +16,12 @@ Operation = Callable[[memoryview, random.Random, Rest], None]
 SMALL = (0, 0, 1, 2)  # values, so few that they return
 
 
+def fill(cell: memoryview, dice: random.Random) -> None:
+    """What a record begins with: else moving and emptying would find nothing."""
+    few = dice.choices(SMALL, k=len(cell))
+    cell[:] = bytes(few) if dice.random() < 0.5 else dice.randbytes(len(cell))
+
+
 def flag(cell: memoryview, dice: random.Random, rest: Rest) -> None:
     """Set and cleared."""
     at = dice.randrange(len(cell))

@@ -40,13 +40,14 @@ def one_argument(arguments: Any) -> Any:
 
 
 class Tasks(Edge):
-    """A worker that changes records by tasks, round after round, and some itself in between."""
+    """A worker that changes records by tasks, round after round, and in between looks at all of them
+    or changes one itself."""
 
     name = "pool"
 
     def turns(self, actor: Actor, number: int) -> None:
         dice = actor.dice
-        lives = dice.choice((None, None, 5))
+        lives, looks = dice.choice((None, None, 5)), dice.choice((0, 0.5, 1))
         with dsmproc.Pool(dice.randint(2, 4), maxtasksperchild=lives) as pool:
             turns = [0] * len(self.part.records)
             for round_ in range(self.part.turns):
@@ -59,8 +60,11 @@ class Tasks(Edge):
                         actor.log.wrong(sentence)
                 for at in several:
                     turns[at] += 1
-                mine = dice.randrange(len(turns))
-                (turns[mine],) = actor.turn([mine], [turns[mine]])
+                if dice.random() < looks:
+                    actor.look(range(len(turns)), turns)
+                else:
+                    mine = dice.randrange(len(turns))
+                    (turns[mine],) = actor.turn([mine], [turns[mine]])
             pool.close()
             pool.join()
 

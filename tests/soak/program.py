@@ -13,7 +13,7 @@ from typing import Any
 
 import dsmproc
 
-from . import grammar, locks, phases, pools, tokens  # noqa: F401 (the edges are in them)
+from . import known, locks, phases, pools, tokens  # noqa: F401 (the edges are in them)
 from .actor import Actor
 from .edges import Edge, Managers, edges, logged
 from .memory import Memory
@@ -46,7 +46,7 @@ def work(edge: Edge, number: int, together: Any, folder: str) -> None:
 
 
 def run(case: str, folder: str) -> None:
-    program = grammar.draw(case)
+    program = known.program(case)
     memory, managers = Memory(program.regions), Managers()
     made = [edges[part.edge](part, memory, managers) for part in program.parts]
     together = dsmproc.Barrier(sum(part.workers for part in program.parts))
