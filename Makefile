@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compat compat-cpython compat-cpython-tests compatibility races check clean
+.PHONY: help demo test bench compat compat-cpython compat-cpython-tests compatibility races soak check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -47,6 +47,12 @@ failures: $(VENV)/built ## every failure in every state; writes the table of doc
 
 races: $(VENV)/built ## nested locks on three hosts with a log, over every model, home policy and fault mechanism
 	$(RUN) -m tests.sync.racelog
+
+MINUTES ?= 3
+SEED ?= 1
+
+soak: $(VENV)/built ## programs drawn from a grammar, each with an oracle, beside hogs and jitter (MINUTES=3 SEED=1)
+	$(RUN) -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py

@@ -15,6 +15,7 @@ import resource
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 from . import grammar, known, users
 from .case import Outcome, run
@@ -41,15 +42,14 @@ def arguments() -> argparse.Namespace:
 
 def changed(drawn: Configuration, words: list[str]) -> Configuration:
     """The configuration with what --set says."""
-    types = {field.name: type(field.default) for field in dataclasses.fields(drawn)}
-    changes = {}
+    values: dict[str, Any] = dataclasses.asdict(drawn)
     for word in words:
         name, _, value = word.partition("=")
-        if name not in types:
-            raise SystemExit(f"--set {word}: it is one of {', '.join(types)}")
-        kind = types[name]
-        changes[name] = value == "True" if kind is bool else kind(value)
-    return dataclasses.replace(drawn, **changes)
+        if name not in values:
+            raise SystemExit(f"--set {word}: there are {', '.join(values)}")
+        kind = type(values[name])
+        values[name] = value == "True" if kind is bool else kind(value)
+    return Configuration(**values)
 
 
 class Soak:
@@ -73,10 +73,11 @@ class Soak:
         verdict, text, turns, moves, seconds = outcome
         self.verdicts[verdict] += 1
         self.turns, self.moves = self.turns + turns, self.moves + moves
-        self._note(where, edges)
+        self._note({} if self.args.plain else dataclasses.asdict(where), edges)
+        place = "the standard library" if self.args.plain else where
         print(
             f"{case:14} {verdict:11} {turns:6} turns {moves:6} moves {seconds:5.1f} s"
-            f"  {'+'.join(edges)}; {where}",
+            f"  {'+'.join(edges)}; {place}",
             flush=True,
         )
         if verdict != "right":
@@ -89,10 +90,10 @@ class Soak:
         words += ["--plain"] if self.args.plain else []
         return " ".join(words)
 
-    def _note(self, where: Configuration, edges: list[str]) -> None:
-        row = {name: str(value) for name, value in dataclasses.asdict(where).items()}
-        for name, values in [*((name, [value]) for name, value in row.items()), ("edge", edges)]:
-            self.seen.setdefault(name, Counter()).update(values)
+    def _note(self, where: dict[str, object], edges: list[str]) -> None:
+        for name, value in where.items():
+            self.seen.setdefault(name, Counter())[str(value)] += 1
+        self.seen.setdefault("edge", Counter()).update(edges)
 
     def summary(self) -> bool:
         """Whether all was right, and something was."""

@@ -39,23 +39,22 @@ def run(case: str, configuration: Configuration, plain: bool = False) -> Outcome
     began, mark = time.monotonic(), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         try:
-            verdict, text = _run(case, configuration, plain, folder, mark)
-            left = _what_is_left(folder, mark)
+            how, text = _run(case, configuration, plain, folder, mark)
+            left = _what_is_left(folder, mark) if how != "hang" else ""
         finally:  # Ctrl-C, for one, does not reach what has a session of its own
             end_all(mark)
         entries, wrong = history.load(folder)
-        if verdict in ("right", "error"):
+        if how in ("right", "error"):
             wrong += history.check(entries, grammar.sizes(known.program(case)))
-        if wrong:
-            verdict = "wrong" if verdict in ("right", "error") else verdict
-            text = "\n".join([*wrong[:SHOWN], text])
-        elif not entries:
-            verdict, text = "error", f"nothing was tried\n{text}"
-    if left and verdict == "right":
-        verdict = "left behind"
-    text = "\n".join(filter(None, [text, left]))
+    if how == "right" and not entries:
+        how, text = "error", "nothing was tried"
+    if how in ("right", "error") and wrong:
+        how = "wrong"
+    if how == "right" and left:
+        how = "left behind"
+    text = "\n".join(filter(None, [*wrong[:SHOWN], text, left]))
     seconds = time.monotonic() - began
-    return Outcome(verdict, text, len(entries), history.moves(entries), seconds)
+    return Outcome(how, text, len(entries), history.moves(entries), seconds)
 
 
 def _run(
@@ -101,12 +100,15 @@ def _run(
     text = Path(output).read_text(errors="replace")
     if hung:
         return "hang", f"{hung}\n{found}\n{text}"
-    tail = "\n".join(text.splitlines()[-SHOWN:])
+    return verdict(process.returncode, text)
+
+
+def verdict(code: int, text: str) -> tuple[str, str]:
+    """Of a program that ended: what its exit code and its output come to."""
+    tail = "\n".join([f"exit code {code}", *text.splitlines()[-SHOWN:]])
     if LOST.search(text):
-        return "false loss", f"exit code {process.returncode}\n{tail}"
-    if process.returncode != 0 or "Traceback" in text:
-        return "error", f"exit code {process.returncode}\n{tail}"
-    return "right", ""
+        return "false loss", tail
+    return ("error", tail) if code != 0 or "Traceback" in text else ("right", "")
 
 
 @contextlib.contextmanager

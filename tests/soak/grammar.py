@@ -50,8 +50,6 @@ COUNTERS = ("none", "beside", "apart", "elsewhere")
 SIZES = ((1,), (1, 8), (8,), (24, 40), (192,), (192, 500), (3000,), (9000,))
 OPERATIONS = ("flag", "flip", "refill", "scatter", "add", "invert", "turn", "move", "swap")
 RESTS = (0.0, 0.0, 0.0005, 0.002, 0.002, 0.01)
-GAPS = (0, 0, 0, 1, 8, 56)
-HOMES = ("first", "fixed", "barrier", "migrating", "adaptive", "blocks")
 PAGE = 4096
 WORD = 8
 
@@ -70,16 +68,16 @@ class Record:
 @dataclasses.dataclass
 class Part:
     edge: str
-    kind: str
-    workers: int
-    threads: int  # of each worker
-    turns: int
-    rest: float  # seconds, at most, in the middle of an operation
     operations: Sequence[str]
-    records: list[Record]
-    counters: str  # COUNTERS
-    bound: bool  # the records, to the locks that they have
-    seed: str
+    records: list[Record]  # see layout.py
+    kind: str = ""  # KINDS
+    workers: int = 3
+    threads: int = 1  # of each worker
+    turns: int = 500
+    rest: float = 0.002  # seconds, at most, in the middle of an operation
+    counters: str = "beside"  # COUNTERS
+    bound: bool = False  # the records, to the locks that they have
+    seed: str = ""
 
 
 @dataclasses.dataclass
@@ -91,7 +89,6 @@ class Region:
 
 @dataclasses.dataclass
 class Program:
-    case: str
     parts: list[Part]
     regions: list[Region]
     driver: bool  # it is the first worker of the first part
@@ -112,16 +109,15 @@ def sizes(program: Program) -> dict[str, int]:
     }
 
 
-def draw(case: str) -> Program:
+def draw(case: str) -> tuple[list[Part], bool]:
+    """The parts, which are still to be placed; and whether the driver works in the first."""
     edge, _, _ = case.rpartition(":")
     if edge and edge not in EDGES:
         raise ValueError(f"{case}: {edge} is none of {', '.join(EDGES)}")
     dice = random.Random(case)
-    parts = []
-    for number in range(dice.choice((1, 2, 2, 3))):
-        name = edge or dice.choices(list(EDGES), EDGES.values())[0]
-        parts.append(_part(name, f"{case}/{number}"))
-    return Program(case, parts, place(parts, random.Random(f"{case}/place")), dice.random() < 0.3)
+    names = dice.choices(list(EDGES), list(EDGES.values()), k=dice.choice((1, 2, 2, 3)))
+    parts = [_part(edge or name, f"{case}/{number}") for number, name in enumerate(names)]
+    return parts, dice.random() < 0.3
 
 
 def _part(edge: str, seed: str) -> Part:
@@ -145,44 +141,3 @@ def _part(edge: str, seed: str) -> Part:
         bound=dice.random() < 0.4,
         seed=seed,
     )
-
-
-def place(parts: list[Part], dice: random.Random) -> list[Region]:
-    """Put records and counters side by side in random order, those of all parts together."""
-    shared = dice.randint(1, 3)
-    blocks: list[tuple[Record, bool]] = []
-    elsewhere: list[Record] = []
-    for part in parts:
-        for record in part.records:
-            blocks.append((record, False))
-            if part.counters == "apart":
-                blocks.append((record, True))
-            elif part.counters == "elsewhere":
-                elsewhere.append(record)
-    dice.shuffle(blocks)
-    beside = {id(record) for part in parts if part.counters == "beside" for record in part.records}
-    ends = [0] * shared
-    for record, counter in blocks:
-        region = dice.randrange(shared)
-        at = ends[region] + dice.choice(GAPS)
-        if counter:
-            record.counter_region, record.counter = region, at
-            at += WORD
-        else:
-            if id(record) in beside:
-                record.counter_region, record.counter = region, at
-                at += WORD
-            record.region, record.start = region, at
-            at += record.size
-        ends[region] = at
-    for number, record in enumerate(elsewhere):
-        record.counter_region, record.counter = shared, number * WORD
-    ends.append(len(elsewhere) * WORD)
-    pooled = any(part.edge == "pool" for part in parts)
-    return [_region(end, pooled, dice) for end in ends]
-
-
-def _region(size: int, pooled: bool, dice: random.Random) -> Region:
-    kind = dice.choice(("SharedMemory", "shared_array", "RawArray"))
-    home = dice.choice(HOMES) if dice.random() < 0.15 else None
-    return Region("shared_array" if pooled else kind, -(-max(size, 1) // PAGE) * PAGE, home)

@@ -90,9 +90,7 @@ class Table(Edge):
 
     def prepare(self, found: Sequence[Place]) -> None:
         if self.inside:
-            bind(self.lock, found)
-            if hasattr(self.lock, "bind"):
-                self.lock.bind(self.taken)
+            bind(self.lock, [*found, Place("", memoryview(self.taken).cast("B"), None)])
 
     def turns(self, actor: Actor, number: int) -> None:
         for _ in range(self.part.turns):

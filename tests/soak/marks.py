@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import time
 
 MARK = "DSMPROC_SOAK_MARK"
 
@@ -48,12 +50,20 @@ class Handles:
 
     def send(self, pid: int, number: int) -> bool:
         """Whether it was there to get it."""
+        if pid not in self._open:
+            return False
         try:
             signal.pidfd_send_signal(self._open[pid], number)
         except ProcessLookupError:
             os.close(self._open.pop(pid))
-            return False
-        return True
+        return pid in self._open
+
+    def wait(self, pids: list[int], seconds: float) -> None:
+        """Until they have ended."""
+        until = time.monotonic() + seconds
+        for pid in pids:
+            if pid in self._open:
+                select.select([self._open[pid]], [], [], max(until - time.monotonic(), 0))
 
     def close(self) -> None:
         for descriptor in self._open.values():

@@ -40,8 +40,8 @@ def one_argument(arguments: Any) -> Any:
 
 
 class Tasks(Edge):
-    """A worker that changes records by tasks, round after round, and in between looks at all of them
-    or changes one itself."""
+    """A worker that changes records by tasks, round after round, and in between looks at all of
+    them, or changes one itself."""
 
     name = "pool"
 

@@ -1,7 +1,9 @@
 """All stacks of a run that hangs: those of C by gdb, if it is here, and those of Python.
 
 Python's come from faulthandler, which PYTHONFAULTHANDLER switches on: it writes them to standard
-error when a process aborts. All processes are stopped first, so that none sees another one end.
+error when a process aborts. All processes are stopped first, so that nobody acts on another's end.
+What workers write passes through agents and master, so these go on, and abort last, after the
+driver.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from .marks import Handles
 
 ENVIRONMENT = {"PYTHONFAULTHANDLER": "1"}
 GDB = ["gdb", "-nx", "-batch", "-ex", "thread apply all backtrace 12", "-p"]
 SECONDS = 20
+SETTLE = 1.0  # in which the last output of workers comes through
 
 
 def dump(mark: str) -> str:
@@ -25,34 +29,59 @@ def dump(mark: str) -> str:
     handles = Handles(mark)
     with contextlib.closing(handles):
         handles.look()
-        text = "\n".join(_of(pid) for pid in handles.pids())
-        for number in (signal.SIGSTOP, signal.SIGABRT, signal.SIGCONT):
-            for pid in handles.pids():
-                handles.send(pid, number)
-        until = time.monotonic() + SECONDS
-        while any(handles.send(pid, 0) for pid in handles.pids()) and time.monotonic() < until:
-            time.sleep(0.05)
-    return text
+        places = {pid: _places(pid) for pid in handles.pids()}
+        _send(handles, handles.pids(), signal.SIGSTOP)
+        with ThreadPoolExecutor(4) as pool:
+            stacks = pool.map(_of_c, places)
+        commands = {pid: read(pid, "cmdline") for pid in places}
+        workers = [p for p in commands if "zygote" in commands[p]]
+        cluster = [p for p in commands if "-m dsmproc " in commands[p]]
+        _send(handles, cluster, signal.SIGCONT)
+        _abort(handles, workers)
+        time.sleep(SETTLE)
+        _abort(handles, [p for p in commands if p not in cluster])
+        _abort(handles, cluster)
+    parts = zip(commands.items(), places.values(), stacks, strict=True)
+    return "\n".join(f"--- process {p}: {said}\n{at}\n{stack}" for (p, said), at, stack in parts)
 
 
-def _of(pid: int) -> str:
-    lines = [f"--- process {pid}: {read(pid, 'cmdline')}"]
+def _abort(handles: Handles, pids: list[int]) -> None:
+    _send(handles, pids, signal.SIGABRT)
+    _send(handles, pids, signal.SIGCONT)
+    handles.wait(pids, SECONDS)
+
+
+def _send(handles: Handles, pids: list[int], number: int) -> None:
+    for pid in pids:
+        handles.send(pid, number)
+
+
+def _places(pid: int) -> str:
+    """Where the threads wait in the kernel."""
+    lines = []
     with contextlib.suppress(OSError):
-        for thread in sorted(os.listdir(f"/proc/{pid}/task")):
+        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
             name, place = (read(pid, f"task/{thread}/{what}") for what in ("comm", "wchan"))
             lines.append(f"thread {thread} ({name}) waits in {place}")
-    if shutil.which("gdb"):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(
-                [*GDB, str(pid)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                check=False,
-            )
-            lines += [line for line in done.stdout.splitlines() if line.startswith(("#", "Thread"))]
     return "\n".join(lines)
+
+
+def _of_c(pid: int) -> str:
+    if not shutil.which(GDB[0]):
+        return "(there is no gdb here)"
+    command = [*GDB, str(pid)]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        lines = done.stdout.splitlines()
+        return "\n".join(line for line in lines if line.startswith(("#", "Thread")))
+    return "(gdb does not end)"
 
 
 def read(pid: int, what: str) -> str:

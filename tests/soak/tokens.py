@@ -9,7 +9,7 @@ from typing import Any
 import dsmproc
 
 from .actor import NUMBER, Actor, Place
-from .edges import Edge, Managers, make
+from .edges import Edge, Managers, bind, consistency, make
 from .grammar import Part
 from .memory import Memory
 
@@ -30,8 +30,8 @@ class Numbers(Edge):
             tokens = [self.queue.get()]
             if actor.dice.random() < 0.3:
                 tokens.append(self.queue.get())
-            records, turns = zip(*tokens, strict=True)
-            turns = actor.turn(records, turns)
+            records = [record for record, _ in tokens]
+            turns = actor.turn(records, [turn for _, turn in tokens])
             for token in zip(records, turns, strict=True):
                 self.queue.put(token)
             for _ in tokens:
@@ -95,7 +95,11 @@ class Baton(Edge):
 
 class Slots(Edge):
     """The records are the slots of a bounded buffer: semaphores count the full and the empty ones,
-    and who has the lock of an end uses the slot that is next there."""
+    and who has the lock of an end uses the slot that is next there.
+
+    A permit may be older than the last use of the slot that it leads to. Then a colleague's permit
+    orders that use before the colleague, and the lock the colleague before us: enough where a lock
+    brings everything. Elsewhere both ends have one lock, to which the slots are bound."""
 
     name = "buffer"
 
@@ -103,13 +107,16 @@ class Slots(Edge):
         super().__init__(part, memory, managers)
         slots = len(part.records)
         self.empty, self.full = dsmproc.Semaphore(slots), dsmproc.Semaphore(0)
-        self.locks = [dsmproc.Lock(), dsmproc.Lock()]
+        self.weak = consistency() in ("ec", "scc")
+        first = dsmproc.Lock()
+        self.locks = [first, first if self.weak else dsmproc.Lock()]
         self.next = [dsmproc.RawArray("B", NUMBER.size) for _ in self.locks]
 
     def prepare(self, found: Sequence[Place]) -> None:
         for lock, number in zip(self.locks, self.next, strict=True):
-            if hasattr(lock, "bind"):
-                lock.bind(number)
+            bind(
+                lock, [Place("", memoryview(number).cast("B"), None), *(found if self.weak else ())]
+            )
 
     def turns(self, actor: Actor, number: int) -> None:
         """Fill and empty, one after the other: so nobody waits for ever."""
