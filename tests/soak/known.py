@@ -28,11 +28,11 @@ KNOWN = {
     "known:flags": Part(
         "lock", ("flag", "add"), [Record(1), Record(8)], "Lock", counters="elsewhere"
     ),
-    "known:records": Part("lock", MOVING, records(48, 192), "Lock", workers=4),
+    "known:records": Part("lock", MOVING, records(16, 192), "Lock", workers=4),
     "known:handed-on": Part("queue", MOVING, records(8, 3000), "Queue", workers=4),
     "known:barriers": Part("barrier", RETURNING, records(48, 192), turns=60, counters="none"),
     "known:pool": Part(
-        "pool", RETURNING, records(8, 3000), "map", workers=1, turns=60, counters="none"
+        "pool", RETURNING, records(12, 1000), "map", workers=1, turns=100, counters="none"
     ),
 }
 
