@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import resource
+import signal
 import sys
 import time
 from collections import Counter
@@ -109,6 +110,7 @@ class Soak:
 def main() -> int:
     args = arguments()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what runs ends, too
     soak = Soak(args)
     if args.replay:
         for _ in range(args.times):
