@@ -266,7 +266,10 @@ class LitmusWorld(World):
                 (dict(h.twins), dict(h.diffs), dict(h.words), dict(h.requests)),
                 {p: tuple(ts) for p, ts in h.parked.items() if ts},
                 (h.seen, h.out, h.busy, h.more),
-                [(c, dict(c.maps), dict(c.attached), set(c.opened)) for c in h.clients.values()],
+                [
+                    (c, dict(c.maps), dict(c.attached), set(c.opened), set(c.poisoned))
+                    for c in h.clients.values()
+                ],
             )
             for h in self.hosts
         ]
@@ -293,9 +296,9 @@ class LitmusWorld(World):
             h.parked = {p: list(ts) for p, ts in parked.items()}
             h.seen, h.out, h.busy, h.more = control
             h.clients = {client.number: client for client, *_ in clients}
-            for client, maps, attached, opened in clients:
+            for client, maps, attached, opened, poisoned in clients:
                 client.maps, client.attached = dict(maps), dict(attached)
-                client.opened = set(opened)
+                client.opened, client.poisoned = set(opened), set(poisoned)
         for t, state, at in zip(self.threads, threads, scripts, strict=True):
             t.op, t.ready, t.done, t.result, t.req, t.did = state
             t.program.at = at  # type: ignore[union-attr]

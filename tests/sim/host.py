@@ -79,7 +79,6 @@ class SimHost:
         self.later: list[tuple[int, dict[str, int]]] = []  # events that an answer made
         self.counts = [0] * C.DSM_COUNT_KINDS
         self.joined, self.lost, self.leaving = True, False, False
-        self.poisoned: set[int] = set()
         self.do: list[Any] = [None] * 32
         for name in dir(C):
             if name.startswith("DSM_ACT_"):
@@ -320,11 +319,11 @@ class SimHost:
     def on_poison(self, a: tuple[int, ...], data: bytes) -> None:
         if not self.world.died:
             raise StaleRead(f"host {self.number} poisons a page, but no host has died", a[8])
-        for page in range(a[8], a[8] + a[4]):
-            self.poisoned.add(page)
-            for client in self.clients.values():
-                client.maps.pop(page, None)
-            self.wake(page, None)
+        client = self.clients.get(a[2])
+        if client is not None:
+            client.poisoned.add(a[8])
+            client.maps.pop(a[8], None)
+            self.wake(a[8], client)
 
     # ---- the rest -------------------------------------------------------------------------
 

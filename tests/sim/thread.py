@@ -43,6 +43,7 @@ class Client:
         self.attached: dict[int, int] = {}  # region -> how often
         self.gone: set[int] = set()  # regions that were unlinked before we came
         self.opened: set[int] = set()
+        self.poisoned: set[int] = set()
         self.threads: list[Thread] = []
 
 
@@ -100,7 +101,7 @@ class Thread:
         if self.result is not None:
             result, self.result = self.result, None
             self.advance(result)
-        elif self.op[0] in (READ, WRITE) and self.op[1].page in self.host.poisoned:
+        elif self.op[0] in (READ, WRITE) and self.op[1].page in self.client.poisoned:
             self.world.kill(self.client)  # SIGBUS
         elif not self.hardware():
             self.pause()

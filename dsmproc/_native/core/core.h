@@ -99,7 +99,7 @@ enum {
      * (DSM_COMPARE_LOOK): only say whether they differ (arg != 0), and keep nothing. */
     DSM_ACT_COMPARE = 12,
     DSM_ACT_UNDIFF = 13, /* id, count: forget the diffs kept for these pages */
-    DSM_ACT_POISON = 14, /* id, count: its only copy is lost; touching it ends the process; host */
+    DSM_ACT_POISON = 14, /* id, client: it waits for a page whose only copy was lost with `host` */
     /* id = lock, flag = DSM_WORD_*, client: change the lock's word in the control segment, then
      * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
     DSM_ACT_WORD = 15,

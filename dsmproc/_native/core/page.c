@@ -175,9 +175,13 @@ static void map_run(struct dsm_host *host, struct dsm_page *page, uint32_t clien
 }
 
 void dsm_page_poison(struct dsm_host *host, struct dsm_page *page) {
-    dsm_page_act(host, DSM_ACT_POISON, page);
-    host->out->actions[host->out->nactions - 1].host =
-        dsm_homeless(host, page) ? dsm_homeless_culprit(host, page) : page->home;
+    for (dsm_ref at = page->waiters; at; at = dsm_next(host, at)) {
+        const struct dsm_waiter *waiter = dsm_at(host, at);
+        struct dsm_action *action = dsm_act(host->out, DSM_ACT_POISON);
+        action->id = dsm_page_id(host, page);
+        action->client = waiter->client;
+        action->host = dsm_homeless(host, page) ? dsm_homeless_culprit(host, page) : page->home;
+    }
     page->state = DSM_LOST;
     forget_waiters(host, page);
 }
@@ -271,6 +275,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
         await(host, page, event->client, write, reach);
         break;
     case DSM_LOST:
+        dsm_page_wait(host, page, event->client, write, reach);
         dsm_page_poison(host, page);
         break;
     case DSM_ZERO:

@@ -245,9 +245,12 @@ void dsm_watch_hide(struct dsmproc_engine *engine, const struct dsm_area *area, 
                     uint64_t bytes);
 void dsm_watch_punched(struct dsmproc_engine *engine, const struct dsm_area *area, uint64_t offset,
                        uint64_t bytes);
-/* A touch ends the process; where that cannot be had, it ends now. */
-void dsm_watch_poison(struct dsmproc_engine *engine, const struct dsm_mapping *mapping,
-                      uint64_t offset, uint64_t bytes);
+/* It waits for pages that are lost: SIGBUS ends it, or where that cannot be had, SIGKILL. */
+void dsm_watch_poison(struct dsmproc_engine *engine, struct dsm_client *client, uint64_t address,
+                      uint64_t bytes);
+/* Its threads that are parked there fault again, which ends them if nothing is mapped there. */
+void dsm_watch_wake(struct dsmproc_engine *engine, const struct dsm_client *client,
+                    uint64_t address, uint64_t bytes);
 struct dsm_fault;
 int dsm_watch_read(const struct dsm_client *client, struct dsm_fault *faults, int room);
 

@@ -41,14 +41,23 @@ static void check_system(struct dsmproc_engine *engine, const char *what, int er
     if (error) dsm_engine_fail(engine, "%s: %s", what, strerror(-error));
 }
 
-static void act_map(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+/* The client that an action names, and where it has the pages. NULL: it went away. */
+static struct dsm_client *find_client(struct dsmproc_engine *engine,
+                                      const struct dsm_action *action, const struct pages *pages,
+                                      uint64_t *address) {
     struct dsm_client *client =
         action->client < DSM_MAX_CLIENTS ? engine->agent.clients[action->client] : NULL;
-    uint64_t address = client ? dsm_area_address(pages.area, client) : 0;
-    if (!address) return; /* it went away */
-    dsm_watch_map(engine, client, address + pages.offset, pages.bytes, action->flag == 1);
+    uint64_t start = client ? dsm_area_address(pages->area, client) : 0;
+    *address = start + pages->offset;
+    return start ? client : NULL;
+}
+
+static void act_map(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    struct pages pages;
+    uint64_t address;
+    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_client *client = find_client(engine, action, &pages, &address);
+    if (client) dsm_watch_map(engine, client, address, pages.bytes, action->flag == 1);
 }
 
 static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *action) {
@@ -164,21 +173,16 @@ static void act_merge(struct dsmproc_engine *engine, const struct dsm_event *eve
                     action->flag == 1);
 }
 
-/* Those who touch the page end by SIGBUS; where the kernel cannot do that, all who map it end. */
-static void act_poison(struct dsmproc_engine *engine, const struct dsm_event *event,
-                       const struct dsm_action *action) {
+static void act_poison(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
-    for (uint32_t i = 0; i < pages.area->count; i++) {
-        const struct dsm_mapping *mapping = &pages.area->mappings[i];
-        struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_POISONED,
-                                        .id = action->id,
-                                        .host = action->host,
-                                        .pid = mapping->client->pid};
-        bool fault = event->kind == DSM_EV_READ_FAULT || event->kind == DSM_EV_WRITE_FAULT;
-        if (!fault || event->client == mapping->client->slot) dsm_engine_note(engine, &notice);
-        dsm_watch_poison(engine, mapping, pages.offset, pages.bytes);
-    }
+    uint64_t address;
+    if (!find_pages(engine, action, 1, &pages)) return;
+    struct dsm_client *client = find_client(engine, action, &pages, &address);
+    if (!client) return;
+    struct dsmproc_notice notice = {
+        .kind = DSMPROC_NOTE_POISONED, .id = action->id, .host = action->host, .pid = client->pid};
+    dsm_engine_note(engine, &notice);
+    dsm_watch_poison(engine, client, address, pages.bytes);
 }
 
 static int append_twins(const struct dsm_store *store, const struct dsm_action *part,
@@ -291,7 +295,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_MERGE:
         return act_merge(engine, event, action);
     case DSM_ACT_POISON:
-        return act_poison(engine, event, action);
+        return act_poison(engine, action);
     case DSM_ACT_WORD:
         dsm_agent_show(engine);
         return dsm_lock_set(engine, action->id, action->flag, action->client);

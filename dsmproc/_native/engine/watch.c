@@ -101,18 +101,18 @@ void dsm_watch_hide(struct dsmproc_engine *engine, const struct dsm_area *area, 
 
 void dsm_watch_punched(struct dsmproc_engine *engine, const struct dsm_area *area, uint64_t offset,
                        uint64_t bytes) {
-    for (uint32_t i = 0; i < area->count; i++) {
-        const struct dsm_mapping *mapping = &area->mappings[i];
-        if (mapping->client->acks >= 0) continue;
-        check(engine, "wake",
-              dsm_uffd_wake(mapping->client->faults.fd, mapping->address + offset, bytes));
-    }
+    for (uint32_t i = 0; i < area->count; i++)
+        dsm_watch_wake(engine, area->mappings[i].client, area->mappings[i].address + offset, bytes);
 }
 
-void dsm_watch_poison(struct dsmproc_engine *engine, const struct dsm_mapping *mapping,
-                      uint64_t offset, uint64_t bytes) {
-    struct dsm_client *client = mapping->client;
-    uint64_t address = mapping->address + offset;
+void dsm_watch_wake(struct dsmproc_engine *engine, const struct dsm_client *client,
+                    uint64_t address, uint64_t bytes) {
+    if (client->acks >= 0) return; /* its helper does, and whoever unmaps */
+    check(engine, "wake", dsm_uffd_wake(client->faults.fd, address, bytes));
+}
+
+void dsm_watch_poison(struct dsmproc_engine *engine, struct dsm_client *client, uint64_t address,
+                      uint64_t bytes) {
     if (client->acks >= 0) return command(engine, client, DSM_SEGV_POISON, address, bytes);
     if (dsm_uffd_poison(client->faults.fd, address, bytes) != DSM_UFFD_BUG) return;
     dsm_engine_log(engine, "process %u is ended: a lost page cannot be kept from it: %s",
