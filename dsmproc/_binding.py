@@ -471,14 +471,15 @@ class Client:
         return fd, pages * mmap.PAGESIZE
 
     def _remap(self, region: int, known: _Region) -> None:
-        """In a child: where the parent has it (the child inherited a hole)."""
+        """In a child: where the parent has it (the child inherited a hole). The agent knows it
+        before it can be touched, by a signal's handler for instance."""
         fd, size = self._attach(region)
         try:
+            self._ask("attach", lib.DSMPROC_OP_MAPPED, region, known.address)
             remapped = lib.dsmproc_region_remap(self._faults, fd, known.address, size)
             check(remapped, "cannot map a region after fork")
         finally:
             os.close(fd)
-        self._ask("attach", lib.DSMPROC_OP_MAPPED, region, known.address)
 
     def after_fork(self) -> None:
         """In a child: nothing of the parent's is used any more, its regions are mapped again."""

@@ -137,8 +137,12 @@ void dsm_client_read(struct dsmproc_engine *engine, struct dsm_client *client) {
     }
     for (int i = 0; i < count && !client->gone; i++) {
         const struct dsm_range *range = find_range(client, faults[i].address);
-        if (!range) continue; /* it is being unmapped */
-        uint64_t page = (faults[i].address - range->address) / engine->agent.store.page_size;
+        uint64_t page_size = engine->agent.store.page_size;
+        if (!range) { /* it was unmapped */
+            dsm_watch_wake(engine, client, faults[i].address & ~(page_size - 1), page_size);
+            continue;
+        }
+        uint64_t page = (faults[i].address - range->address) / page_size;
         struct dsm_event event = {
             .kind = faults[i].write ? DSM_EV_WRITE_FAULT : DSM_EV_READ_FAULT,
             .client = client->slot,

@@ -235,7 +235,11 @@ static void detach(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     struct dsm_area *area = dsm_area_find(engine, conn->request.id);
     if (!dsm_client_detached(conn->client, conn->request.id))
         return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
-    if (area) dsm_area_unmap(area, conn->client);
+    uint64_t address = area ? dsm_area_address(area, conn->client) : 0;
+    if (address) {
+        dsm_area_unmap(area, conn->client);
+        dsm_watch_wake(engine, conn->client, address, area->memory.bytes);
+    }
     struct dsm_event event = {
         .kind = DSM_EV_DETACH, .client = conn->client->slot, .id = conn->request.id};
     dsm_agent_feed(engine, &event);
