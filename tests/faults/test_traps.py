@@ -1,15 +1,20 @@
-"""The traps a, b, c, e and i of the design: each fault, made by leaving its remedy out."""
+"""The traps a, b, c, e, g, i and m of the design: each fault, made by leaving its remedy out."""
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import mmap
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hosts import Child, Hosts
+from hosts import Child, ChildDied, Hosts
 from watched import (
     EVENT_MINOR,
     EVENT_WP,
@@ -152,6 +157,156 @@ def test_writers_and_invalidations_at_once(tmp_path: Path, any_mechanism: str) -
             assert child.result() == bytes([99] * 4)
         hosts.healthy()
         assert hosts.stat("invalidations") > 0
+
+
+# ---- g: user code that splits or unmaps what is watched ------------------------------------------
+
+
+def test_a_split_mapping_takes_nothing_as_a_whole(mechanism: str) -> None:
+    """One call over two mappings does nothing, though both are watched: page by page it goes."""
+    page = Page(2)
+    with watched(page, mechanism) as process:
+        process.tell(b"split")
+        assert process.answer() == b"0"
+        process.tell(b"read")
+        assert process.event() is not None
+        page.bytes[0] = page.bytes[PAGE] = 1
+        with pytest.raises(FileNotFoundError):
+            process.map(pages=2)
+        assert process.answer(SOON) is None
+        process.map()
+        assert process.answer() == b"\1"
+    page.close()
+
+
+def test_pages_are_used_where_a_mapping_is_split(tmp_path: Path, any_mechanism: str) -> None:
+    """As mlock, madvise and what registers memory with a device do."""
+
+    def fill(client: Client, region: int) -> int:
+        client.attach(region)[:] = bytes(range(1, 17)) * PAGE
+        return client.publish()
+
+    def read(client: Client, region: int, stamp: int) -> list[int]:
+        memory = client.attach(region)
+        client.observe(stamp)
+        assert isinstance(memory.obj, mmap.mmap)
+        memory.obj.madvise(mmap.MADV_RANDOM, 3 * PAGE, 2 * PAGE)
+        seen = [memory[i * PAGE + i] for i in range(16)]
+        for i in range(16):
+            memory[i * PAGE] = i
+        return seen + [memory[i * PAGE] for i in range(16)]
+
+    with Hosts(2, tmp_path, run=16) as hosts:
+        region = hosts.region(16)
+        stamp = hosts[0].run(fill, region).result()
+        seen = hosts[1].run(read, region, stamp).result(10)
+        assert seen == [*range(1, 17), *range(16)]
+        hosts.healthy()
+
+
+def test_a_thread_stays_parked_when_its_page_is_unmapped(page: Page, mechanism: str) -> None:
+    with watched(page, mechanism) as process:
+        process.tell(b"copy")
+        assert process.event() is not None
+        process.tell(b"unmap")
+        assert process.answer() == b"0"
+        assert process.answer(SOON) is None
+        process.wake()
+        assert process.ended() == signal.SIGSEGV  # as anywhere
+
+
+def test_who_is_parked_in_memory_that_is_detached_ends(tmp_path: Path, any_mechanism: str) -> None:
+    """A thread with a bare pointer, whose page is on its way when another one detaches."""
+
+    def hold(client: Client, region: int) -> int:
+        client.attach(region)[0] = 1
+        return client.publish()
+
+    def body(client: Client, region: int, stamp: int, go: int) -> None:
+        faulthandler.disable()
+        memory = client.attach(region)
+        client.observe(stamp)
+        start = (ctypes.c_ubyte * PAGE).from_buffer(memory)
+        address = ctypes.addressof(start)
+        del start
+        memory.release()
+        copy = ctypes.CDLL(None).memcpy  # without the GIL
+        copy.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+        parked = threading.Thread(target=copy, args=(b" ", address, 1))
+        parked.start()
+        os.read(go, 1)
+        client.detach(region)
+        parked.join()
+
+    with Hosts(2, tmp_path) as hosts:
+        region = hosts.region(1)
+        stamp = hosts[0].run(hold, region).result()
+        reader, writer = os.pipe()
+        faults = hosts[1].node.call("stats")["read_faults"]
+        os.kill(hosts[0].node.pid, signal.SIGSTOP)
+        try:
+            child = hosts[1].run(body, region, stamp, reader)
+            until = time.monotonic() + 10
+            while hosts[1].node.call("stats")["read_faults"] == faults:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            os.write(writer, b"!")
+            with pytest.raises(ChildDied) as died:
+                child.result(10)
+        finally:
+            os.kill(hosts[0].node.pid, signal.SIGCONT)
+        assert died.value.exitcode == -signal.SIGSEGV
+        hosts.healthy()
+        os.close(reader)
+        os.close(writer)
+
+
+# ---- m: the mark that a protected page leaves ----------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [b"read", b"write", b"pipe"])
+@pytest.mark.parametrize("had", [False, True])
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_page_that_was_protected_cannot_be_poisoned(
+    page: Page, order: bytes, had: bool, clean: bool
+) -> None:
+    """Protection outlives the page; where it does, a poison is refused and nobody is woken."""
+    reader, writer = os.pipe()
+    with watched(page, "uffd") as process:
+        page.bytes[0] = 1
+        if had:
+            read(process, b"\1")
+        page.punch()
+        process.tell(order, writer)
+        assert process.event() is not None
+        if clean:
+            process.unprotect(wake=False)
+        if had and not clean:
+            with pytest.raises(FileExistsError):
+                process.poison()
+            assert process.answer(SOON) is None
+        else:
+            process.poison()
+            if order == b"pipe":  # in a system call it is an error
+                assert process.answer() == b"EFAULT"
+                process.tell(b"read")
+            assert process.ended() == signal.SIGBUS
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_second_poison_wakes_nobody(page: Page, mechanism: str) -> None:
+    """A thread that parks while its page is being poisoned is woken by the poison of its fault."""
+    with watched(page, mechanism) as process:
+        process.tell(b"read")
+        assert process.event() is not None
+        process.poison(wake=False)
+        with pytest.raises(FileExistsError):
+            process.poison()
+        assert process.answer(SOON) is None
+        process.unprotect(wake=False)  # that takes the poison from nobody
+        process.wake()
+        assert process.ended() == signal.SIGBUS
 
 
 # ---- i: kernel locks held across a fault ---------------------------------------------------------

@@ -26,7 +26,8 @@ PAGE = mmap.PAGESIZE
 MISSING, WP, MINOR = 1, 2, 4  # what to register; also, shifted, what an event says
 EVENT_WRITE, EVENT_WP, EVENT_MINOR = 1, 2, 4
 _REGISTER, _WAKE, _CONTINUE, _PROTECT = 0xC020AA00, 0x8010AA02, 0xC020AA07, 0xC018AA06
-_MADV_DONTFORK = 10
+_POISON, _DONTWAKE = 0xC020AA08, 1
+_MADV_DONTFORK, _MADV_RANDOM = 10, 1
 SOON = 0.5  # what has not happened by then does not happen
 LATE = 10.0
 
@@ -34,6 +35,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.memcpy.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
 
 
@@ -42,15 +45,15 @@ def ioctl(fd: int, request: int, *numbers: int) -> None:
 
 
 class Page:
-    """A memfd of one page, with our own mapping of it, as an agent has."""
+    """A memfd of one page (or some), with our own mapping of it, as an agent has."""
 
-    def __init__(self) -> None:
-        self.fd = os.memfd_create("page")
-        os.ftruncate(self.fd, PAGE)
-        self.bytes = mmap.mmap(self.fd, PAGE)
+    def __init__(self, pages: int = 1) -> None:
+        self.fd, self.size = os.memfd_create("page"), pages * PAGE
+        os.ftruncate(self.fd, self.size)
+        self.bytes = mmap.mmap(self.fd, self.size)
 
     def punch(self) -> None:
-        if libc.fallocate(self.fd, 3, 0, PAGE):
+        if libc.fallocate(self.fd, 3, 0, self.size):
             raise OSError(ctypes.get_errno(), "fallocate")
 
     def resident(self) -> bool:
@@ -89,11 +92,12 @@ class Process:
     def _be(
         self, page: Page, out: socket.socket, mechanism: str, modes: int, keep: bool, dontfork: bool
     ) -> None:
-        address = libc.mmap(None, PAGE, 3, mmap.MAP_SHARED, page.fd, 0)
+        faulthandler.disable()  # dying is what we want to see
+        address = libc.mmap(None, page.size, 3, mmap.MAP_SHARED, page.fd, 0)
         if dontfork:
-            libc.madvise(address, PAGE, _MADV_DONTFORK)
+            libc.madvise(address, page.size, _MADV_DONTFORK)
         faults = check(lib.dsmproc_faults_open(1 if mechanism == "uffd" else 2), "userfaultfd")
-        ioctl(faults, _REGISTER, address, PAGE, modes, 0)
+        ioctl(faults, _REGISTER, address, page.size, modes, 0)
         socket.send_fds(out, [struct.pack("Q", address)], [faults])
         if not keep:
             os.close(faults)
@@ -106,7 +110,16 @@ class Process:
                 memory[1] = 2
                 answer = b"done"
             elif order == b"pipe":
-                answer = b"%d" % os.write(passed[0], memoryview(memory)[0:4])
+                try:
+                    answer = b"%d" % os.write(passed[0], memoryview(memory)[0:4])
+                except OSError as error:
+                    answer = errno.errorcode[error.errno or 0].encode()
+            elif order == b"split":
+                answer = b"%d" % libc.madvise(address, PAGE, _MADV_RANDOM)
+            elif order == b"unmap":
+                answer = b"%d" % libc.munmap(address, PAGE)
+            elif order == b"copy":  # without the GIL
+                libc.memcpy(answer := b" ", address, 1)
             else:
                 answer = _in_fork(memory)
             out.sendall(answer)
@@ -134,11 +147,24 @@ class Process:
         assert kind == 0x12
         return int(flags)
 
-    def map(self, protect: bool = True) -> None:
-        ioctl(self.faults, _CONTINUE, self._address, PAGE, 2 if protect else 0, 0)
+    def map(self, protect: bool = True, pages: int = 1) -> None:
+        ioctl(self.faults, _CONTINUE, self._address, pages * PAGE, 2 if protect else 0, 0)
 
-    def unprotect(self) -> None:
-        ioctl(self.faults, _PROTECT, self._address, PAGE, 0)
+    def unprotect(self, wake: bool = True) -> None:
+        ioctl(self.faults, _PROTECT, self._address, PAGE, 0 if wake else 2)
+
+    def poison(self, wake: bool = True) -> None:
+        ioctl(self.faults, _POISON, self._address, PAGE, 0 if wake else _DONTWAKE, 0)
+
+    def ended(self) -> int:
+        """The signal that ends it, soon."""
+        pidfd = os.pidfd_open(self.pid)
+        ready = select.select([pidfd], [], [], LATE)[0]
+        os.close(pidfd)
+        assert ready, "it lives"
+        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert result is not None
+        return result.si_status
 
     def wake(self) -> None:
         ioctl(self.faults, _WAKE, self._address, PAGE)
@@ -159,7 +185,6 @@ def _in_fork(memory: ctypes.Array[ctypes.c_ubyte]) -> bytes:
     """What a forked child reads, or the signal that ends it."""
     pid = os.fork()
     if pid == 0:
-        faulthandler.disable()  # dying is what we want to see
         os._exit(memory[0])
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return b"%d" % code

@@ -147,9 +147,7 @@ int dsm_uffd_read(int fd, struct dsm_fault *faults, int room) {
 
 static enum dsm_uffd_result classify(int error) {
     if (error == ESRCH) return DSM_UFFD_GONE;
-    /* ENOENT: the range was unmapped meanwhile; EEXIST: another thread was first. */
-    if (error == EEXIST || error == EAGAIN || error == ENOENT) return DSM_UFFD_OK;
-    return DSM_UFFD_BUG;
+    return error == ENOENT ? DSM_UFFD_OK : DSM_UFFD_BUG; /* unmapped meanwhile */
 }
 
 enum dsm_uffd_result dsm_uffd_wake(int fd, uint64_t address, uint64_t bytes) {
@@ -169,44 +167,60 @@ enum dsm_uffd_result dsm_uffd_protect(int fd, uint64_t address, uint64_t bytes) 
     return set_protection(fd, address, bytes, UFFDIO_WRITEPROTECT_MODE_WP);
 }
 
-/* The kernel stops at the first page that is mapped already (by another thread's fault): that one
- * is unprotected or woken by itself, and the rest goes on behind it. */
-enum dsm_uffd_result dsm_uffd_map(int fd, uint64_t address, uint64_t bytes, bool writable) {
-    uint64_t end = address + bytes;
+enum filling { READABLE, WRITABLE, POISONED };
+
+/* 0 or an error, and how many bytes of the range are done. */
+static int try_fill(int fd, enum filling how, uint64_t address, uint64_t bytes, int64_t *done) {
+    struct uffdio_range range = {.start = address, .len = bytes};
+    int error = 0;
+    if (how == POISONED) {
+        struct uffdio_poison request = {.range = range};
+        if (ioctl(fd, UFFDIO_POISON, &request) < 0) error = errno;
+        *done = request.updated;
+    } else {
+        struct uffdio_continue request = {.range = range,
+                                          .mode = how == READABLE ? UFFDIO_CONTINUE_MODE_WP : 0};
+        if (ioctl(fd, UFFDIO_CONTINUE, &request) < 0) error = errno;
+        *done = request.mapped;
+    }
+    return error;
+}
+
+/* The kernel stops at the first page that is filled already (for another thread's fault), and does
+ * nothing (ENOENT) where the range is not of one mapping any more (trap g of the design): then it
+ * goes page by page. Nobody stays parked on a page that is passed over. */
+static enum dsm_uffd_result fill(int fd, enum filling how, uint64_t address, uint64_t bytes) {
+    uint64_t end = address + bytes, step = bytes;
     int stuck = 0;
     while (address < end) {
-        struct uffdio_continue request = {.range = {.start = address, .len = end - address},
-                                          .mode = writable ? 0 : UFFDIO_CONTINUE_MODE_WP};
-        if (ioctl(fd, UFFDIO_CONTINUE, &request) == 0) return DSM_UFFD_OK;
-        int error = errno;
-        if (request.mapped > 0) {
-            address += (uint64_t)request.mapped;
+        int64_t done;
+        int error = try_fill(fd, how, address, step < end - address ? step : end - address, &done);
+        if (done > 0) {
+            address += (uint64_t)done;
+        } else if (error == EAGAIN && ++stuck <= RETRIES) {
             continue;
-        }
-        enum dsm_uffd_result result = DSM_UFFD_OK;
-        if (error == EEXIST) {
-            result =
-                writable ? set_protection(fd, address, PAGE, 0) : dsm_uffd_wake(fd, address, PAGE);
+        } else if (error == ENOENT && step > PAGE) {
+            step = PAGE;
+        } else if (error == EEXIST || error == ENOENT) {
+            enum dsm_uffd_result result = how == WRITABLE && error == EEXIST
+                                              ? set_protection(fd, address, PAGE, 0)
+                                              : dsm_uffd_wake(fd, address, PAGE);
+            if (result != DSM_UFFD_OK) return result;
             address += PAGE;
-        } else if (error != EAGAIN || ++stuck > RETRIES) {
+        } else {
             return classify(error);
         }
-        if (result != DSM_UFFD_OK) return result;
     }
     return DSM_UFFD_OK;
 }
 
+enum dsm_uffd_result dsm_uffd_map(int fd, uint64_t address, uint64_t bytes, bool writable) {
+    return fill(fd, writable ? WRITABLE : READABLE, address, bytes);
+}
+
+/* A page that was protected has left a mark where it was, which the kernel does not overwrite. */
 enum dsm_uffd_result dsm_uffd_poison(int fd, uint64_t address, uint64_t bytes) {
-    uint64_t end = address + bytes;
-    while (address < end) {
-        struct uffdio_poison request = {.range = {.start = address, .len = end - address}};
-        if (ioctl(fd, UFFDIO_POISON, &request) == 0) return DSM_UFFD_OK;
-        if (request.updated > 0)
-            address += (uint64_t)request.updated;
-        else if (errno == EEXIST)
-            address += PAGE;
-        else
-            return classify(errno);
-    }
-    return DSM_UFFD_OK;
+    enum dsm_uffd_result result =
+        set_protection(fd, address, bytes, UFFDIO_WRITEPROTECT_MODE_DONTWAKE);
+    return result == DSM_UFFD_OK ? fill(fd, POISONED, address, bytes) : result;
 }
