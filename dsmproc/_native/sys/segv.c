@@ -192,16 +192,23 @@ static void end_here(void) {
     kill(getpid(), SIGKILL);
 }
 
-static void poison(uint64_t address, uint64_t bytes, _Atomic uint8_t *rights) {
+/* An empty file is mapped there: elsewhere first, for a child that is forked meanwhile would inherit
+ * it in the place of its region. False as above. */
+static bool poison(uint64_t address, _Atomic uint8_t *rights, uint64_t pages) {
+    uint64_t bytes = pages * PAGE;
     int empty = memfd_create("dsmproc-poison", MFD_CLOEXEC);
-    void *at = (void *)(uintptr_t)address;
-    if (empty < 0 ||
-        mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty, 0) == MAP_FAILED)
-        end_here(); /* all who map it end where a touch cannot */
+    if (empty < 0) return false;
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, empty, 0);
     close(empty);
-    (void)madvise(at, bytes, MADV_DONTFORK);
-    for (uint64_t i = 0; i < bytes / PAGE; i++)
+    if (at == MAP_FAILED) return false;
+    if (madvise(at, bytes, MADV_DONTFORK) < 0 ||
+        mremap(at, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, address) == MAP_FAILED) {
+        munmap(at, bytes);
+        return false;
+    }
+    for (uint64_t i = 0; i < pages; i++)
         atomic_store(&rights[i], PROT_READ | PROT_WRITE);
+    return true;
 }
 
 static void wake(uint64_t address, uint64_t bytes) {
@@ -213,16 +220,21 @@ static void wake(uint64_t address, uint64_t bytes) {
     }
 }
 
+static bool try_to(const struct dsm_segv_command *command, _Atomic uint8_t *rights) {
+    uint64_t pages = command->bytes / PAGE;
+    return command->op == DSM_SEGV_POISON ? poison(command->address, rights, pages)
+                                          : change(command->op, command->address, rights, pages);
+}
+
 static void obey(const struct dsm_segv_command *command) {
     int range = find(command->address);
     if (range < 0 || ranges[range].leaving) return; /* it is being unmapped */
     uint64_t first = (command->address - atomic_load(&ranges[range].start)) / PAGE;
     _Atomic uint8_t *rights = atomic_load(&ranges[range].rights) + first;
-    if (command->op == DSM_SEGV_POISON) {
-        poison(command->address, command->bytes, rights);
-    } else if (!change(command->op, command->address, rights, command->bytes / PAGE)) {
+    if (!try_to(command, rights)) {
         hide_all((uint32_t)range);
-        change(command->op, command->address, rights, command->bytes / PAGE);
+        if (!try_to(command, rights) && command->op == DSM_SEGV_POISON)
+            end_here(); /* it would wait for ever */
         wake(0, (uint64_t)BUCKETS * PAGE);
     }
     if (command->op != DSM_SEGV_PROTECT) wake(command->address, command->bytes);
