@@ -29,9 +29,11 @@ BOUND = 2.0  # seconds of silence, in the rows where silence is all that tells
 LONG = 60.0  # in the others host 1 is stopped for a moment, and must not be lost for it
 AFTER = 5.0  # seconds from detection to the last exception
 STATES = ("idle", "fault", "publish", "lock", "barrier", "queue", "put", "send", "pool")
-VICTIMS = {f"victim-{name}" for name in STATES if name != "pool"}
+FAULTS = ("fault", "fault-read", "fault-written")
+LATE = {f"victim-{name}" for name in (*FAULTS, "publish")}
 WAITERS = {"barrier", "queue", "put", "send"}
-EARLY = VICTIMS - {"victim-fault", "victim-publish"} | {"victim-pool", "owner"} | WAITERS
+VICTIMS = {f"victim-{name}" for name in ("idle", "lock", *WAITERS)}
+EARLY = VICTIMS | {"victim-pool", "owner"} | WAITERS
 PATH = os.path.join(os.path.dirname(os.path.dirname(HERE)), "docs", "failures.md")
 
 
@@ -51,7 +53,7 @@ class Row:
             words = self.running.line(f"at {name} ").split()
             self.pids[name] = int(words[2]), int(words[3])
             if sleeping:
-                want = "handle_userfault" if name == "victim-fault" else ""
+                want = "handle_userfault" if name.startswith("victim-fault") else ""
                 eventually(lambda name=name, want=want: self._sleeps(name, want), what=name)
 
     def _sleeps(self, name: str, want: str) -> bool:
@@ -62,14 +64,15 @@ class Row:
 
     def set_up(self) -> None:
         self.running.read_until("ready publish")
-        self.running.read_until("ready fault")
+        for name in FAULTS:
+            self.running.read_until(f"ready {name}\n")
         self.say_until(EARLY)
 
     def fault_and_publish(self) -> None:
         """With host 1 silent: a read of its page, and a change to its page on the way to it."""
         with open(self.go, "w", encoding="ascii"):
             pass
-        self.say_until({"victim-fault", "victim-publish"})
+        self.say_until(LATE)
 
     def cells(self, began: float, out: str) -> dict[str, str]:
         return {name: cell(name, began, out) for name in STATES}
@@ -105,7 +108,7 @@ def worker(runner: RunScript) -> tuple[dict[str, str], str]:
     send(agent, signal.SIGSTOP)
     row.fault_and_publish()
     began = time.monotonic()
-    for name in ("victim-fault", "victim-publish"):
+    for name in LATE:
         send(row.pids[name][0])
     send(agent, signal.SIGCONT)  # their ends are published, and that goes to host 1
     row.running.read_until("saw fault")
@@ -181,7 +184,7 @@ def cut(_: RunScript) -> tuple[dict[str, str], str]:
             text = file.read()
         env = {"DSMPROC_MATRIX_PATIENCE": str(BOUND + 5 * AFTER)}
         running = cluster.script(0, text, "/tmp/go", env=env)
-        on_two = ("victim-fault", "victim-publish", "queue", "put", "send")
+        on_two = (*LATE, "queue", "put", "send")
 
         def proc(name: str) -> str:
             driver = name in ("barrier",)

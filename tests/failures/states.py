@@ -44,13 +44,16 @@ def idle() -> None:
     time.sleep(FOREVER)
 
 
-def own(box: Any) -> None:
+def own(box: Any, again: Any) -> None:
     """Pages and a queue that are at home on host 1."""
     memory = mp.SharedMemory("failing", create=True, size=4 * PAGE)
     memory.buf[:] = b"x" * memory.size
     queue = mp.Queue()
     start(2, fetch, queue)
     box.put("ready")
+    again.get()
+    memory.buf[:] = b"y" * memory.size
+    box.put("again")
     at("owner")
     time.sleep(FOREVER)
 
@@ -101,12 +104,19 @@ def receive(end: Any) -> None:
     wait("send", end.recv)
 
 
-def fault(go: Any) -> None:
+def fault(name: str, page: int, go: Any) -> None:
+    """A read of a page which only host 1 has any more, whatever was done with it before."""
     memory = mp.SharedMemory("failing")
-    say("ready", "fault")
+    if name == "fault-read":
+        say("read", memory.buf[page * PAGE])
+    elif name == "fault-written":
+        memory.buf[page * PAGE] = 1
+    go.send("had")
     go.recv()
-    at("victim-fault")
-    say("read", memory.buf[0])
+    say("ready", name)
+    go.recv()
+    at(f"victim-{name}")
+    say("read", memory.buf[page * PAGE])
 
 
 def publish(go: Any, lock: Any) -> None:
@@ -138,9 +148,10 @@ def start(host: int, function: Callable[..., None], *arguments: Any) -> Any:
     return process
 
 
-def ended(process: Any) -> str:
-    process.join()
-    return f"exitcode {process.exitcode}"
+def ended(*processes: Any) -> str:
+    for process in processes:
+        process.join()
+    return f"exitcode {' '.join(sorted({str(process.exitcode) for process in processes}))}"
 
 
 def begin(name: str, operation: Callable[[], Any]) -> threading.Thread:
@@ -152,7 +163,8 @@ def begin(name: str, operation: Callable[[], Any]) -> threading.Thread:
 def main() -> None:
     box, lock, barrier, kept = mp.Queue(), mp.Lock(), mp.Barrier(3), mp.Queue()
     pool = mp.Pool(3)  # first: one worker on each host
-    sleeper, _ = start(1, idle), start(1, own, box)
+    again = mp.Queue()
+    sleeper, _ = start(1, idle), start(1, own, box, again)
     box.get()
     locker, party = start(1, hold, lock, box), start(1, take_part, barrier)
     box.get()
@@ -161,12 +173,21 @@ def main() -> None:
     start(1, put, filled), start(1, send, writer)
     readers = [start(2, get_put, filled), start(2, receive, reader)]
     reader.close(), writer.close()
-    one, one_end = mp.Pipe()
+    faulting, ways = [], []
+    for page, name in ((0, "fault"), (2, "fault-read"), (3, "fault-written")):
+        way, end = mp.Pipe()
+        faulting.append(start(2, fault, name, page, end))
+        ways.append(way)
+        way.recv()
+    again.put(None)
+    box.get()
+    for way in ways:
+        way.send(None)
     two, two_end = mp.Pipe()
-    faulting, publishing = start(2, fault, one_end), start(2, publish, two_end, lock)
+    publishing = start(2, publish, two_end, lock)
     waiters = [
         begin("idle", lambda: ended(sleeper)),
-        begin("fault", lambda: ended(faulting)),
+        begin("fault", lambda: ended(*faulting)),
         begin("publish", lambda: ended(publishing)),
         begin("locker", lambda: ended(locker)),
         begin("party", lambda: ended(party)),
@@ -177,8 +198,8 @@ def main() -> None:
     ]
     say("set up", mp.hosts())
     wait_for_file(sys.argv[1])
-    one.send(None)
-    two.send(None)
+    for way in (*ways, two):
+        way.send(None)
     for waiter in waiters:
         waiter.join(float(os.environ["DSMPROC_MATRIX_PATIENCE"]))
     filled.put(LATER)  # for who waits on

@@ -20,7 +20,7 @@ def test_a_host_is_lost_in_every_state(run_script: RunScript, row: matrix.Perfor
         assert float(re.findall(r"([\d.]+) s$", what)[0]) < bound + 5 * matrix.AFTER, (state, what)
     for state in HOST_LOST:
         assert "Error, " in cells[state], cells  # and it names the host, else the cell says so
-    assert "exitcode -7" in cells["fault"] and "returned, " in cells["lock"]
+    assert "exitcode -7, " in cells["fault"] and "returned, " in cells["lock"]
 
 
 def test_a_killed_driver_ends_the_program(run_script: RunScript) -> None:
@@ -34,4 +34,4 @@ def test_a_killed_worker_names_its_host(run_script: RunScript) -> None:
     assert cells["barrier"].startswith("BrokenBarrierError, "), cells
     assert cells["pool"].startswith("WorkerLostError, "), cells
     assert cells["put"] == "waits on" and cells["send"].startswith("EOFError"), cells
-    assert all("exitcode -9" in cells[state] for state in ("idle", "fault", "publish")), cells
+    assert all("exitcode -9, " in cells[state] for state in ("idle", "fault", "publish")), cells
