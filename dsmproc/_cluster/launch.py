@@ -49,6 +49,7 @@ class Supervisor(Program):
         self.remotes: dict[str, RemoteAgent] = {}
         self.silent: set[int] = set()  # agents ended by us
         self._lifeline: socket.socket | None = None
+        self._started = False
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -80,6 +81,7 @@ class Supervisor(Program):
             names += [f"host {n}" for n in range(plan.local) if n not in self.joined]
             late = f"{', '.join(names)} did not join within {START_SECONDS:.0f} s"
             raise StartError(late) from None
+        self._started = True
 
     def _command(self, name: str, arguments: list[str], descriptors: list[int]) -> None:
         settings = {"DSMPROC_AUTHKEY_FILE": self.key_file, "DSMPROC_DIR": self.directory}
@@ -154,11 +156,14 @@ class Supervisor(Program):
     async def end(self) -> None:
         """Everything down: politely, then not. Nothing that the cluster made is left."""
         self.ending = True
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a second Ctrl-C
         for remote in self.remotes.values():
             if remote.quiet:  # it may still be on its way; if not, its lifeline ends
                 self.silent.add(remote.process.pid)
                 remote.process.kill()
         sessions = [process.pid for process in self.children.values()]
+        if not self._started:
+            self._end_at_once()
         if self.console is not None:
             self.console.post(("shutdown",))
         if self._lifeline is not None and self.console is None:
@@ -181,6 +186,14 @@ class Supervisor(Program):
             if name in self.remotes:
                 self.remotes[name].close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end_at_once(self) -> None:
+        """Nobody has used the cluster yet. Its processes would say of each other that they are
+        lost, and that they miss our directory; so they all stop before the first is gone. A host
+        that was reached over ssh ends with its lifeline."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in self.children.values():
+                process.send_signal(number)
 
 
 async def supervise(plan: Plan, command: list[str]) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import signal
 
+import pytest
 from helpers import RunScript, alive, commands_of, eventually, send
 
 SLEEPERS = """
@@ -176,6 +179,20 @@ except KeyboardInterrupt:
         f"worker interrupted {number}" for number in range(3)
     ]
     assert "driver interrupted [0, 0, 0]" in result.lines()
+
+
+@pytest.mark.parametrize("until", ["", "host-0-*", "host-0-*/agent", "host-1-*/agent"])
+def test_ctrl_c_at_the_start_ends_it_without_a_word(run_script: RunScript, until: str) -> None:
+    """The cluster does not come up before, for its last agent is stopped; the others may be there,
+    have joined, or be about to read what goes away."""
+    running = run_script.start("print('here')")
+    found = eventually(lambda: (f := commands_of(running.pid)) and "agent2" in f and f)
+    send(found["agent2"], signal.SIGSTOP)
+    pattern = os.path.join(os.environ["TMPDIR"], "dsmproc-*", until)
+    eventually(lambda: glob.glob(pattern), what=until)
+    os.killpg(running.pid, signal.SIGINT)
+    result = running.wait(20)
+    assert (result.code, result.out, result.err) == (130, "", "")
 
 
 def test_ctrl_c_at_a_terminal_interrupts_the_driver_once(run_script: RunScript) -> None:
