@@ -551,6 +551,16 @@ class Client:
         word = int(lib.dsmproc_lock_word(self._control, lock.slot))
         return word & 3 >= lib.DSM_LOCK_HELD
 
+    def lock_owner_died(self, lock: Lock) -> bool:
+        """To be asked by who holds it: a holder died, and none has said since that what the lock
+        guards is right."""
+        self.open()
+        return bool(lib.dsmproc_lock_owner_died(self._control, lock.slot))
+
+    def lock_consistent(self, lock: Lock) -> None:
+        """By who holds it: what it guards is right again."""
+        self._ask("mark a lock consistent", lib.DSMPROC_OP_CONSISTENT, lock.id)
+
     def call(
         self,
         op: Call,

@@ -21,6 +21,7 @@ _NOTICES = {
     lib.DSMPROC_NOTE_LOG: "log",
     lib.DSMPROC_NOTE_CHECKED: "checked",
     lib.DSMPROC_NOTE_CUT: "cut",
+    lib.DSMPROC_NOTE_OWNER_DIED: "owner_died",
 }
 
 _STATS = {
@@ -52,6 +53,7 @@ _GAUGES = {
     "diffs": lib.DSMPROC_STAT_DIFFS,
 }
 MAX_HOSTS: int = lib.DSM_MAX_HOSTS
+LOCKS_NAMED: int = lib.DSM_NAMED
 _CHANNELS = {"fast": lib.DSM_FAST, "bulk": lib.DSM_BULK, "master": lib.DSM_FAST}
 
 
@@ -89,6 +91,10 @@ MODELS = {
     "erc": lib.DSM_ERC,
     "sc": lib.DSM_SC,
 }
+
+
+def lock_name(lock: int) -> str:
+    return f"/dsm-{lock:x}"
 
 
 class Engine:
@@ -177,10 +183,11 @@ class Engine:
         """A connection of a process of this host. The engine owns `fd` from here on."""
         self._command(lib.DSMPROC_CMD_ADD_CLIENT, fd=fd, pid=pid)
 
-    def client_died(self, pid: int, by_signal: bool) -> None:
-        """A process was reaped. Locks that it held are freed if a signal ended it, else stay."""
+    def client_died(self, pid: int, by_signal: bool, program_ends: bool = False) -> None:
+        """A process was reaped. Locks that it held are freed if a signal ended it, with a notice
+        "owner_died" of each whose arg is `program_ends`; else they stay."""
         if by_signal:
-            self._command(lib.DSMPROC_CMD_CLIENT_DIED, pid=pid)
+            self._command(lib.DSMPROC_CMD_CLIENT_DIED, pid=pid, arg=int(program_ends))
 
     def host_joined(self, host: int) -> None:
         """Master: before its connection is added."""

@@ -83,6 +83,32 @@ def test_kill_9_of_the_holder_frees_the_lock(tmp_path: Path, where: int) -> None
         hosts.healthy()
 
 
+def test_who_released_it_for_the_dead_holder_lets_others_have_it(tmp_path: Path) -> None:
+    """The agent hears of the death when the lock is another's: that one keeps it, and is told of no
+    death, for somebody has released it in order."""
+
+    def hand_on(client: Client) -> bool:
+        lock = client.lock_open(LOCK)
+        client.lock_release(lock)
+        assert client.lock_acquire(lock, False)
+        return client.lock_owner_died(lock)
+
+    with Hosts(2, tmp_path) as hosts:
+        reader, writer = os.pipe()
+        holder = hosts[1].run(hold, LOCK, writer)
+        assert os.read(reader, 1) == b"!"
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        assert hosts[1].run(hand_on).result() is False
+        hosts[1].node.call("client_died", holder.pid, True)
+        for host in (1, 0):
+            assert hosts[host].run(take, LOCK, False).result() is False
+        assert hosts[1].run(hand_on).result() is False
+        os.close(reader)
+        os.close(writer)
+        hosts.healthy()
+
+
 def test_a_normal_exit_leaves_it_held_and_anybody_may_release(tmp_path: Path) -> None:
     def give(client: Client) -> bool:
         lock = client.lock_open(LOCK)

@@ -78,7 +78,8 @@ static int step(struct drive *drive, const struct dsm_event *event) {
     for (uint32_t i = 0; i < drive->out.nactions; i++) {
         const struct dsm_action *action = &drive->out.actions[i];
         check_action(drive, action, event);
-        bool asks = action->kind == DSM_ACT_WORD && action->flag >= DSM_WORD_TAKE;
+        bool asks = action->kind == DSM_ACT_WORD &&
+                    (action->flag == DSM_WORD_TAKE || action->flag == DSM_WORD_SEIZE);
         if (action->kind != DSM_ACT_COMPARE && !asks) continue;
         assert(n < 1024);
         static const uint8_t diff[8]; /* it is only kept and sent on */
@@ -97,8 +98,9 @@ static int step(struct drive *drive, const struct dsm_event *event) {
 }
 
 static bool is_ours(uint32_t kind) {
-    return kind >= DSM_EV_MESSAGE && kind <= DSM_EV_EVICT && kind != DSM_EV_DIFFED &&
-           kind != DSM_EV_WORDED;
+    return (kind >= DSM_EV_MESSAGE && kind <= DSM_EV_EVICT && kind != DSM_EV_DIFFED &&
+            kind != DSM_EV_WORDED) ||
+           kind == DSM_EV_CONSISTENT;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

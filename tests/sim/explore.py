@@ -14,7 +14,8 @@ Operations: `x=1`, `r1=x`, `lock L`, `unlock L`, `acquire S`, `release S` (a sem
 value 0), `barrier B N`, `send M` (publishes first), `receive M` (observes), `wait M` (for the
 message, by other means than the cluster's: nothing is observed), `evict` (the thread's host gives
 up all that it can), `die` (the thread's host is lost; what it had sent may still arrive until the
-others hear of it, each in its own time).
+others hear of it, each in its own time), `kill` (its process is), `d=died L` (is the holder of L
+told that one died?), `right L` (it says that all is right).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .binding import Core, Violation
 from .draw import Params
 from .guards import Byte, Lock
 from .thread import Thread
-from .world import World, end, hear
+from .world import World, crash, end, hear
 
 PAGE = 16
 VERDICTS = ("never", "sometimes", "always", "may")
@@ -114,6 +115,10 @@ class Script:
             self.add((op.WRITE, w.named[match[1]], int(match[2])))
         elif match := re.fullmatch(r"(\w+)\s*=\s*(\w+)", item):
             self.add((op.READ, w.named[match[2]]), match[1])
+        elif match := re.fullmatch(r"(\w+)\s*=\s*died (\w+)", item):
+            self.add(("died", w.lock_named[match[2]]), match[1])
+        elif words[0] == "right":
+            self.add((op.CONSISTENT, w.lock_named[words[1]]))
         elif words[0] == "lock":
             self.add((op.LOCK, w.lock_named[words[1]], False))
         elif words[0] == "unlock":
@@ -127,7 +132,7 @@ class Script:
         elif words[0] == "send":
             self.add((op.PUBLISH, False))
             self.add(("post", words[1]))
-        elif words[0] in ("evict", "die"):
+        elif words[0] in ("evict", "die", "kill"):
             self.add((words[0],))
         elif words[0] == "wait":
             self.add(("await", words[1]))
@@ -183,11 +188,22 @@ class LitmusThread(Thread):
             if not thread.done:
                 thread.finish()
         for lock in self.world.lock_named.values():
+            lock.died = lock.died or lock.owner in self.host.threads
+            lock.perhaps = True
             if lock.owner in self.host.threads:
                 lock.give(None)
             lock.asking -= sum(t.op[1] is lock for t in self.host.threads if t.req)
             lock.disturbed = True
         end(self.world, self.host)
+        return True
+
+    def try_kill(self) -> bool:
+        self.world.requests = (self.number + 1) * 1000 + 500  # the same in every order
+        crash(self.world, self.client)
+        return True
+
+    def try_died(self, lock: Lock) -> bool:
+        self.advance(int(lock.id in self.host.died))
         return True
 
     def request(self, kind: int, **event: Any) -> None:
@@ -211,6 +227,7 @@ class LitmusWorld(World):
         self.ids: dict[str, int] = {}
         self.named = {n: Byte(REGION, p, o, PAGE) for n, (p, o) in litmus.bytes.items()}
         self.lock_named = {n: Lock(n, id=i + 1) for i, n in enumerate(litmus.locks)}
+        self.locks = list(self.lock_named.values())
         for lock, page in litmus.bound:
             self.bound_to.setdefault(REGION << 32 | page, []).append(self.lock_named[lock].id)
         for host in self.hosts:
@@ -263,7 +280,7 @@ class LitmusWorld(World):
             (
                 h.node.image(),
                 {n: (bytes(r.cache), bytes(r.resident), r) for n, r in h.regions.items()},
-                (dict(h.twins), dict(h.diffs), dict(h.words), dict(h.requests)),
+                (dict(h.twins), dict(h.diffs), dict(h.words), dict(h.requests), set(h.died)),
                 {p: tuple(ts) for p, ts in h.parked.items() if ts},
                 (h.seen, h.out, h.busy, h.more),
                 [
@@ -275,7 +292,7 @@ class LitmusWorld(World):
         ]
         threads = [(t.op, t.ready, t.done, t.result, t.req, t.did) for t in self.threads]
         scripts = [t.program.at for t in self.threads]  # type: ignore[union-attr]
-        locks = [(k.owner, k.asking, k.changes) for k in self.lock_named.values()]
+        locks = [(k.owner, k.asking, k.changes, k.disturbed, k.died, k.perhaps) for k in self.locks]
         channels = {key: tuple(queue) for key, queue in self.channels.items() if queue}
         rest = (dict(self.registers), dict(self.mails), tuple(self.runnable), tuple(self.active))
         rest += (tuple(self.gone), tuple(self.mourners))
@@ -292,7 +309,8 @@ class LitmusWorld(World):
             for n, (cache, resident, region) in regions.items():
                 region.cache[:], region.resident[:] = cache, resident
                 h.regions[n] = region
-            h.twins, h.diffs, h.words, h.requests = (dict(p) for p in pages)
+            h.twins, h.diffs, h.words, h.requests = (dict(p) for p in pages[:4])
+            h.died = set(pages[4])
             h.parked = {p: list(ts) for p, ts in parked.items()}
             h.seen, h.out, h.busy, h.more = control
             h.clients = {client.number: client for client, *_ in clients}
@@ -302,8 +320,8 @@ class LitmusWorld(World):
         for t, state, at in zip(self.threads, threads, scripts, strict=True):
             t.op, t.ready, t.done, t.result, t.req, t.did = state
             t.program.at = at  # type: ignore[union-attr]
-        for lock, state in zip(self.lock_named.values(), locks, strict=True):
-            lock.owner, lock.asking, lock.changes = state
+        for k, state in zip(self.locks, locks, strict=True):
+            k.owner, k.asking, k.changes, k.disturbed, k.died, k.perhaps = state
         for key, queue in self.channels.items():
             queue.clear()
             queue.extend(channels.get(key, ()))
@@ -318,9 +336,10 @@ class LitmusWorld(World):
         """Equal for states that behave alike."""
         master, hosts, threads, _, _, channels, rest = saved
         parts: list[Any] = [master, tuple(sorted(channels.items()))]
-        for image, regions, (twins, diffs, words, _), parked, control, clients in hosts:
+        for image, regions, (twins, diffs, words, _, died), parked, control, clients in hosts:
             parts += [image, control, tuple(sorted(twins.items())), tuple(sorted(diffs.items()))]
             parts += [tuple(sorted(words.items())), tuple(r[:2] for r in regions.values())]
+            parts += [tuple(sorted(died)), tuple(c[0].number for c in clients)]
             parts += [tuple(tuple(sorted(c[1].items())) for c in clients)]
             parts += [tuple(sorted((p, tuple(t.number for t in ts)) for p, ts in parked.items()))]
         parts += [tuple(repr(t[1:4]) + str(t[5]) for t in threads)]

@@ -110,6 +110,18 @@ class Lock(Guard):
     travels: bool = False
     asking: int = 0  # requests without answer
     disturbed: bool = False  # a cancel or a crash made "is it held?" unanswerable here
+    died: bool = False  # a holder, and none has said since that what it guards is right
+    perhaps: bool = False  # its token was or is perhaps granted to a host that died
+
+    def taken(self, thread: Thread) -> None:
+        """It is told that a holder died if one did, and not else."""
+        self.give(thread)
+        told = self.id in thread.host.died
+        if self.died and not told:
+            raise StaleRead(f"{thread.name} takes {self.name} and is not told that its holder died")
+        if told and not self.died and not self.perhaps:
+            raise Violation(f"{thread.name} is told that the holder of {self.name} died")
+        self.died = told
 
 
 @dataclass(eq=False)

@@ -68,6 +68,7 @@ class SimHost:
         self.twins: dict[int, bytes] = {}
         self.diffs: dict[int, bytes] = {}
         self.words: dict[int, tuple[int, int]] = {}  # lock -> state, pid
+        self.died: set[int] = set()  # locks of which their holder is told that one died
         self.clients: dict[int, Client] = {}
         self.threads: list[Thread] = []
         self.parked: dict[int, list[Thread]] = {}  # page -> threads that fault on it
@@ -337,10 +338,14 @@ class SimHost:
             self.words[lock] = (ABSENT, 0) if free else (WANTED, pid)
             self.results.append((C.DSM_EV_WORDED, lock, int(free), b""))
         elif flag == C.DSM_WORD_SEIZE:
-            held = state in (HELD, WANTED)
+            held = state in (HELD, WANTED) and a[10] in (0, pid)
             if held:
                 self.words[lock] = (ABSENT, 0)
             self.results.append((C.DSM_EV_WORDED, lock, int(held), b""))
+        elif flag == C.DSM_WORD_DIED:
+            self.died.add(lock)
+        elif flag == C.DSM_WORD_CONSISTENT:
+            self.died.remove(lock)
         else:
             to = {C.DSM_WORD_ABSENT: ABSENT, C.DSM_WORD_FREE: FREE, C.DSM_WORD_HELD: HELD}
             if state in (HELD, WANTED):

@@ -67,6 +67,12 @@ def use(t: Thread, guard: Guard, most: int = 4) -> Any:
                 yield (op.WRITE, byte)
 
 
+def repair(t: Thread, lock: Lock) -> Any:
+    """What a dead holder left is made right, or left to the next one."""
+    if lock.died and t.rng.random() < 0.5:
+        yield (op.CONSISTENT, lock)
+
+
 def publish(t: Thread) -> Any:
     """-> a stamp that covers all this thread did: the reply's, or the host's `out` after it."""
     while (stamp := (yield (op.PUBLISH, t.rng.random() < 0.3))) == -1:
@@ -117,6 +123,7 @@ def lock_turn(world: World, t: Thread) -> Program:
         if status != OK:
             break
         held.append(lock)
+        yield from repair(t, lock)
         yield from use(t, t.rng.choice(held))
     if held and t.rng.random() < 0.1:
         yield from publish(t)
@@ -132,6 +139,7 @@ def travel_turn(world: World, t: Thread) -> Program:
     status = yield from impatient(t, (op.LOCK, lock, t.rng.random() < 0.5))
     if status != OK:
         return
+    yield from repair(t, lock)
     yield from use(t, lock)
     to = t.rng.choice(world.threads)
     if to is t or to.done:

@@ -51,6 +51,8 @@ NEEDED = [
     ("LENT", "D-lent-fed", "adaptive"),
     ("LENT", "H-lent", "homeless"),
     ("ZERO", "D-zero", "fixed"),
+    ("OWNER_DIED", "D-owner-killed", "first"),
+    ("OWNER_DIED", "D-owner-lost", "fixed"),
 ]
 MODEL = {"OUTER": "scc", "OPENED": "scc", "NOTICED": "scc", "KNOWN": "erc", "ALONE": "sc"}
 MOVING = ["D-forward", "D-counted", "D-flush", "D-onediff", "L5", "L8"]  # run with moving homes too
@@ -82,7 +84,7 @@ OTHERS = [
     (path, m)
     for path in FILES
     for m in ("scc", "erc", "sc")
-    if path.stem[0] in "LR" or path.stem.lower().startswith(f"{m}-")
+    if path.stem[0] in "LR" or path.stem.lower().startswith((f"{m}-", "d-owner-"))
 ]
 
 

@@ -27,6 +27,7 @@ POLL = "poll"  # byte, value: a racy read, until it has the value
 ATTACH, DETACH = "attach", "detach"  # region
 PUBLISH, OBSERVE = "publish", "observe"  # direct? | stamp, direct?
 LOCK, UNLOCK = "lock", "unlock"  # lock, try? | lock
+CONSISTENT = "consistent"  # lock: what it guards is right again
 CALL = "call"  # op, id, a, b, c
 SEND = "send"  # thread, mail: no answer is waited for
 
@@ -185,7 +186,7 @@ class Thread:
             return False
         self.host.words[lock.id] = (HELD, self.client.pid)
         self.note("takes", lock.name)
-        lock.give(self)
+        lock.taken(self)
         self.advance(C.DSM_ST_OK)
         return True
 
@@ -306,7 +307,7 @@ class Thread:
             state, pid = self.host.words[lock.id]
             if state not in (HELD, WANTED) or pid != self.client.pid:
                 raise Violation(f"{lock.name} granted to {self.name}, but its word says {state}")
-            lock.give(self)
+            lock.taken(self)
         elif status == C.DSM_ST_CANCELLED:
             lock.disturbed = True
         elif status == C.DSM_ST_BUSY and alone:
@@ -324,6 +325,15 @@ class Thread:
         self.op[1].changes += 1
         if status != C.DSM_ST_OK and not self.world.gone:
             raise Violation(f"{self.name} released {self.op[1].name} and was told {status}")
+        self.result = status
+
+    def ask_consistent(self, lock: Lock) -> None:
+        self.request(C.DSM_EV_CONSISTENT, id=lock.id)
+
+    def got_consistent(self, status: int, arg: int) -> None:
+        if status != C.DSM_ST_OK or self.op[1].id in self.host.died:
+            raise Violation(f"{self.name} repaired what {self.op[1].name} guards: {status}")
+        self.op[1].died = False
         self.result = status
 
     def ask_call(self, op: int, id: int, a: int, b: int, c: int) -> None:

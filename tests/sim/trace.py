@@ -84,6 +84,7 @@ MESSAGES: dict[int, tuple[str, str, str]] = {
     68: ("STRANDED", "QIH", ""),
     69: ("CUT", "H", ""),
     70: ("IS_CUT", "H", ""),
+    71: ("OWNER_DIED", "QB", ""),
 }
 
 

@@ -14,8 +14,8 @@ from dsmproc._native._core import lib as C
 
 from .binding import Core, Node, Violation
 from .draw import Params
-from .guards import Mail
-from .host import MODELS, SimHost
+from .guards import Lock, Mail
+from .host import ABSENT, HELD, MODELS, WANTED, SimHost
 from .layout import lay_out
 from .program import program, reach
 from .thread import OBSERVE, PUBLISH, UNLOCK, Client, Op, Thread
@@ -181,6 +181,10 @@ class World:
                 self.post(MASTER, action[1], action[3], raw[action[6] : action[6] + action[7]])
             elif action[0] == C.DSM_ACT_CUT:
                 inherit(self, self.hosts[action[1]])
+            elif action[0] == C.DSM_ACT_OWNER_DIED:
+                gone = self.hosts[action[1]]
+                if not gone.lost or (gone.leaving and not self.died):
+                    raise Violation(f"the master says that lock {action[8]:x} died with a host")
             elif action[0] != C.DSM_ACT_REGION_END or action[8] not in self.unlinked:
                 raise Violation(f"the master's action {action} makes no sense")
         broken = self.core.lib.dsm_master_check(self.master.state)
@@ -411,6 +415,9 @@ def die(world: World, host: SimHost) -> None:
         if t.req and t.op[0] in ("lock", UNLOCK):
             t.op[1].asking -= 1
         bury(world, t)
+    for lock in [*world.locks, *world.travellers]:
+        lock.died = lock.died or is_held_by(lock, host, [c.pid for c in host.clients.values()])
+        lock.perhaps = True
     for guard in [*world.locks, *world.travellers, *world.semaphores]:
         if guard.owner in host.threads:
             guard.give(None)
@@ -436,7 +443,10 @@ def leave(world: World, host: SimHost) -> None:
 
     def handed_over(status: int, left: int) -> None:
         must_be_ok(status, 0)
-        world.died += left > 0  # nobody was there to take them: as if it had died
+        if left:  # nobody was there to take them: as if it had died
+            world.died += 1
+            for lock in [*world.locks, *world.travellers]:
+                lock.perhaps = True
         world.departing.append(host)
 
     request(world, host, C.DSM_EV_PUBLISH, published)
@@ -501,7 +511,11 @@ def crash(world: World, client: Client) -> None:
         if lock.owner in client.threads:
             lock.give(None)
             host.feed(C.DSM_EV_LOCK_OPEN, id=lock.id)
-            request(world, host, C.DSM_EV_UNLOCK, must_be_ok, id=lock.id)
+            # What another process has taken, and this one was to release, has no dead holder.
+            held = is_held_by(lock, host, [client.pid])
+            lock.died = lock.died or held
+            pid = client.pid if held else 0
+            request(world, host, C.DSM_EV_UNLOCK, must_be_ok, id=lock.id, arg=pid)
     for region, count in list(client.attached.items()):
         for _ in range(count):
             host.feed(C.DSM_EV_DETACH, client=client.number, id=region)
@@ -509,6 +523,11 @@ def crash(world: World, client: Client) -> None:
     host.feed(C.DSM_EV_CLIENT_GONE, client=client.number)
     del host.clients[client.number]
     exit_edge(world, client)
+
+
+def is_held_by(lock: Lock, host: SimHost, pids: list[int]) -> bool:
+    state, pid = host.words.get(lock.id, (ABSENT, 0))
+    return state in (HELD, WANTED) and pid in pids
 
 
 def bury(world: World, t: Thread) -> None:

@@ -65,6 +65,16 @@ static int check_region(const struct dsm_host *host, const struct dsm_region *re
     return 0;
 }
 
+/* 32: what is known of a lock's dead holder goes with its token (19) */
+static int check_locks(const struct dsm_host *host) {
+    for (uint32_t at = 0; at < host->locks.room; at++) {
+        dsm_ref ref = dsm_map_slot(&host->arena, &host->locks, at);
+        const struct dsm_lock *lock = ref ? dsm_at(host, ref) : NULL;
+        if (lock && lock->died && lock->token == DSM_TOKEN_ABSENT) return 32;
+    }
+    return 0;
+}
+
 int dsm_host_check(const struct dsm_host *host) {
     struct seen seen = {0};
     if (host->ncompared || host->word_lock) return 0; /* within a step: results are to be fed */
@@ -83,5 +93,5 @@ int dsm_host_check(const struct dsm_host *host) {
     if (host->publish == DSM_IDLE && (host->jobs.head || host->todo || host->claims)) return 13;
     if (host->publish == DSM_IDLE && host->next_jobs.head) return 14;
     if (host->gate.head && !host->invalid_later) return 15;
-    return 0;
+    return check_locks(host);
 }

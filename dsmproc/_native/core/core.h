@@ -54,8 +54,10 @@ enum {
     DSM_EV_CANCEL = 14,      /* req: answered DSM_ST_CANCELLED, unless its answer is on the way */
     DSM_EV_LOCK_OPEN = 15,   /* id: sets the lock's word; before any other use of it */
     DSM_EV_LOCK = 16,        /* req, client, id, arg = 1: do not wait for a held lock */
-    DSM_EV_UNLOCK = 17,      /* req, id: when the word says WANTED or ABSENT */
-    DSM_EV_CALL = 18,        /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
+    /* req, id: when the word says WANTED or ABSENT; arg = pid: its holder, which has died, whatever
+     * the word says */
+    DSM_EV_UNLOCK = 17,
+    DSM_EV_CALL = 18, /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
     /* arg: give up so many pages that are not needed, if there are; client = 1: memory is short from
      * now on, so no homes move here; 0: it is not */
     DSM_EV_EVICT = 20,
@@ -67,6 +69,7 @@ enum {
      * REPLY(DSM_ST_OK, arg = pages that no host is left to take) when the master knows it. From
      * then on this host is deaf to the others: end it. */
     DSM_EV_LEAVE = 22,
+    DSM_EV_CONSISTENT = 23, /* req, id: its holder says that what it guards is right (token.c) */
 };
 
 /* ---- actions of a host, in the order in which they must be done -------------------------- */
@@ -100,7 +103,7 @@ enum {
     DSM_ACT_COMPARE = 12,
     DSM_ACT_UNDIFF = 13, /* id, count: forget the diffs kept for these pages */
     DSM_ACT_POISON = 14, /* id, client: it waits for a page whose only copy was lost with `host` */
-    /* id = lock, flag = DSM_WORD_*, client: change the lock's word in the control segment, then
+    /* id = lock, flag = DSM_WORD_*, client, arg: change the lock's word in the control segment, then
      * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
     DSM_ACT_WORD = 15,
     DSM_ACT_REPLY = 16,      /* req, flag = DSM_ST_* status, arg = result */
@@ -114,7 +117,12 @@ enum {
     DSM_ACT_APPLY_KEPT = 24,
     DSM_ACT_COUNT = 20, /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
     DSM_ACT_CUT = 25,   /* (master) host: all are cut off from it, what it held has passed on */
+    /* (master) id = lock, host: that had its token, and is lost; arg = how many locks are so, of which
+     * DSM_NAMED are named */
+    DSM_ACT_OWNER_DIED = 26,
 };
+
+enum { DSM_NAMED = 8 };
 
 enum { DSM_COMPARE_LOOK = 2 };
 
@@ -148,7 +156,13 @@ enum {
     DSM_WORD_HELD = 2,   /* by `client` */
     DSM_WORD_WANTED = 3, /* by `client`, and the release must go through the engine */
     DSM_WORD_TAKE = 4,   /* FREE -> ABSENT: DSM_EV_WORDED arg = 1. HELD* -> HELD_WANTED: arg = 0 */
-    DSM_WORD_SEIZE = 5,  /* HELD* -> ABSENT: DSM_EV_WORDED arg = 1. Else unchanged: arg = 0 */
+    /* HELD* (by the process arg, if that is not 0) -> ABSENT: DSM_EV_WORDED arg = 1. Else unchanged:
+     * arg = 0 */
+    DSM_WORD_SEIZE = 5,
+    /* Beside the word, for who holds the lock next: a holder has died, and none has said since that
+     * what the lock guards is right. CONSISTENT: no more. */
+    DSM_WORD_DIED = 6,
+    DSM_WORD_CONSISTENT = 7,
 };
 
 /* Operations kept at the master, in DSM_EV_CALL.arg. The id is the object's; it is made there by
@@ -165,6 +179,7 @@ enum {
     DSM_CALL_BAR_RESET = 7,
     DSM_CALL_BAR_STATE = 8, /* -> arg = waiting parties | broken << 32 */
     DSM_CALL_UNLOCK = 9,    /* the core's own: a lock released where its token is not */
+    DSM_CALL_LEAVE = 10,    /* the core's own: all that this host had is handed over */
 };
 
 /* Counters (DSM_ACT_COUNT); messages and bytes are counted by the engine. */
@@ -189,8 +204,8 @@ enum {
 
 /* ---- events and actions of the master ---------------------------------------------------- */
 /* The master's events are DSM_EV_MESSAGE, DSM_EV_HOST_LOST and these; its actions are DSM_ACT_SEND
- * (to hosts, without payload), DSM_ACT_REGION_END (no host uses the unlinked region any more) and
- * DSM_ACT_CUT.
+ * (to hosts, without payload), DSM_ACT_REGION_END (no host uses the unlinked region any more),
+ * DSM_ACT_CUT and DSM_ACT_OWNER_DIED.
  */
 enum {
     DSM_EV_HOST_JOINED = 32,   /* host: it has seen all up to now (it holds nothing yet) */
@@ -316,7 +331,8 @@ enum {
     DSM_RULE_ALONE = 35,     /* SC: a page is written when all others have given it up */
     DSM_RULE_LENT = 36, /* what is given of a page is what was announced, or will be announced */
     DSM_RULE_ZERO = 37, /* a page that holds zeros again, and was never announced, needs no home */
-    DSM_RULES = 38,
+    DSM_RULE_OWNER_DIED = 38, /* that a lock's holder died goes with its token */
+    DSM_RULES = 39,
 };
 
 struct dsm_host;

@@ -22,11 +22,17 @@ static bool is_done(const struct cut *cut) {
 }
 
 static void pass_on(struct dsm_master *master, uint32_t host) {
+    uint64_t named[DSM_NAMED];
+    uint32_t count = 0;
     for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
         struct dsm_object *object = dsm_at(master, at);
-        if (object->kind == DSM_OBJ_LOCK) dsm_mlock_host_lost(master, object, host);
         if (object->kind == DSM_OBJ_BARRIER) dsm_barrier_host_lost(master, object, host);
+        if (object->kind != DSM_OBJ_LOCK || !dsm_mlock_host_lost(master, object, host)) continue;
+        if (count < DSM_NAMED) named[count] = object->id;
+        count++;
     }
+    for (uint32_t i = 0; i < count && i < DSM_NAMED; i++)
+        dsm_mlock_say(master, named[i], host, count);
 }
 
 static void end_done(struct dsm_master *master) {

@@ -199,6 +199,10 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
         job.kind = DSM_JOB_TOLD;
         job.arg = dsm_get64(cursor);
         return gated(host, cursor, job);
+    case DSM_MSG_OWNER_DIED:
+        job.kind = DSM_JOB_OWNER_DIED;
+        job.id = dsm_get64(cursor);
+        return dsm_get8(cursor) == 1 ? gated(host, cursor, job) : DSM_E_PEER;
     case DSM_MSG_GRANT:
         job.kind = DSM_JOB_GRANT;
         job.id = dsm_get64(cursor);
@@ -277,6 +281,8 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
         return dsm_token_lock(host, event);
     case DSM_EV_UNLOCK:
         return dsm_token_unlock(host, event);
+    case DSM_EV_CONSISTENT:
+        return dsm_token_consistent(host, event);
     case DSM_EV_CALL:
         return dsm_call_request(host, event);
     case DSM_EV_EVICT:

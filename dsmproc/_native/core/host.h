@@ -143,7 +143,6 @@ struct dsm_region {
 
 enum dsm_job_kind {
     DSM_JOB_PUBLISH, /* reply the stamp */
-    DSM_JOB_LEAVE,   /* reply when there is one */
     DSM_JOB_OBSERVE,
     DSM_JOB_ATTACH,
     DSM_JOB_LOCK,
@@ -155,6 +154,7 @@ enum dsm_job_kind {
     DSM_JOB_SEEN,
     DSM_JOB_STAMPED,
     DSM_JOB_OBSERVED,
+    DSM_JOB_OWNER_DIED,
     DSM_JOB_GRANT,
     DSM_JOB_RECALL,
     DSM_JOB_TRY_FAILED,
@@ -193,6 +193,8 @@ struct dsm_lock {
     uint32_t grants;        /* local ones since the recall */
     uint32_t try_asker;
     uint64_t id;
+    uint8_t died; /* a holder did, and none has said since that what the lock guards is right */
+    uint8_t unused[7];
     struct dsm_queue waiters; /* struct dsm_job */
 };
 
@@ -602,6 +604,8 @@ int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event);
 int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event);
 void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job);
 void dsm_token_try_failed(struct dsm_host *host, uint64_t id);
+void dsm_token_owner_died(struct dsm_host *host, uint64_t id);
+int dsm_token_consistent(struct dsm_host *host, const struct dsm_event *event);
 void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job);
 void dsm_token_take(struct dsm_host *host, uint64_t id); /* what was written before is announced */
 void dsm_token_release(struct dsm_host *host, dsm_ref job);

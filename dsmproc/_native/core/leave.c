@@ -1,6 +1,6 @@
 /* This host leaves: the pages that are at home here move to the others, slice by slice.
  *
- *   STAYS ──LEAVE──► LEAVES ──a whole sweep met no page at home here──► GONE ──PUBLISHED──► reply
+ *   STAYS ──LEAVE──► LEAVES ──a whole sweep met no page at home here──► GONE ──CALL, RET──► reply
  *
  * A sweep goes over all pages; what it gives may be refused (the heir has a diff under way, or has
  * not heard of the region and asks the master for it), and is met by the next sweep again. If that
@@ -12,7 +12,9 @@
  * sweep on it hears no other host, and those know it (BYE), so that none hands a page to it. What they
  * still ask of it they ask the new homes when it is gone, and send the diffs there that it did not
  * acknowledge (14, 15). Pages go by HAND, so what they hold is owed (18, move.c), and the last publish
- * before GONE announces it.
+ * before GONE announces it. The tokens that are here go back when the master
+ * hears that the host is gone; the call behind all that it has said tells the master that nothing is
+ * lost with it (mlock.c).
  */
 #include <string.h>
 
@@ -118,12 +120,18 @@ static void bye(struct dsm_host *host, uint32_t to, uint32_t is_answer) {
     dsm_sent(host->out, message, 0);
 }
 
-/* All know that this host takes nothing: when the master has heard of the moves it may end. */
-static void end_if_answered(struct dsm_host *host) {
-    if (host->leave.state != DSM_GONE || any(host->leave.silent) || !host->leave.req) return;
-    const struct dsm_job job = {.kind = DSM_JOB_LEAVE, .req = host->leave.req};
+/* All is handed over: when the master has heard of it the host may end. */
+static void tell_master(struct dsm_host *host) {
+    struct dsm_job job = {.kind = DSM_JOB_CALL, .op = DSM_CALL_LEAVE, .req = host->leave.req};
+    job.id = UINT64_MAX; /* of no object */
     host->leave.req = 0;
     dsm_publish_then(host, dsm_job_new(host, job));
+}
+
+/* All know that this host takes nothing. */
+static void end_if_answered(struct dsm_host *host) {
+    if (host->leave.state == DSM_GONE && !any(host->leave.silent) && host->leave.req)
+        tell_master(host);
 }
 
 /* All is given, and nothing is heard from now on. */
@@ -166,6 +174,10 @@ void dsm_leave_came(struct dsm_host *host, struct dsm_page *page) {
 
 static void stay_behind(struct dsm_host *host, uint64_t left) {
     host->leave.state = DSM_GONE;
+    if (!left) {
+        tell_master(host);
+        return;
+    }
     dsm_reply(host, host->leave.req, DSM_ST_OK, left);
     host->leave.req = 0;
 }

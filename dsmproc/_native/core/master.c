@@ -71,6 +71,12 @@ void dsm_ret(struct dsm_master *master, uint32_t host, uint64_t req, uint32_t st
 
 /* ---- messages ---------------------------------------------------------------------------- */
 
+static int on_leave(struct dsm_master *master, const struct dsm_call *call) {
+    dsm_set_bit(master->left, call->host, true);
+    dsm_ret(master, call->host, call->req, DSM_ST_OK, 0);
+    return DSM_OK;
+}
+
 static int on_call(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     struct dsm_call call = {.host = from};
     call.req = dsm_get64(cursor);
@@ -84,6 +90,7 @@ static int on_call(struct dsm_master *master, uint32_t from, struct dsm_cursor *
         return dsm_semaphore_call(master, &call);
     if (call.op >= DSM_CALL_BAR_WAIT && call.op <= DSM_CALL_BAR_STATE)
         return dsm_barrier_call(master, &call);
+    if (call.op == DSM_CALL_LEAVE) return on_leave(master, &call);
     return call.op == DSM_CALL_UNLOCK ? dsm_mlock_unlock(master, &call) : DSM_E_PEER;
 }
 
@@ -137,6 +144,8 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
         return on_cancel(master, from, &cursor);
     case DSM_MSG_UNLOCKED:
         return dsm_mlock_on_unlocked(master, &cursor);
+    case DSM_MSG_OWNER_DIED:
+        return dsm_mlock_on_owner_died(master, from, &cursor);
     case DSM_MSG_SCOPE:
         return dsm_scope_on_scope(master, from, &cursor);
     case DSM_MSG_KNOWN:
@@ -167,6 +176,7 @@ static int host_joined(struct dsm_master *master, uint32_t host) {
     dsm_set_bit(master->joined, host, true);
     master->told[host] = master->log;
     dsm_set_bit(master->gone, host, false);
+    dsm_set_bit(master->left, host, false);
     dsm_search_host_joined(master, host);
     return DSM_OK;
 }

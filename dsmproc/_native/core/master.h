@@ -111,6 +111,8 @@ struct dsm_object {
     dsm_ref scope, next_open; /* scope.c */
     uint32_t open;
     uint64_t released; /* scope.c: the log when a host released it that had not taken it */
+    uint8_t died;      /* lock: as in struct dsm_lock */
+    uint8_t unused[7];
 };
 
 struct dsm_master {
@@ -124,6 +126,7 @@ struct dsm_master {
     struct dsm_map regions, objects;
     dsm_ref region_list, object_list;
     uint64_t gone[DSM_MAX_HOSTS / 64]; /* hosts that were here and are not any more */
+    uint64_t left[DSM_MAX_HOSTS / 64]; /* hosts that have handed over all that they had */
     struct dsm_map searches;           /* by page */
     dsm_ref search_list;
     struct dsm_found found[DSM_SLICE]; /* what this step has found, to be told to all */
@@ -285,8 +288,12 @@ int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor
 int dsm_mlock_on_return(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor);
+int dsm_mlock_on_owner_died(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call);
-void dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host);
+/* True: its token was there, and its next holder is told that one died. */
+bool dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host);
+/* To who watches: one of `count` locks that are so. */
+void dsm_mlock_say(struct dsm_master *master, uint64_t lock, uint32_t host, uint64_t count);
 /* semaphore.c, barrier.c */
 int dsm_semaphore_call(struct dsm_master *master, const struct dsm_call *call);
 void dsm_semaphore_cancel(struct dsm_master *master, struct dsm_object *object, uint32_t host,

@@ -3,8 +3,24 @@
  * Each host waits at most once. The holder hears of waiters by RECALL: once for those that wait
  * (`recalled`), and once for each that only tries, which the holder answers by returning the token
  * or by TRY_HELD. A RETURN serves the queue in order, tries included.
+ *
+ * A lock whose token was at a host that is lost is `died` (token.c), held or not: what was written there
+ * under it since the token came has perhaps been announced in part. Not so at a host that has left.
  */
 #include "core/master.h"
+
+void dsm_mlock_say(struct dsm_master *master, uint64_t lock, uint32_t host, uint64_t count) {
+    struct dsm_action *action = dsm_act(master->out, DSM_ACT_OWNER_DIED);
+    action->id = lock;
+    action->host = host;
+    action->arg = count;
+}
+
+static bool lost_with(const struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
+    if (dsm_bit(master->left, host)) return false;
+    lock->died = 1;
+    return true;
+}
 
 struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id) {
     struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
@@ -14,6 +30,8 @@ struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id) {
     uint32_t maker = (uint32_t)(id >> 48);
     bool has = dsm_bit(master->joined, maker) || dsm_cut_is_out(master, maker);
     lock->holder = has ? maker : DSM_NO_HOST;
+    if (!has && dsm_bit(master->gone, maker) && lost_with(master, lock, maker))
+        dsm_mlock_say(master, id, maker, 1);
     return lock;
 }
 
@@ -46,6 +64,13 @@ static void recall_for_all(struct dsm_master *master, struct dsm_object *lock) {
     }
 }
 
+static void tell_died(struct dsm_master *master, const struct dsm_object *lock) {
+    uint32_t message = dsm_send(master->out, lock->holder, DSM_FAST, DSM_MSG_OWNER_DIED);
+    dsm_put64(master->out, lock->id);
+    dsm_put8(master->out, 1);
+    dsm_sent(master->out, message, 0);
+}
+
 /* The token is at the master: pass it on. */
 static void pass_on(struct dsm_master *master, struct dsm_object *lock) {
     struct dsm_asker next;
@@ -54,6 +79,7 @@ static void pass_on(struct dsm_master *master, struct dsm_object *lock) {
     if (!dsm_asker_pop(master, &lock->waiting, &next)) return;
     lock->holder = next.host;
     dsm_tell_grant(master, next.host, lock);
+    if (lock->died && DSM_RULE_ON(master, DSM_RULE_OWNER_DIED)) tell_died(master, lock); /* 19 */
     uint32_t message = dsm_send(master->out, next.host, DSM_FAST, DSM_MSG_GRANT);
     dsm_put64(master->out, lock->id);
     dsm_put64(master->out, master->log);
@@ -116,6 +142,18 @@ int dsm_mlock_on_try_held(struct dsm_master *master, uint32_t from, struct dsm_c
     return DSM_OK;
 }
 
+int dsm_mlock_on_owner_died(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+    uint64_t id = dsm_get64(cursor);
+    uint32_t died = dsm_get8(cursor);
+    if (!dsm_cursor_done(cursor) || !id || died > 1) return DSM_E_PEER;
+    struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
+    bool is_maker = id >> 48 == from; /* its token may never have left it */
+    if (!lock && is_maker) lock = dsm_mlock_of(master, id);
+    if (!lock || lock->holder != from) return DSM_E_PEER;
+    lock->died = (uint8_t)died;
+    return DSM_OK;
+}
+
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
     struct dsm_object *lock = dsm_mlock_of(master, call->id);
     if (!lock) return DSM_E_PEER;
@@ -143,8 +181,10 @@ int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor) 
     return DSM_OK;
 }
 
-void dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
-    if (lock->holder != host) return;
+bool dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
+    if (lock->holder != host) return false;
     dsm_scope_close(master, lock);
-    pass_on(master, lock); /* its last acquirer died with it */
+    bool died = lost_with(master, lock, host);
+    pass_on(master, lock);
+    return died;
 }

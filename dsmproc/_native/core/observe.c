@@ -155,6 +155,9 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
         host->observe_done = host->observe_sent;
         serve(host);
         break;
+    case DSM_JOB_OWNER_DIED:
+        dsm_token_owner_died(host, job->id);
+        break;
     case DSM_JOB_GRANT:
         dsm_token_granted(host, job);
         break;

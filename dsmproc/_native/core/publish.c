@@ -235,11 +235,6 @@ static void send_notices(struct dsm_host *host) {
     host->notices++;
 }
 
-static void reply_stamp(struct dsm_host *host, dsm_ref ref) {
-    const struct dsm_job *job = dsm_at(host, ref);
-    dsm_job_reply(host, ref, DSM_ST_OK, job->kind == DSM_JOB_LEAVE ? 0 : dsm_publish_out(host));
-}
-
 /* Eager release consistency: what is announced must be known everywhere before anybody goes on. */
 static bool waits_for_all(const struct dsm_host *host) {
     return host->config.model == DSM_ERC;
@@ -250,8 +245,7 @@ static void go_on(struct dsm_host *host, dsm_ref ref) {
     const struct dsm_job *job = dsm_at(host, ref);
     switch (job->kind) {
     case DSM_JOB_PUBLISH:
-    case DSM_JOB_LEAVE:
-        reply_stamp(host, ref);
+        dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
         break;
     case DSM_JOB_OPEN:
         dsm_token_take(host, job->id);
@@ -275,7 +269,7 @@ static void go_on(struct dsm_host *host, dsm_ref ref) {
 
 static void finish(struct dsm_host *host, dsm_ref ref) {
     struct dsm_job *job = dsm_at(host, ref);
-    bool stamp = job->kind == DSM_JOB_PUBLISH || job->kind == DSM_JOB_LEAVE;
+    bool stamp = job->kind == DSM_JOB_PUBLISH;
     if ((stamp || waits_for_all(host)) && host->stamped < host->notices) {
         job->stamped = host->notices;
         dsm_queue_push(host, &host->stamping, ref);

@@ -12,6 +12,12 @@
  * A lock has no owner: it may be released by any process of any host; where the token is not, the
  * release is published and goes by way of the master to the host that has it.
  *
+ * A lock whose taker died is free again, and `died`: what it guards may be half-written. It stays so,
+ * whoever takes and releases it, until a holder says CONSISTENT. The master is told when it begins and
+ * when it ends, and tells every host before it grants it the token (19); so the host that has the token
+ * knows, and shows it beside the word. The master adds that a host which had the token was lost
+ * (mlock.c).
+ *
  * Under scc and erc the core must hear of every take and release: the word of a free lock is ABSENT,
  * that of a held one HELD_WANTED. What was written before a lock is taken (scc) or released is
  * announced first; the lock is `busy` meanwhile, and its word the core's.
@@ -27,12 +33,13 @@ static struct dsm_lock *lock_of(struct dsm_host *host, uint64_t id) {
     return ref ? dsm_at(host, ref) : NULL;
 }
 
-static void set_word(struct dsm_host *host, const struct dsm_lock *lock, uint32_t word,
-                     uint32_t client) {
+static struct dsm_action *set_word(struct dsm_host *host, const struct dsm_lock *lock,
+                                   uint32_t word, uint32_t client) {
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_WORD);
     action->id = lock->id;
     action->flag = word;
     action->client = client;
+    return action;
 }
 
 static bool hears_all(const struct dsm_host *host) {
@@ -57,7 +64,21 @@ static void take_word(struct dsm_host *host, const struct dsm_lock *lock, enum w
     host->word_lock = lock->id;
     host->word_why = why;
     bool unlock = why == FOR_UNLOCK || why == FOR_UNLOCK_FAR;
-    set_word(host, lock, unlock ? DSM_WORD_SEIZE : DSM_WORD_TAKE, 0);
+    struct dsm_action *action = set_word(host, lock, unlock ? DSM_WORD_SEIZE : DSM_WORD_TAKE, 0);
+    if (why == FOR_UNLOCK) action->arg = host->word_job.arg;
+}
+
+static void set_died(struct dsm_host *host, struct dsm_lock *lock, bool died) {
+    if (lock->died == died) return;
+    lock->died = died;
+    set_word(host, lock, died ? DSM_WORD_DIED : DSM_WORD_CONSISTENT, 0);
+}
+
+static void tell_died(struct dsm_host *host, const struct dsm_lock *lock) {
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_OWNER_DIED);
+    dsm_put64(host->out, lock->id);
+    dsm_put8(host->out, lock->died);
+    dsm_sent(host->out, message, 0);
 }
 
 static void ask(struct dsm_host *host, struct dsm_lock *lock, bool try) {
@@ -215,6 +236,10 @@ int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event) {
     uint32_t why = host->word_why;
     bool ours = event->arg == 1;
     host->word_lock = 0;
+    if (ours && why == FOR_UNLOCK && host->word_job.arg) {
+        set_died(host, lock, true);
+        tell_died(host, lock);
+    }
     if (ours && hears_all(host) && (why == FOR_UNLOCK || why == FOR_UNLOCK_FAR)) {
         begin_release(host, lock, why);
         return DSM_OK;
@@ -241,12 +266,28 @@ static void unlock_elsewhere(struct dsm_host *host, const struct dsm_event *even
 int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     if (!lock) return DSM_E_EVENT;
+    if (lock->token != DSM_TOKEN_HERE && event->arg) {
+        dsm_reply(host, event->req, DSM_ST_TOO_OFTEN, 0); /* another has released it since */
+        return DSM_OK;
+    }
     if (lock->token != DSM_TOKEN_HERE) {
         unlock_elsewhere(host, event);
         return DSM_OK;
     }
-    host->word_job = (struct dsm_job){.req = event->req};
+    host->word_job = (struct dsm_job){.req = event->req, .arg = event->arg};
     take_word(host, lock, FOR_UNLOCK);
+    return DSM_OK;
+}
+
+/* Only who holds it knows; where the token is not, nobody does. */
+int dsm_token_consistent(struct dsm_host *host, const struct dsm_event *event) {
+    struct dsm_lock *lock = lock_of(host, event->id);
+    if (!lock) return DSM_E_EVENT;
+    if (lock->token == DSM_TOKEN_HERE && lock->died) {
+        set_died(host, lock, false);
+        tell_died(host, lock);
+    }
+    dsm_reply(host, event->req, DSM_ST_OK, 0);
     return DSM_OK;
 }
 
@@ -263,6 +304,11 @@ void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job) {
         return;
     }
     take_word(host, lock, job->try ? FOR_TRY : FOR_RECALL);
+}
+
+void dsm_token_owner_died(struct dsm_host *host, uint64_t id) {
+    struct dsm_lock *lock = lock_of(host, id);
+    if (lock && lock->token == DSM_TOKEN_ASKED) set_died(host, lock, true);
 }
 
 void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job) {
@@ -292,6 +338,7 @@ void dsm_token_leave(struct dsm_host *host, uint64_t id) {
     dsm_put64(host->out, id);
     dsm_put8(host->out, want);
     dsm_sent(host->out, message, 0);
+    set_died(host, lock, false); /* the master knows */
     lock->token = want ? DSM_TOKEN_ASKED : DSM_TOKEN_ABSENT;
     lock->asked_blocking = want;
     lock->recalled = 0;

@@ -50,6 +50,7 @@
  *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
  *   NEED     page u64, write u8, number u32          (sc) -> OWN, NONE, or a COPY from its owner
  *   IS_CUT   lost host u16
+ *   OWNER_DIED id u64, died u8                       1: its holder died; 0: a holder says it is right
  *   DONE     page u64, number u32                    (sc) the COPY has come
  *   GONE     page u64, round u32                     (sc) answer to INV, and to GIVE of what is not
  *            here; round 0: given up for want of memory
@@ -74,6 +75,7 @@
  *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
  *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
  *   CUT       lost host u16                          -> IS_CUT: nothing that it sent is heard any more
+ *   OWNER_DIED id u64, died u8 (1)  before a GRANT: a holder died, and none has said that it is right
  *   INV       page u64, round u32                    (sc) -> GONE
  *   GIVE      page u64, round u32, to u16, write u8  (sc) -> COPY to that host; write: and give it up
  *   OWN       page u64, how u8 (DSM_OWN_*)           (sc)
@@ -151,6 +153,7 @@ enum {
     DSM_MSG_STRANDED = 68,
     DSM_MSG_CUT = 69,
     DSM_MSG_IS_CUT = 70,
+    DSM_MSG_OWNER_DIED = 71,
 };
 
 /* How a host owns a page, in OWN. */

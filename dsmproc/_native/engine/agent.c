@@ -162,15 +162,15 @@ void dsm_agent_drain(struct dsmproc_engine *engine) {
     }
 }
 
-static void client_died(struct dsmproc_engine *engine, uint32_t pid) {
+static void client_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t why) {
     struct dsm_client *client = dsm_client_find(engine, pid);
     if (client) dsm_client_end(engine, client); /* first: nothing is granted to it from here on */
-    dsm_locks_release(engine, pid);
+    dsm_locks_owner_died(engine, pid, why);
 }
 
 void dsm_agent_command(struct dsmproc_engine *engine, const struct dsmproc_command *command) {
     if (command->kind == DSMPROC_CMD_CLIENT_DIED)
-        client_died(engine, command->pid);
+        client_died(engine, command->pid, command->arg);
     else if (command->kind == DSMPROC_CMD_ADD_CLIENT) {
         int error = dsm_conn_add(engine, command->fd, command->pid);
         if (!error) return;

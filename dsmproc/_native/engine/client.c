@@ -168,6 +168,10 @@ int dsmproc_quick_give(struct dsmproc_quick *quick) {
     return (int)given;
 }
 
+int dsmproc_lock_owner_died(struct dsm_control *control, uint32_t slot) {
+    return slot < DSM_CONTROL_LOCKS && atomic_load(&control->words[slot].died);
+}
+
 uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot) {
     return slot < DSM_CONTROL_LOCKS ? atomic_load(&control->words[slot].word) : 0;
 }

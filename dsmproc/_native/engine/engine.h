@@ -283,9 +283,11 @@ void dsm_requests_collect(struct dsmproc_engine *engine);
 /* The lock's slot, opened at its first use here. Negative: no room. */
 int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id);
 struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id);
-void dsm_lock_set(struct dsmproc_engine *engine, uint64_t id, uint32_t flag, uint32_t client);
-/* Release on behalf of a process that cannot: whoever holds it, or only if `pid` (not 0) does. */
-void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id, uint32_t pid);
-void dsm_locks_release(struct dsmproc_engine *engine, uint32_t pid);
+void dsm_lock_set(struct dsmproc_engine *engine, const struct dsm_action *action);
+/* Release on behalf of a process that cannot. */
+void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id);
+/* Free all that this process (0: any) held when it died; the next holders are told. `why`: the
+ * notices' arg. */
+void dsm_locks_owner_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t why);
 
 #endif

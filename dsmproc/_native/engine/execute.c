@@ -263,8 +263,10 @@ static void act_region_end(struct dsmproc_engine *engine, uint64_t id) {
     dsm_engine_note(engine, &notice);
 }
 
-static void act_cut(struct dsmproc_engine *engine, uint32_t host) {
-    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_CUT, .host = host};
+static void act_tell(struct dsmproc_engine *engine, uint32_t kind,
+                     const struct dsm_action *action) {
+    struct dsmproc_notice notice = {
+        .kind = kind, .host = action->host, .id = action->id, .arg = action->arg};
     dsm_engine_note(engine, &notice);
 }
 
@@ -298,7 +300,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
         return act_poison(engine, action);
     case DSM_ACT_WORD:
         dsm_agent_show(engine);
-        return dsm_lock_set(engine, action->id, action->flag, action->client);
+        return dsm_lock_set(engine, action);
     case DSM_ACT_REPLY:
         return dsm_requests_reply(engine, action->req, action->flag, action->arg);
     case DSM_ACT_REGION:
@@ -307,7 +309,9 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_REGION_END:
         return act_region_end(engine, action->id);
     case DSM_ACT_CUT:
-        return act_cut(engine, action->host);
+        return act_tell(engine, DSMPROC_NOTE_CUT, action);
+    case DSM_ACT_OWNER_DIED:
+        return act_tell(engine, DSMPROC_NOTE_OWNER_DIED, action);
     case DSM_ACT_MORE:
         return act_more(engine, action->arg);
     case DSM_ACT_COUNT:

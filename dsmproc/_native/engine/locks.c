@@ -35,14 +35,21 @@ struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id) {
     return slot ? &engine->agent.control->words[*slot] : NULL;
 }
 
-void dsm_lock_set(struct dsmproc_engine *engine, uint64_t id, uint32_t flag, uint32_t client) {
+void dsm_lock_set(struct dsmproc_engine *engine, const struct dsm_action *action) {
+    uint64_t id = action->id;
+    uint32_t flag = action->flag, client = action->client;
     struct dsm_word *word = dsm_lock_find(engine, id);
     if (!word && add_slot(engine, id) >= 0) word = dsm_lock_find(engine, id); /* recalled from us */
     if (!word) return dsm_engine_fail(engine, "no room for one more lock");
     if (flag == DSM_WORD_TAKE || flag == DSM_WORD_SEIZE) {
-        bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word) : dsm_word_seize(word);
+        bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word)
+                                          : dsm_word_seize(word, (uint32_t)action->arg);
         struct dsm_event event = {.kind = DSM_EV_WORDED, .id = id, .arg = ours};
         dsm_agent_result(engine, &event);
+        return;
+    }
+    if (flag == DSM_WORD_DIED || flag == DSM_WORD_CONSISTENT) {
+        atomic_store_explicit(&word->died, flag == DSM_WORD_DIED, memory_order_release);
         return;
     }
     uint32_t value = flag == DSM_WORD_FREE ? DSM_LOCK_FREE : DSM_LOCK_ABSENT;
@@ -55,22 +62,23 @@ void dsm_lock_set(struct dsmproc_engine *engine, uint64_t id, uint32_t flag, uin
     atomic_store_explicit(&word->word, value, memory_order_release);
 }
 
-void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id, uint32_t pid) {
+void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id) {
     struct dsm_word *word = dsm_lock_find(engine, id);
-    if (!word) return;
-    uint32_t now = atomic_load(&word->word);
-    for (;;) {
-        if (pid && (now >> 2 != pid || (now & 3) < DSM_LOCK_HELD)) return;
-        if ((now & 3) == DSM_LOCK_FREE) return;
-        if ((now & 3) != DSM_LOCK_HELD) break;
-        if (atomic_compare_exchange_weak(&word->word, &now, DSM_LOCK_FREE)) return;
-    }
+    if (!word || dsm_word_give(word) != DSM_GIVE_ASK) return;
     struct dsm_event event = {.kind = DSM_EV_UNLOCK, .id = id};
     dsm_agent_later(engine, &event);
 }
 
-void dsm_locks_release(struct dsmproc_engine *engine, uint32_t pid) {
+void dsm_locks_owner_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t why) {
     uint32_t count = atomic_load(&engine->nlocks);
-    for (uint32_t slot = 0; slot < count; slot++)
-        dsm_lock_release(engine, engine->agent.lock_ids[slot], pid);
+    for (uint32_t slot = 0; slot < count; slot++) {
+        uint32_t now = atomic_load(&engine->agent.control->words[slot].word);
+        if ((now & 3) < DSM_LOCK_HELD || (pid && now >> 2 != pid)) continue;
+        struct dsm_event event = {
+            .kind = DSM_EV_UNLOCK, .id = engine->agent.lock_ids[slot], .arg = now >> 2};
+        struct dsmproc_notice notice = {
+            .kind = DSMPROC_NOTE_OWNER_DIED, .id = event.id, .pid = now >> 2, .arg = why};
+        dsm_agent_later(engine, &event);
+        dsm_engine_note(engine, &notice);
+    }
 }

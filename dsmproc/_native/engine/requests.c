@@ -95,7 +95,7 @@ static void orphan_answered(struct dsmproc_engine *engine, struct dsm_conn *conn
     const struct dsmproc_request *request = &conn->request;
     bool granted = conn->status == DSM_ST_OK;
     if (request->kind == DSMPROC_OP_LOCK && granted) {
-        dsm_lock_release(engine, request->id, 0);
+        dsm_lock_release(engine, request->id);
     } else if (request->kind == DSMPROC_OP_ATTACH && granted && conn->client) {
         struct dsm_event event = {
             .kind = DSM_EV_DETACH, .client = conn->client->slot, .id = request->id};
@@ -271,7 +271,7 @@ static void bind_pages(struct dsmproc_engine *engine, struct dsm_conn *conn) {
 
 static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, uint32_t kind) {
     const struct dsmproc_request *request = &conn->request;
-    bool lock = kind == DSM_EV_LOCK || kind == DSM_EV_UNLOCK;
+    bool lock = kind == DSM_EV_LOCK || kind == DSM_EV_UNLOCK || kind == DSM_EV_CONSISTENT;
     if (lock && !dsm_lock_find(engine, request->id))
         return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
     struct dsm_event event = {.kind = kind,
@@ -297,6 +297,8 @@ static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, u
 static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     const struct dsmproc_request *request = &conn->request;
     if (conn->pid != (uint32_t)getpid()) return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
+    dsm_locks_owner_died(engine, 0, 0); /* by processes that have ended without a release */
+    dsm_agent_drain(engine);
     uint8_t others[32];
     dsm_put_le64(others, request->id);
     dsm_put_le64(others + 8, request->a);
@@ -344,7 +346,10 @@ static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     case DSMPROC_OP_LOCK:
         return feed_request(engine, conn, DSM_EV_LOCK);
     case DSMPROC_OP_UNLOCK:
+        conn->request.a = 0; /* that a holder died, only the engine says */
         return feed_request(engine, conn, DSM_EV_UNLOCK);
+    case DSMPROC_OP_CONSISTENT:
+        return feed_request(engine, conn, DSM_EV_CONSISTENT);
     case DSMPROC_OP_CALL:
         return feed_request(engine, conn, DSM_EV_CALL);
     case DSMPROC_OP_LEAVE:

@@ -37,9 +37,10 @@ struct dsmproc_options {
 /* A command is done later, by the engine's thread, in the order of the calls. Descriptors that a
  * command carries belong to the engine from then on, also if it fails. */
 enum {
-    DSMPROC_CMD_ADD_PEER = 1,      /* fd, host, channel; sealed and keys if frames have tags */
-    DSMPROC_CMD_ADD_CLIENT = 2,    /* fd, pid: a client's connection, authenticated already */
-    DSMPROC_CMD_CLIENT_DIED = 3,   /* pid: by a signal; locks held by it are released */
+    DSMPROC_CMD_ADD_PEER = 1,   /* fd, host, channel; sealed and keys if frames have tags */
+    DSMPROC_CMD_ADD_CLIENT = 2, /* fd, pid: a client's connection, authenticated already */
+    /* pid: by a signal; locks held by it are freed, and that is noted with this arg */
+    DSMPROC_CMD_CLIENT_DIED = 3,
     DSMPROC_CMD_HOST_JOINED = 4,   /* host (master) */
     DSMPROC_CMD_HOST_LOST = 5,     /* host */
     DSMPROC_CMD_REGION_MADE = 6,   /* id, arg = pages, channel = home policy, host = hosts */
@@ -72,6 +73,8 @@ enum {
     DSMPROC_NOTE_LOG = 6,         /* text */
     DSMPROC_NOTE_CHECKED = 7,     /* arg = 0, or the number of the violated invariant */
     DSMPROC_NOTE_CUT = 8,         /* host: (master) lost, and nobody hears it any more */
+    /* id = lock, pid: held it, arg of CLIENT_DIED; or (master) as DSM_ACT_OWNER_DIED */
+    DSMPROC_NOTE_OWNER_DIED = 9,
 };
 
 struct dsmproc_notice {
@@ -150,6 +153,7 @@ enum {
     DSMPROC_OP_BIND = 14,   /* id = page, a = count: bound to lock b (0: some lock); c = 1: large */
     /* id, a, b, c = bit set of the other hosts: the agent itself leaves (DSM_EV_LEAVE) */
     DSMPROC_OP_LEAVE = 15,
+    DSMPROC_OP_CONSISTENT = 16, /* id: what this lock guards is right again */
 };
 
 /* Statuses beside the core's DSM_ST_*. */
@@ -238,6 +242,8 @@ struct dsmproc_quick {
 };
 int dsmproc_quick_take(struct dsmproc_quick *quick);
 int dsmproc_quick_give(struct dsmproc_quick *quick);
+/* For who holds it. 1: a holder died, and none has said since that what the lock guards is right. */
+int dsmproc_lock_owner_died(struct dsm_control *control, uint32_t slot);
 /* The word as it is now (see core.h): pid << 2 | state. */
 uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot);
 

@@ -60,9 +60,9 @@ bool dsm_word_take(struct dsm_word *word) {
     }
 }
 
-bool dsm_word_seize(struct dsm_word *word) {
+bool dsm_word_seize(struct dsm_word *word, uint32_t pid) {
     uint32_t now = atomic_load_explicit(&word->word, memory_order_relaxed);
-    while ((now & 3) >= DSM_LOCK_HELD)
+    while ((now & 3) >= DSM_LOCK_HELD && (!pid || now >> 2 == pid))
         if (atomic_compare_exchange_weak_explicit(&word->word, &now, DSM_LOCK_ABSENT,
                                                   memory_order_acq_rel, memory_order_relaxed))
             return true;

@@ -14,7 +14,7 @@ enum { DSM_CONTROL_LOCKS = 1 << 20, DSM_CONTROL_MAGIC = 0x44534d31 };
 
 struct dsm_word {
     _Atomic uint32_t word;
-    uint32_t unused;
+    _Atomic uint32_t died;  /* DSM_WORD_DIED; of meaning while the lock is held */
     _Atomic uint64_t local; /* acquisitions that asked nobody */
 };
 
@@ -42,7 +42,7 @@ bool dsm_word_try(struct dsm_word *word, uint32_t pid);
 enum dsm_give dsm_word_give(struct dsm_word *word);
 /* FREE -> ABSENT: true. HELD or HELD_WANTED -> HELD_WANTED: false. ABSENT stays: true. */
 bool dsm_word_take(struct dsm_word *word);
-/* HELD or HELD_WANTED -> ABSENT: true. Else false, and nothing changes. */
-bool dsm_word_seize(struct dsm_word *word);
+/* HELD or HELD_WANTED (by pid, if that is not 0) -> ABSENT: true. Else false, and nothing changes. */
+bool dsm_word_seize(struct dsm_word *word, uint32_t pid);
 
 #endif
