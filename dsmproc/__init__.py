@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ._robust import mark_consistent, owner_died
 from .cluster import current_host, hosts, init, shutdown, stats
 from .context import default_context as _context
 from .errors import (
@@ -103,6 +104,8 @@ __all__ = [
     "hosts",
     "init",
     "log_to_stderr",
+    "mark_consistent",
+    "owner_died",
     "parent_process",
     "reducer",
     "set_executable",

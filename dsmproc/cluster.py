@@ -231,6 +231,11 @@ def _attach(address: str, key_file: str | None) -> None:
     _state.client, _state.session_wire, _state.roots = joined, session_wire, roots
 
 
+def program_ends() -> bool:
+    """This process is the driver, at its end: what runs still is ended with it."""
+    return _state.session_wire is not None and util.is_exiting()
+
+
 def announce_roots() -> None:
     """Before a process is started: where this driver's modules are now, if that has changed."""
     from ._cluster import modules

@@ -29,6 +29,7 @@ from . import _edges, _memory, cluster
 from ._binding import Broke, Call, Client, Status, quick_give, quick_take
 from ._binding import Lock as _Word
 from ._choice import Choosing
+from ._enginethread import lock_name
 from .errors import ClusterError
 
 __all__ = [
@@ -66,7 +67,7 @@ class _SemLock:
 
     @property
     def name(self) -> str:
-        return f"/dsm-{self.handle:x}"
+        return lock_name(self.handle)
 
     def _connect(self) -> None:
         """Find this process's way to the object; again after a fork."""
@@ -129,6 +130,19 @@ class _Token(_SemLock):
             return 0
         self._client.lock_release(self._word)
         return 1
+
+    def owner_died(self) -> bool:
+        self._check_held()
+        return self._client.lock_owner_died(self._word)
+
+    def mark_consistent(self) -> None:
+        self._check_held()
+        if self._client.lock_owner_died(self._word):
+            self._client.lock_consistent(self._word)
+
+    def _check_held(self) -> None:
+        if not self._quick.owner:
+            raise RuntimeError("this process does not hold the lock")
 
 
 def _ways(

@@ -252,9 +252,12 @@ class ClusterPopen:
     # -- signals ------------------------------------------------------------------------------
 
     def _send_signal(self, number: int) -> None:
+        from . import cluster
+
         if self.returncode is None:
             try:
-                self._wire.send(("signal", int(number)))
+                kind = "dismiss" if cluster.program_ends() else "signal"
+                self._wire.send((kind, int(number)))
             except OSError:
                 if self.wait(timeout=0.1) is None:
                     raise

@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dsmproc._binding import MASTER, Client, Engine
-from dsmproc._enginethread import MAX_HOSTS
+from dsmproc._enginethread import MAX_HOSTS, lock_name
 from dsmproc.errors import ClusterError, ProtocolError
 
 from . import descriptors, environ, heartbeat, modules, procs, wire
@@ -174,6 +174,13 @@ class Agent:
             elif notice.kind == "peer_lost":
                 log.info("host %d: engine connection to %d ended", self.host, notice.host)
                 self.listener.spawn(self._engine_lost(notice.host, notice.why))
+            elif notice.kind == "owner_died":
+                log.log(
+                    logging.INFO if notice.arg else logging.WARNING,
+                    "host %d: process %d died while it held lock %s, which is free now: what that "
+                    "guards may be half-written (dsmproc.owner_died tells the next holder)",
+                    *(self.host, notice.pid, lock_name(notice.id)),
+                )
             elif notice.kind == "log":
                 log.warning("host %d: engine: %s", self.host, notice.text)
 
@@ -569,7 +576,8 @@ class Agent:
         if self._reason in ("lost", "expelled"):
             return  # its parent learns that the host was lost, when this connection closes
         assert self.engine is not None
-        self.engine.client_died(worker.pid, by_signal=code < 0)
+        ends = worker.dismissed or request["session"] in self._ended or self._reason == "shutdown"
+        self.engine.client_died(worker.pid, by_signal=code < 0, program_ends=ends)
         await self.output.written()
         stamp = await self.publish()
         self._notice("gone", worker.pid)
@@ -616,7 +624,8 @@ class Agent:
         try:
             while True:
                 command, argument = await peer.recv()
-                if command == "signal":
+                worker.dismissed |= command == "dismiss"
+                if command in ("signal", "dismiss"):
                     worker.signal(argument)
         except (EOFError, OSError):
             worker.parent_gone()

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dsmproc._enginethread import MAX_HOSTS, Engine
+from dsmproc._enginethread import LOCKS_NAMED, MAX_HOSTS, Engine, lock_name
 from dsmproc.errors import ClusterError, ProtocolError
 
 from . import descriptors, heartbeat, procs
@@ -98,6 +98,7 @@ class Master:
         self._used: set[int] = set()
         self.losses: list[str] = []
         self._warned = False
+        self._orphans: dict[int, list[str]] = {}  # host -> locks
         self.address: tuple[str, int] = ("", 0)
         # What agents (and, through them, clients) may ask. Others add theirs: a function of the
         # asking Host and the arguments; what it raises is raised at the asker.
@@ -155,10 +156,28 @@ class Master:
                 log.warning("the master's engine: %s", notice.text)
             elif notice.kind == "cut":
                 self._broadcast(("host-cut", notice.host))
+            elif notice.kind == "owner_died":
+                self._owner_died(notice.host, notice.id, notice.arg)
             elif notice.kind == "peer_lost":
                 log.info("the engine connection to host %d ended", notice.host)
                 why = f"the connection between its engine and the master's {notice.why}"
                 self.listener.spawn(self._engine_lost(notice.host, why))
+
+    def _owner_died(self, host: int, lock: int, count: int) -> None:
+        """One of so many locks that were at a lost host; not all are named."""
+        named = self._orphans.setdefault(host, [])
+        named.append(lock_name(lock))
+        if len(named) < min(count, LOCKS_NAMED):
+            return
+        del self._orphans[host]
+        if self.ending.is_set():
+            return
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        log.warning(
+            "locks that were at host %d, which is lost, are free: %s%s; what they guard may be "
+            "half-written (dsmproc.owner_died tells the next holder)",
+            *(host, ", ".join(named), more),
+        )
 
     async def _engine_lost(self, number: int, why: str) -> None:
         host = self.hosts.get(number)

@@ -39,6 +39,7 @@ class Worker:
         self.pid = pid
         self.code: int | None = None  # once it has ended, and its pid may be another's
         self.session = session
+        self.dismissed = False  # it ends with its program
         self.captures: list[Capture] = []
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._control: socket.socket | None = None
