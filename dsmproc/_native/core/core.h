@@ -119,7 +119,7 @@ enum {
     DSM_ACT_CUT = 25,   /* (master) host: all are cut off from it, what it held has passed on */
     /* (master) id = lock, host: that had its token, and is lost; arg = how many locks are so, of which
      * DSM_NAMED are named */
-    DSM_ACT_OWNER_DIED = 26,
+    DSM_ACT_OWNER_DIED = 27,
 };
 
 enum { DSM_NAMED = 8 };
