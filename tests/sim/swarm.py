@@ -92,8 +92,8 @@ def replay_command(seed: int, options: Options) -> str:
     return " ".join(words)
 
 
-def explain(core: Core, seed: int, options: Options) -> str:
-    """Run the seed again, watched."""
+def explain(core: Core, seed: int, options: Options) -> tuple[bool, str]:
+    """Run the seed again, watched: whether it is right, and its story."""
     trace = Trace()
     try:
         run_one(core, seed, options, trace)
@@ -102,8 +102,8 @@ def explain(core: Core, seed: int, options: Options) -> str:
             traceback.print_exc()
         page = None if options.all_pages else getattr(error, "page", None)
         story = trace.story(page, options.lines)
-        return f"{story}\n\nseed {seed}: {type(error).__name__}: {error}"
-    return f"seed {seed} is right (if it failed before: the simulator is not deterministic)"
+        return False, f"{story}\n\nseed {seed}: {type(error).__name__}: {error}"
+    return True, f"seed {seed} is right (if it failed before: the simulator is not deterministic)"
 
 
 @dataclass
