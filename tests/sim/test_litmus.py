@@ -43,6 +43,7 @@ NEEDED = [
     ("KNOWN", "ERC-known", "first"),
     ("TAGGED", "H-order", "homeless"),
     ("MINE", "H-collect", "homeless"),
+    ("OUTRUN", "H-outrun", "homeless"),
     ("ALONE", "SC-alone", "first"),
     ("CUT", "D-cut", "fixed"),
     ("LENT", "D-lent", "first"),

@@ -332,7 +332,8 @@ enum {
     DSM_RULE_LENT = 36, /* what is given of a page is what was announced, or will be announced */
     DSM_RULE_ZERO = 37, /* a page that holds zeros again, and was never announced, needs no home */
     DSM_RULE_OWNER_DIED = 38, /* that a lock's holder died goes with its token */
-    DSM_RULES = 39,
+    DSM_RULE_OUTRUN = 39, /* homeless: a base that lacks dropped diffs of its taker is asked anew */
+    DSM_RULES = 40,
 };
 
 struct dsm_host;
