@@ -305,6 +305,8 @@ class Client:
         except HostLostError:
             raise
         except BaseException:
+            if connection.fd < 0:  # interrupted while it cancelled: the engine takes back
+                raise
             status, _, fd = connection.cancel()
             if fd >= 0:
                 os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,34 @@ def interrupted_waits(ctx: Any) -> None:
     assert permits.acquire(False)
 
 
+def interrupted_time_limits(ctx: Any) -> None:
+    """The handler raises about when the time is over, so in the midst of giving up, too."""
+    permits, draw, armed, interrupts = ctx.Semaphore(0), random.Random(1), False, 0
+
+    def handler(*_: Any) -> None:
+        if armed:
+            raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(200):
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0001, 0.01))
+            try:
+                armed = True
+                assert not permits.acquire(True, 0.005)
+                armed = False
+            except Interrupt:
+                interrupts += 1
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts
+    permits.release()
+    assert permits.acquire(True, PATIENCE)
+
+
 def handlers_that_synchronise(ctx: Any) -> None:
     """A signal handler may use the cluster while the thread that it runs in waits for it."""
     lock, permits, other = ctx.Lock(), ctx.Semaphore(0), ctx.Semaphore(3)
@@ -70,6 +99,11 @@ def handlers_that_synchronise(ctx: Any) -> None:
 @pytest.mark.parametrize("scenario", [interrupted_waits, handlers_that_synchronise])
 def test_signals(place: str, scenario: Any) -> None:
     perform(place, scenario)
+
+
+def test_time_limits(cluster: None) -> None:
+    """In a worker: the driver's connection is a new one afterwards, which would look like a leak."""
+    perform("worker", interrupted_time_limits)
 
 
 # ---- death: here a cluster does better than one machine, where a lock stays held for ever -----
