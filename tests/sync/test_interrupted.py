@@ -102,7 +102,7 @@ def test_signals(place: str, scenario: Any) -> None:
 
 
 def test_time_limits(cluster: None) -> None:
-    """In a worker: the driver's connection is a new one afterwards, which would look like a leak."""
+    """In a worker: a new connection of the driver would look like a leak."""
     perform("worker", interrupted_time_limits)
 
 
