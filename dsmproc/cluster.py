@@ -51,10 +51,11 @@ class Client:
         """A new connection to the agent of this host."""
         try:
             return wire.connect_unix(self.socket, purpose)
-        except GONE:
+        except GONE as error:
+            reason = error if isinstance(error, AuthenticationError) else None
             raise ClusterError(
                 f"the agent of this host (host {self.host}) is gone: the cluster has ended"
-            ) from None
+            ) from reason
 
     def connect(self, host: dict[str, Any], purpose: str) -> wire.Wire:
         """A new connection to the agent of any host, as `ask("place")` or `hosts` named it."""

@@ -122,7 +122,8 @@ class Supervisor(Program):
             remote.close()
         if process.pid in self.silent:
             return
-        if self.ending and (remote is not None or process.returncode == 0 or self.broken):
+        quiet = remote is not None or process.returncode == 0 or not self._started
+        if self.ending and (quiet or self.broken):
             return
         if process.returncode == 0:  # it was told to leave
             line = f"the {name} has left the cluster"
