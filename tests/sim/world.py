@@ -547,8 +547,11 @@ def bury(world: World, t: Thread) -> None:
 def after_death(world: World, t: Thread, status: int) -> None:
     if t.op[0] == "lock":
         t.op[1].asking -= 1
-        if status == C.DSM_ST_OK:
-            raise Violation(f"{t.op[1].name} was granted to a dead process")
+        if status == C.DSM_ST_OK:  # before it was cancelled: what was granted goes back
+            world.requests += 1
+            t.host.requests[world.requests] = must_be_ok
+            release = {"id": t.op[1].id, "req": world.requests}
+            t.host.later.append((C.DSM_EV_UNLOCK, release))
     elif t.op[0] == UNLOCK:
         t.op[1].asking -= 1
         must_be_ok(status, 0)
