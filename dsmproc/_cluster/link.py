@@ -45,9 +45,7 @@ class Link(asyncio.BufferedProtocol):
         self.hand: Message | None = None
         self.hand_number = 0
         self.knows = 0  # how many of the channel's losses its process knows
-        self.telling = (
-            0  # the same, when what it was answered has arrived; 0: nothing is on its way
-        )
+        self.telling = 0  # and will know when this answer has arrived; 0: none is on its way
         self.broken = False
         self.closed = False
         self._broker = broker

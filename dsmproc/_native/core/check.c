@@ -65,7 +65,7 @@ static int check_region(const struct dsm_host *host, const struct dsm_region *re
     return 0;
 }
 
-/* 32: what is known of a lock's dead holder goes with its token (19) */
+/* 32: what is known of a lock's dead holder goes with its token (rule OWNER_DIED) */
 static int check_locks(const struct dsm_host *host) {
     for (uint32_t at = 0; at < host->locks.room; at++) {
         dsm_ref ref = dsm_map_slot(&host->arena, &host->locks, at);

@@ -56,6 +56,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     }
     dsm_run_compared(page, result->len != 0);
     bool zero = is_zero_again(host, page, result); /* 19 */
+    bool bare = zero && result->keep;
     if (result->len && dsm_homeless(host, page)) { /* it is kept already */
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
@@ -82,13 +83,12 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     } else if (page->idle < UINT8_MAX) {
         page->idle++;
     }
-    if (!zero) page->run &= (uint8_t)~DSM_BARE;
+    if (!bare) page->run &= (uint8_t)~DSM_BARE;
     if (result->keep) {
         dsm_page_dirtied(host, page);
         return;
     }
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    page->run &= (uint8_t)~DSM_BARE;
     page->state = zero ? DSM_ZERO : DSM_CLEAN;
     if (result->early && dsm_homeless(host, page)) {
         dsm_homeless_close(host, page);

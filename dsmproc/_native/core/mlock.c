@@ -79,7 +79,7 @@ static void pass_on(struct dsm_master *master, struct dsm_object *lock) {
     if (!dsm_asker_pop(master, &lock->waiting, &next)) return;
     lock->holder = next.host;
     dsm_tell_grant(master, next.host, lock);
-    if (lock->died && DSM_RULE_ON(master, DSM_RULE_OWNER_DIED)) tell_died(master, lock); /* 19 */
+    if (lock->died && DSM_RULE_ON(master, DSM_RULE_OWNER_DIED)) tell_died(master, lock);
     uint32_t message = dsm_send(master->out, next.host, DSM_FAST, DSM_MSG_GRANT);
     dsm_put64(master->out, lock->id);
     dsm_put64(master->out, master->log);

@@ -14,7 +14,7 @@
  *
  * A lock whose taker died is free again, and `died`: what it guards may be half-written. It stays so,
  * whoever takes and releases it, until a holder says CONSISTENT. The master is told when it begins and
- * when it ends, and tells every host before it grants it the token (19); so the host that has the token
+ * when it ends, and tells every host before it grants it the token; so the host that has the token
  * knows, and shows it beside the word. The master adds that a host which had the token was lost
  * (mlock.c).
  *

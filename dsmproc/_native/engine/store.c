@@ -121,10 +121,9 @@ void dsm_store_apply(struct dsm_store *store, uint64_t id, const uint8_t *diff, 
 
 void dsm_store_merge(struct dsm_store *store, uint64_t id, uint8_t *page, const uint8_t *bytes,
                      bool dirty) {
-    const uint64_t *known = dsm_table_find(&store->twins, id);
-    const uint8_t *twin = known ? (const uint8_t *)(uintptr_t)*known : NULL;
+    const uint8_t *twin = dsm_store_twin_of(store, id);
     for (uint32_t i = 0; i < store->page_size; i++)
-        if (!dirty || page[i] == (twin ? twin[i] : 0)) page[i] = bytes[i];
+        if (!dirty || page[i] == twin[i]) page[i] = bytes[i];
     dsm_store_untwin(store, id);
 }
 
