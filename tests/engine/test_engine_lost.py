@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import faulthandler
 import os
+import resource
 import signal
 import threading
 import time
@@ -162,6 +163,7 @@ class Puppet:
             b"c": in_calls,
             b"f": fork,
             b"m": many,
+            b"n": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0)),
         }
         while order := os.read(orders, 1):
             verbs[order]()
@@ -217,3 +219,20 @@ def test_a_lost_page_ends_whoever_touches_it(tmp_path: Path, mechanism: str, pol
         assert not hosts[1].node.call("notices", "fatal", "log")
         for puppet in (never, reader, writer, late):
             puppet.end()
+
+
+def test_a_process_that_a_lost_page_cannot_be_kept_from_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Under segv, a poisoned page is an empty file: one that has no descriptor left ends at once."""
+    monkeypatch.setenv("DSMPROC_FAULTS", "segv")
+    with Hosts(2, tmp_path) as hosts:
+        region = hosts.region(1)
+        owner, toucher = (Puppet(host, region) for host in hosts)
+        owner.do("wp")
+        owner.end()
+        lose(hosts)
+        toucher.do("on")
+        assert toucher.dies_of("r") == -signal.SIGKILL
+        assert "a lost page cannot be kept from it" in capfd.readouterr().err
+        toucher.end()

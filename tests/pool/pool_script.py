@@ -3,19 +3,14 @@
 On three hosts DSMPROC_PLACE=remote keeps all workers away from the driver's host.
 """
 
-import functools
 import io
 import itertools
 import multiprocessing.pool
 import os
 import signal
 import sys
-import tempfile
 import threading
-import time
 from multiprocessing import connection
-
-import numpy
 
 import dsmproc as mp
 
@@ -71,12 +66,6 @@ def raise_odd(_):
 
 def unpicklable(_):
     return threading.Lock()
-
-
-def die_at(x, number=signal.SIGKILL):
-    if x == 3:
-        os.kill(os.getpid(), number)
-    return x
 
 
 def case_map():
@@ -293,34 +282,6 @@ def case_places():
     assert sorted(hosts) == [1, 1, 2, 2], hosts
 
 
-def case_worker_killed():
-    with mp.Pool(2) as pool:
-        results = [pool.apply_async(die_at, (x,)) for x in range(8)]
-        answers = []
-        for result in results:
-            try:
-                answers.append(result.get(30))
-            except mp.WorkerLostError as error:
-                text = str(error)
-                assert error.host in (1, 2) and error.pid and error.exitcode == -signal.SIGKILL
-                assert f"host {error.host}" in text and f"pid {error.pid}" in text
-                assert "SIGKILL" in text
-                answers.append("lost")
-        assert answers == [0, 1, 2, "lost", 4, 5, 6, 7], answers
-        assert pool.map(square, range(10)) == [x * x for x in range(10)]
-
-
-def case_worker_killed_in_map():
-    with mp.Pool(2) as pool:
-        try:
-            pool.map(die_at, range(8), chunksize=2)
-        except mp.WorkerLostError as error:
-            assert "SIGKILL" in str(error)
-        else:
-            raise AssertionError
-        assert pool.map(square, range(4)) == [0, 1, 4, 9]
-
-
 def case_used_by_others():
     """Libraries look at these."""
     with mp.Pool(3) as pool:
@@ -362,108 +323,6 @@ def case_tasks_that_wait_for_each_other():
             assert pool.map(meet_if_negative, numbers, chunksize=1) == numbers
         results = [pool.apply_async(meet_if_negative, (x,)) for x in numbers]
         assert [result.get(30) for result in results] == numbers
-
-
-def stop_at(x):
-    if x < 0:
-        setting.send(os.getpid())
-        os.kill(os.getpid(), signal.SIGSTOP)
-    return x
-
-
-def wait_until_stopped(pid):
-    """It says its pid first; SIGCONT would be lost on it before it stands still."""
-    state = ""
-    while state != "T":
-        time.sleep(0.01)
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            state = file.read().rpartition(")")[2].split()[0]
-
-
-def case_worker_stopped():
-    """What it has not started is done by the others."""
-    ours, theirs = mp.Pipe()
-    numbers = [*range(500), -1, *range(100)]
-    with mp.Pool(2, set_global, (theirs,)) as pool:
-        results = [pool.apply_async(stop_at, (x,)) for x in numbers]
-        pid = ours.recv()
-        waiting = results.pop(500)
-        assert [result.get(30) for result in results] == [x for x in numbers if x >= 0]
-        assert not waiting.ready()
-        wait_until_stopped(pid)
-        os.kill(pid, signal.SIGCONT)
-        assert waiting.get(30) == -1
-
-
-def here(_):
-    time.sleep(0.05)
-    return os.getpid()
-
-
-def case_idle_worker_stopped():
-    """What is sent to it, more than its socket holds, comes back, and nothing else is sent there
-    before it goes on; then it works like the others."""
-    with mp.Pool(2) as pool:
-        pids = set()
-        while len(pids) < 2:
-            pids |= set(pool.map(here, range(4), chunksize=1))
-        stopped = min(pids)
-        os.kill(stopped, signal.SIGSTOP)
-        wait_until_stopped(stopped)
-        results = [pool.apply_async(len, (bytes(700_000 + i),)) for i in range(4)]
-        assert [result.get(30) for result in results] == [700_000 + i for i in range(4)]
-        began = time.monotonic()
-        assert pool.map(len, ["ab"] * 2000, chunksize=1) == [2] * 2000
-        assert set(pool.map(here, range(40), chunksize=1)) == pids - {stopped}
-        assert time.monotonic() - began < 20
-        os.kill(stopped, signal.SIGCONT)
-        while stopped not in pool.map(here, range(4), chunksize=1):
-            pass
-
-
-def case_terminate_with_a_stopped_worker():
-    ours, theirs = mp.Pipe()
-    pool = mp.Pool(2, set_global, (theirs,))
-    waiting = pool.apply_async(stop_at, (-1,))
-    wait_until_stopped(ours.recv())
-    pool.terminate()
-    pool.join()
-    try:
-        waiting.get(30)
-        raise AssertionError("its worker was ended")
-    except mp.WorkerLostError:
-        pass
-
-
-def note(task):
-    """Leaves its number in a file; some take long, and some kill their worker."""
-    number, deadly = task
-    fd = os.open(setting, os.O_WRONLY | os.O_APPEND)
-    os.write(fd, b"%d\n" % number)
-    os.close(fd)
-    if number % 97 == 5:
-        threading.Event().wait(0.03)
-    if deadly:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def case_no_task_is_run_twice():
-    deadly = {150, 151, 400, 777}
-    with tempfile.NamedTemporaryFile() as file:
-        with mp.Pool(3, set_global, (file.name,)) as pool:
-            tasks = [(number, number in deadly) for number in range(1000)]
-            results = [pool.apply_async(note, (task,)) for task in tasks]
-            lost = set()
-            for number, result in enumerate(results):
-                try:
-                    assert result.get(30) == number
-                except mp.WorkerLostError as error:
-                    assert "SIGKILL" in str(error)
-                    lost.add(number)
-        assert lost == deadly, lost
-        run = [int(line) for line in file.read().split()]
-    assert sorted(run) == list(range(1000))
 
 
 def case_batches_fail_alone():
@@ -537,165 +396,6 @@ def case_progress():
         finally:
             sys.stderr = before
     assert "40/40" in shown and shown.endswith("\n"), shown
-
-
-met = None
-
-
-def keep_barrier(barrier):
-    global setting
-    setting = barrier
-
-
-def meet(turn):
-    """All processes of the pool have a task of this turn: a host that is quicker than the other
-    could do them all."""
-    global met
-    if met != turn:
-        met = turn
-        setting.wait(60)
-
-
-def length_and_where(data, _):
-    meet(0)
-    return len(data), mp.current_host(), os.getpid()
-
-
-def case_a_large_function_crosses_once():
-    """Eight workers on two hosts use it; to each host it goes once."""
-    size = 4 << 20
-    data = os.urandom(size)
-    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
-        pool.map(square, range(8), chunksize=1)
-        mp.stats(reset=True)
-        answers = pool.map(functools.partial(length_and_where, data), range(200), chunksize=1)
-        sent = sum(counters["bytes_sent"] for counters in mp.stats().values())
-    assert {answer[0] for answer in answers} == {size}
-    assert len({answer[1] for answer in answers}) == 2
-    assert 2 * size < sent < 2.2 * size, sent / size
-
-
-def shout_and_tell(data, *_):
-    """What a task does to its argument is nobody else's."""
-    before, data[0] = data[0], data[0] + 1
-    meet(before)
-    return bytes(data[:1]) != bytes([before]) and int(data.nbytes), before, mp.current_host()
-
-
-def array(size):
-    return numpy.frombuffer(os.urandom(size), dtype="B") // 2
-
-
-def sent_by(work):
-    """What it answers, and the bytes that left hosts meanwhile."""
-    mp.stats(reset=True)
-    answer = work()
-    return answer, sum(counters["bytes_sent"] for counters in mp.stats().values())
-
-
-def case_a_large_argument_crosses_once():
-    """Eight workers on two hosts get it in many tasks; to each host it goes once."""
-    size = 4 << 20
-    data = array(size)
-    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
-        pool.map(square, range(8), chunksize=1)
-        for turn, (method, items) in enumerate(
-            ((pool.map, [data] * 40), (pool.starmap, [(data, i) for i in range(40)]))
-        ):
-            data[0] = turn
-            answers, sent = sent_by(lambda: method(shout_and_tell, items, chunksize=1))  # noqa: B023
-            assert {answer[:2] for answer in answers} == {(size, turn)}, set(answers)
-            assert len({answer[2] for answer in answers}) == 2
-            assert 2 * size < sent < 2.2 * size, sent / size
-        text = "x" * size  # no buffer; both in one task are one object still
-        answers, sent = sent_by(lambda: pool.map(len_of_both, [(text, text)] * 4 + [text] * 4, 2))
-        assert answers == [(size, True)] * 4 + [(size, False)] * 4
-        small = numpy.arange(10)
-        assert pool.map(list, [small] * 3 + [small]) == [list(range(10))] * 4
-
-
-def case_a_large_argument_of_calls_crosses_once():
-    """Eight calls that are there at once, and an imap; what is written between calls is seen."""
-    size = 4 << 20
-    data = array(size)
-    turns = itertools.count()
-    with mp.Pool(8, keep_barrier, (mp.Barrier(8),)) as pool:
-        pool.map(square, range(8), chunksize=1)
-        for _ in range(2):
-
-            def call():
-                calls = [pool.apply_async(shout_and_tell, (data, i)) for i in range(8)]
-                calls += [pool.apply_async(shout_and_tell, (), {"data": data}) for _ in range(8)]
-                return [call.get() for call in calls]
-
-            def iterate():
-                return list(pool.imap(shout_and_tell, (data for _ in range(16))))
-
-            for work, most in ((call, 3), (iterate, 4)):  # the first goes before it is known to be
-                data[0] = turn = next(turns)
-                answers, sent = sent_by(work)
-                assert {answer[:2] for answer in answers} == {(size, turn)}, set(answers)
-                assert len({answer[2] for answer in answers}) == 2
-                assert 2 * size < sent < (most + 0.2) * size, sent / size
-        held = [pool.apply_async(first_of, (data,)) for _ in range(4)]
-        data[0] = 77  # each call has what the array was when it was packed, the last one this
-        held.append(pool.apply_async(first_of, (data,)))
-        assert held[-1].get() == 77
-        assert {call.get() for call in held} <= {1, 77}
-
-
-def first_of(data):
-    return int(data[0])
-
-
-def len_of_both(item):
-    return (len(item[0]), item[0] is item[1]) if isinstance(item, tuple) else (len(item), False)
-
-
-def keep_array(data, barrier):
-    global setting
-    setting = data
-    barrier.wait()
-
-
-def size_and_first(_):
-    setting[0] += 1
-    return int(setting.nbytes), int(setting[0]), os.getpid(), mp.current_host()
-
-
-def case_large_initargs_cross_once():
-    size = 4 << 20
-    data = array(size)
-    data[0] = 0
-    pool, sent = sent_by(lambda: mp.Pool(8, keep_array, (data, mp.Barrier(8))))
-    with pool:
-        answers, more = sent_by(lambda: pool.map(size_and_first, range(64), chunksize=1))
-        assert {answer[0] for answer in answers} == {size}
-        by_process = {}  # all of them have the array, who answers is whoever is quick
-        for _, count, pid, host in answers:
-            by_process.setdefault((pid, host), []).append(count)
-        for counts in by_process.values():  # nobody else counts in its array
-            assert sorted(counts) == list(range(1, len(counts) + 1))
-    assert 2 * size < sent + more < 2.3 * size, (sent + more) / size
-
-
-def case_a_job_with_large_arguments_survives_its_workers():
-    """The one that brought it to a host dies; the others have it, or get it."""
-    data = array(4 << 20)
-    with mp.Pool(4) as pool:
-        result = pool.map_async(die_once, [(data, i) for i in range(12)], chunksize=1)
-        try:
-            result.get(30)
-            raise AssertionError("a worker died")
-        except mp.WorkerLostError:
-            pass
-        assert pool.map(len_of_both, [data] * 6) == [(4 << 20, False)] * 6
-
-
-def die_once(item):
-    if item[1] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return len(item[0])
 
 
 if __name__ == "__main__":
