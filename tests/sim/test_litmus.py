@@ -14,6 +14,7 @@ from .whole import LONG
 
 FILES = sorted((Path(__file__).parent / "litmus").glob("*.litmus"))
 CAP = 100_000  # states; reaching it is a failure: then not every order was seen
+ENOUGH = 40_000  # states, to see what a rule is for
 NEEDED = [
     ("ACK", "L8", "first"),
     ("FLUSH", "D-flush", "first"),
@@ -44,6 +45,7 @@ NEEDED = [
     ("TAGGED", "H-order", "homeless"),
     ("MINE", "H-collect", "homeless"),
     ("OUTRUN", "H-outrun", "homeless"),
+    ("LEFT", "D-left", "fixed"),
     ("ALONE", "SC-alone", "first"),
     ("CUT", "D-cut", "fixed"),
     ("LENT", "D-lent", "first"),
@@ -111,7 +113,7 @@ def test_litmus_with_moving_homes(name: str, policy: str) -> None:
 def test_without_the_rule_the_verdict_fails(rule: str, name: str, policy: str) -> None:
     path = Path(__file__).parent / "litmus" / f"{name}.litmus"
     try:
-        wrong = run(path, policy, RULES.index(rule), MODEL.get(rule))
+        wrong = run(path, policy, RULES.index(rule), MODEL.get(rule), ENOUGH)
     except Violation as violation:  # it may also show in what hosts are asked to do
         wrong = [str(violation)]
     assert wrong

@@ -5,8 +5,8 @@ CROSSED 351 (policy fixed), ONE_DIFF 28, BYTES 2, FETCHED 38, OWED 94 (fixed), T
 CLAIM 12, LATE 5, OVERLAP 9 (first), OTHER_HOST 17, LOOK 2, FORWARD 212 (migrating),
 COUNTED 95 (migrating), SINCE 17, ONCE 70, WHOLE 177, TWINNED 26, WATCHED 17, APART 54,
 NEWEST 603, KEPT 39, GRANTED 38 (ec, first), SHARED 5 (ec),
-OUTER 5 (scc), NOTICED 199 (scc), APPLIED 1710 (fixed); homeless: TAGGED 17, COLLECTED 163,
-MINE 5, STAMPED 1369 (grim); LENT 110 (migrating, bytes of two values); OWNER_DIED 6 (first).
+OUTER 5 (scc), NOTICED 199 (scc); homeless: TAGGED 17, COLLECTED 163, MINE 5, STAMPED 1369 (grim);
+OWNER_DIED 6 (first); bytes of two values: LENT 110 (migrating), APPLIED 9166 and LEFT 441 (fixed).
 """
 
 from __future__ import annotations
@@ -30,17 +30,15 @@ POLICY["APPLIED"] = "fixed"
 POLICY["GRANTED"] = "first"
 BOUND["LENT"], POLICY["LENT"] = 330, "migrating"
 POLICY["OWNER_DIED"] = "first"
-VALUES = {"LENT": 2}  # a byte must come back to what it was
+POLICY["LEFT"] = "fixed"
+VALUES = {"LENT": 2, "LEFT": 2, "APPLIED": 2}  # a byte must come back to what it was
 POLICY |= dict.fromkeys(HOMELESS, "homeless")
 MODEL = {"GRANTED": "ec", "SHARED": "ec", "OUTER": "scc", "OPENED": "scc", "NOTICED": "scc"}
 
 
-GRIM = {*DEATHS, "STAMPED"}  # shown where hosts die or leave
-FIRST = {
-    "APPLIED": 1600,
-    "NEWEST": 550,
-    "STAMPED": 1300,
-}  # several things must come together: no earlier seed
+GRIM = {*DEATHS, "STAMPED", "LEFT"}  # shown where hosts die or leave
+# Several things must come together: no earlier seed.
+FIRST = {"APPLIED": 8900, "NEWEST": 550, "STAMPED": 1300, "LEFT": 400}
 # These show in programs with races, or that pass a lock on by other means than messages; CUT where
 # a host dies between two messages of one release.
 LITMUS_ONLY = {"OPENED", "KNOWN", "ALONE", "CUT", "ZERO", "OUTRUN"}

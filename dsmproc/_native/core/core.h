@@ -333,7 +333,8 @@ enum {
     DSM_RULE_ZERO = 37, /* a page that holds zeros again, and was never announced, needs no home */
     DSM_RULE_OWNER_DIED = 38, /* that a lock's holder died goes with its token */
     DSM_RULE_OUTRUN = 39, /* homeless: a base that lacks dropped diffs of its taker is asked anew */
-    DSM_RULES = 40,
+    DSM_RULE_LEFT = 40,   /* what a lost host left unannounced at its homes they announce */
+    DSM_RULES = 41,
 };
 
 struct dsm_host;

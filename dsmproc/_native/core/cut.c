@@ -27,7 +27,9 @@ static void pass_on(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
         struct dsm_object *object = dsm_at(master, at);
         if (object->kind == DSM_OBJ_BARRIER) dsm_barrier_host_lost(master, object, host);
-        if (object->kind != DSM_OBJ_LOCK || !dsm_mlock_host_lost(master, object, host)) continue;
+        if (object->kind != DSM_OBJ_LOCK) continue;
+        dsm_scope_released(master, object); /* its homes have said what it left, in no scope */
+        if (!dsm_mlock_host_lost(master, object, host)) continue;
         if (count < DSM_NAMED) named[count] = object->id;
         count++;
     }

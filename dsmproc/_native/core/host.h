@@ -150,6 +150,7 @@ enum dsm_job_kind {
     DSM_JOB_RETURN, /* a lock's token waits for the publish before it leaves */
     DSM_JOB_OPEN,   /* a lock is about to be taken: what was written before is not under it */
     DSM_JOB_CLOSE,  /* it is released */
+    DSM_JOB_CUT,    /* tell the master that this host hears a lost one no more */
     /* At the gate: what the master said, waiting for invalidations to finish. */
     DSM_JOB_SEEN,
     DSM_JOB_STAMPED,
@@ -505,6 +506,7 @@ void dsm_sought(struct dsm_host *host, struct dsm_page *page);
 void dsm_seek_send(struct dsm_host *host); /* at the end of a step */
 int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor);
+void dsm_seek_is_cut(struct dsm_host *host, uint32_t who); /* and all is announced */
 int dsm_seek_on_found(struct dsm_host *host, struct dsm_cursor *cursor);
 /* A host is lost, or has left: nothing of it is heard from here on. */
 void dsm_seek_host_lost(struct dsm_host *host, uint32_t who);

@@ -254,6 +254,10 @@ static void go_on(struct dsm_host *host, dsm_ref ref) {
     case DSM_JOB_CLOSE:
         dsm_token_release(host, ref);
         break;
+    case DSM_JOB_CUT:
+        dsm_seek_is_cut(host, job->client);
+        dsm_job_free(host, ref);
+        break;
     case DSM_JOB_RETURN:
         dsm_token_leave(host, job->id);
         dsm_job_free(host, ref);

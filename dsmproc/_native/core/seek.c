@@ -12,6 +12,9 @@
  *       nowhere
  *   15  an answer leaves here after all lost hosts that the question names were cut off: what they
  *       had still sent is not heard any more, so nothing that is not in the answer can come to be
+ *   20  what a lost host had changed at its homes and not announced, these announce, before its locks
+ *       pass on: or another copy would still be used, and who writes there what it holds already
+ *       changes nothing (rule LEFT)
  */
 #include "core/host.h"
 
@@ -68,6 +71,15 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
         dsm_page_acked(host, page);
 }
 
+/* Of a page that no other host may hold a copy of it need not be said. A host that left had announced
+ * all that it changed. */
+static bool may_be_left(const struct dsm_host *host, const struct dsm_page *page, uint32_t who) {
+    if (host->leaving[who / 64] >> (who % 64) & 1 || !DSM_RULE_ON(host, DSM_RULE_LEFT))
+        return false;
+    if (page->flags & DSM_HANDING) return page->home != who; /* else it is sought */
+    return dsm_at_home(page) && page->flags & DSM_HELD;
+}
+
 void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
     if (dsm_is_lost(host, who)) return;
     host->lost[who / 64] |= 1ULL << (who % 64);
@@ -77,9 +89,12 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
         const struct dsm_region *region = dsm_at(host, at);
         for (uint32_t index = 0; index < region->pages; index++) {
             struct dsm_page *page = dsm_page_known(host, region, index);
-            if (!page)
+            if (!page) {
                 index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
-            else if (page->home == who)
+                continue;
+            }
+            if (may_be_left(host, page, who)) dsm_page_owe(host, page, true); /* 20 */
+            if (page->home == who)
                 lose_home(host, page);
             else
                 dsm_leave_came(host, page);
@@ -93,10 +108,14 @@ int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor) {
     if (!dsm_cursor_done(cursor) || who >= DSM_MAX_HOSTS || who == host->config.host)
         return DSM_E_PEER;
     if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* 15 */
+    dsm_publish_then(host, dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_CUT, .client = who}));
+    return DSM_OK;
+}
+
+void dsm_seek_is_cut(struct dsm_host *host, uint32_t who) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_IS_CUT);
     dsm_put16(host->out, who);
     dsm_sent(host->out, message, 0);
-    return DSM_OK;
 }
 
 /* ---- what this host knows ---------------------------------------------------------------- */
