@@ -147,7 +147,7 @@ def wait(client: Client, barrier: int) -> None:
 
 
 def test_many_threads_and_processes_fault_one_page(tmp_path: Path, mechanism: str) -> None:
-    def body(client: Client, region: int, stamp: int) -> list[int]:
+    def body(client: Client, region: int, stamp: int, ready: int, go: int) -> list[int]:
         memory = client.attach(region)
         client.observe(stamp)
         seen: list[int] = []
@@ -163,16 +163,24 @@ def test_many_threads_and_processes_fault_one_page(tmp_path: Path, mechanism: st
             thread.start()
         for thread in threads:
             thread.join()
+        os.write(ready, b"!")
+        os.read(go, 1)  # what a client has written is announced when it ends
         return [*seen, *memory[200:208]]
 
     with Hosts(2, tmp_path) as hosts:
         region = hosts.region(1)
         stamp = hosts[0].run(write, region, 100, b"\7").result()
-        children = [hosts[1].run(body, region, stamp) for _ in range(3)]
-        for child in children:
-            assert child.result() == [7] * 8 + list(range(8))
+        ready, go = os.pipe(), os.pipe()
+        children = [hosts[1].run(body, region, stamp, ready[1], go[0]) for _ in range(3)]
+        for _ in children:
+            os.read(ready[0], 1)
         assert hosts[1].node.call("stats")["pages_fetched"] == 1
         assert hosts[1].node.call("gauges")["twins"] == 1
+        os.write(go[1], b"!!!")
+        for child in children:
+            assert child.result() == [7] * 8 + list(range(8))
+        for fd in (*ready, *go):
+            os.close(fd)
         hosts.healthy()
 
 
