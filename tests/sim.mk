@@ -15,7 +15,13 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT = -std=c17 -g -O1 -Wall -Wextra -Wconversion -Wshadow -Werror -UNDEBUG -Idsmproc/_native
 LIBASAN = $(shell gcc -print-file-name=libasan.so)
 
-.PHONY: sim litmus fuzz fuzz-decoders asan
+# For each policy of HOMES and each model of MODELS, so many steps; the seeds from FIRST on.
+STEPS ?= 100000000
+FIRST ?= 1000000
+HOMES ?= $(POLICIES)
+MODELS ?= scc erc ec sc
+
+.PHONY: sim swarm litmus fuzz fuzz-decoders asan
 
 sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for each home policy and model
 	for policy in $(POLICIES); do \
@@ -26,6 +32,12 @@ sim: $(VENV)/built ## many random worlds of the protocol (SEEDS=0:20000), for ea
 	for model in scc erc sc; do \
 	    $(RUN) -m tests.sim --model $$model --grim --seeds $(GRIM) || exit 1; done
 	$(RUN) -m tests.sim --policy adaptive --bands --seeds $(BANDS)
+
+swarm: $(VENV)/built ## new random worlds, STEPS=100000000 of HOMES="..." and of MODELS="...", FIRST=seed (an hour each)
+	for policy in $(HOMES); do echo "policy $$policy"; \
+	    $(RUN) -m tests.sim --policy $$policy --seeds $(FIRST): --steps $(STEPS) || exit 1; done
+	for model in $(MODELS); do echo "model $$model"; \
+	    $(RUN) -m tests.sim --model $$model --seeds $(FIRST): --steps $(STEPS) || exit 1; done
 
 litmus: $(VENV)/built ## the litmus programs with too many orders for the tests, to their ends (6 minutes)
 	$(RUN) -m tests.sim.whole

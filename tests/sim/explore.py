@@ -33,7 +33,7 @@ from .binding import Core, Violation
 from .draw import Params
 from .guards import Byte, Lock
 from .thread import Thread
-from .world import World, crash, end, hear
+from .world import World, crash, end, hear, reap
 
 PAGE = 16
 VERDICTS = ("never", "sometimes", "always", "may")
@@ -200,6 +200,7 @@ class LitmusThread(Thread):
     def try_kill(self) -> bool:
         self.world.requests = (self.number + 1) * 1000 + 500  # the same in every order
         crash(self.world, self.client)
+        reap(self.world, self.client)
         return True
 
     def try_died(self, lock: Lock) -> bool:

@@ -3,7 +3,8 @@
 Every byte belongs to one *guard*, and a guard has one owner at a time: the holder of its lock, the
 party whose turn it is after a barrier, the receiver of the message that carried it. So the program
 has no data race by construction, the last write to a byte is known, and a read that returns
-anything else is a violation. Each write stores the value after the last one (modulo Params.values).
+anything else is a violation. What is written is new, or what the byte held before, or what it holds
+(Params.values, returns, same): a twin, a copy and an announcement may be equal or not in each byte.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .binding import StaleRead, Violation
 if TYPE_CHECKING:
     from .host import SimHost
     from .thread import Thread
+    from .world import World
 
 
 class Byte:
@@ -23,7 +25,7 @@ class Byte:
 
     __slots__ = (
         *("at", "guard", "page", "region", "off", "value", "writer", "writes"),
-        *("since", "torn"),
+        *("since", "torn", "ever"),
     )
 
     def __init__(self, region: int, index: int, off: int, size: int) -> None:
@@ -34,15 +36,22 @@ class Byte:
         self.writer: Thread | None = None
         self.since = [0]  # its values since it came to this host, the first one is announced
         self.torn: set[int] = set()  # what a host that died had written and perhaps not announced
+        self.ever = {0}  # all that it has held
         self.guard: Guard | None = None
 
     def wrote(self, thread: Thread, value: int | None = None) -> int:
-        self.value = (self.value + 1) % thread.world.params.values if value is None else value
+        self.value = self.choose(thread.world) if value is None else value
         self.writes += 1
         self.writer = thread
+        self.ever.add(self.value)
         self.since.append(self.value)
         self.torn.clear()
         return self.value
+
+    def choose(self, world: World) -> int:
+        if world.rng.random() < world.params.same:
+            return self.value
+        return (self.writes + 1) % world.params.values
 
     def announced(self) -> None:
         """Whatever it holds now, others may rely on."""
@@ -53,8 +62,9 @@ class Byte:
         if self.writer is not None and self.writer.host is host:
             self.torn.update(self.since)
 
-    def check(self, thread: Thread, value: int) -> None:
-        if value == self.value or value in self.torn:
+    def check(self, thread: Thread, value: int, owns: bool = True) -> None:
+        """An owner reads the last value; anybody, at any moment, only what was there some time."""
+        if value == self.value or value in self.torn or (not owns and value in self.ever):
             return
         by = f"{self.writer.name} (write {self.writes})" if self.writer else "nobody"
         raise StaleRead(

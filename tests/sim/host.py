@@ -74,16 +74,24 @@ class SimHost:
         self.parked: dict[int, list[Thread]] = {}  # page -> threads that fault on it
         self.requests: dict[int, Callable[[int, int], None]] = {}
         self.seen = self.out = self.busy = 0  # the control segment
+        self.shown = (0, 0)  # seen and out as the step that is executed leaves them
+        self.replies: list[tuple[Callable[[int, int], None], int, int]] = []  # sent after the step
         self.more = False
         self.results: list[tuple[int, int, int, bytes]] = []
         self.raw = b""  # what the step that is executed put out
         self.later: list[tuple[int, dict[str, int]]] = []  # events that an answer made
         self.counts = [0] * C.DSM_COUNT_KINDS
         self.joined, self.lost, self.leaving = True, False, False
+        self.accused = self.cut = False  # taken for dead; heard by nobody any more
+        self.told: set[int] = set()  # who is told that it leaves
         self.do: list[Any] = [None] * 32
         for name in dir(C):
             if name.startswith("DSM_ACT_"):
                 self.do[getattr(C, name)] = getattr(self, "on_" + name[8:].lower(), None)
+
+    def leaves_without(self, other: SimHost) -> bool:
+        """It began to leave before the other one joined, which will not hear of it."""
+        return self.leaving and not self.cut and other.number not in self.told
 
     # ---- one event ------------------------------------------------------------------------
 
@@ -92,10 +100,13 @@ class SimHost:
         while self.results:  # before any other event
             kind, page, arg, diff = self.results.pop(0)
             self.step(kind, {"id": page, "arg": arg, "data": diff})
+        while self.replies:
+            waiting, status, arg = self.replies.pop(0)
+            waiting(status, arg)
         while self.later:
             kind, more = self.later.pop(0)
             self.step(kind, more)
-        if not self.world.checked:
+        if not self.world.checked or self.accused:  # what it is told of others may be too new
             return
         broken = self.lib.dsm_host_check(self.node.state)
         if broken:
@@ -114,6 +125,7 @@ class SimHost:
         seen, out, busy = summary.seen, summary.out, summary.busy
         if busy:
             self.busy = 1
+        self.shown = seen, out
         self.execute(actions, raw, event.get("data", b""))
         self.seen, self.out, self.busy = seen, out, busy
 
@@ -121,14 +133,12 @@ class SimHost:
         """Local threads run between any two actions: that is what the order protects against."""
         if self.world.sloppy in ("late twin", "early map"):
             actions = self.disorder(actions)
-        at, do, busy = 0, self.do, self.world.params.intra
+        at, do = 0, self.do
         self.raw = raw
         trace = self.world.trace
-        random = self.world.rng.random
         while at < len(actions):
             action = actions[at]
-            if busy and random() < busy:
-                self.hardware()
+            self.meanwhile()
             if trace is not None:
                 trace.action(self, action)
             if action[0] == C.DSM_ACT_SEND:
@@ -141,6 +151,13 @@ class SimHost:
         kind = C.DSM_ACT_TWIN if self.world.sloppy == "late twin" else C.DSM_ACT_FILL
         late = [action for action in actions if action[0] == kind]
         return [action for action in actions if action[0] != kind] + late
+
+    def meanwhile(self) -> None:
+        """The engine stands still for a moment, or for long."""
+        p = self.world.params
+        if p.intra and self.world.rng.random() < p.intra:
+            for _ in range(self.world.rng.randint(1, p.burst)):
+                self.hardware()
 
     def hardware(self) -> None:
         """Some local thread does what needs no engine."""
@@ -155,6 +172,7 @@ class SimHost:
         _, to, _, channel, payloads, _, off, size, *_ = actions[at]
         parts = [raw[off : off + size]]
         for action in actions[at + 1 : at + 1 + payloads]:
+            self.meanwhile()
             page = action[8]
             if action[0] == C.DSM_ACT_PAYLOAD_DIFF:
                 if page not in self.diffs:
@@ -171,10 +189,25 @@ class SimHost:
         return payloads
 
     def pages(self, first: int, count: int) -> bytes:
+        """Copied word by word, while local threads write."""
+        copy = self.content(first, count)
+        if not self.world.params.intra or not self.is_writable(first, count):
+            return copy
+        read = bytearray()
+        while len(read) < len(copy):
+            self.meanwhile()
+            read += self.content(first, count)[len(read) : len(read) + 8]
+        return bytes(read)
+
+    def content(self, first: int, count: int = 1) -> bytes:
         region, index = self.regions[first >> 32], first & 0xFFFFFFFF
         if 0 in region.resident[index : index + count]:
             raise Violation(f"host {self.number} reads a page that is not resident", first)
         return bytes(region.cache[index * self.size : (index + count) * self.size])
+
+    def is_writable(self, first: int, count: int = 1) -> bool:
+        maps = [client.maps for client in self.clients.values()]
+        return any(m.get(page) == RW for m in maps for page in range(first, first + count))
 
     # ---- memory ---------------------------------------------------------------------------
 
@@ -246,9 +279,9 @@ class SimHost:
     def on_merge(self, a: tuple[int, ...], data: bytes) -> None:
         """What was written here and not yet sent stays."""
         page = a[8]
-        current, new = self.pages(page, 1), bytearray(data[a[6] : a[6] + self.size])
+        current, new = self.content(page), bytearray(data[a[6] : a[6] + self.size])
         if a[5]:
-            if any(client.maps.get(page) == RW for client in self.clients.values()):
+            if self.is_writable(page):
                 raise Violation(f"host {self.number} merges a page that is being written", page)
             twin = self.twins.pop(page, bytes(self.size))
             for i in range(self.size):
@@ -262,7 +295,7 @@ class SimHost:
         if not region.resident[index]:
             raise Violation(f"host {self.number} applies a diff to a hole", page)
         diff = data[a[6] : a[6] + a[7]]
-        merged = self.buffers.apply(self.pages(page, 1), diff)
+        merged = self.buffers.apply(self.content(page), diff)
         if self.world.sloppy == "merged words":
             self.hardware()
         self.store(page, merged)
@@ -274,18 +307,20 @@ class SimHost:
         if any(page in client.maps for client in self.clients.values()):
             raise Violation(f"host {self.number} brings a page up to date that is in use", page)
         diff = self.raw[a[6] : a[6] + a[7]]
-        self.store(page, self.buffers.apply(self.pages(page, 1), diff))
+        self.store(page, self.buffers.apply(self.content(page), diff))
 
     def on_close(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + a[4]):
-            self.pages(page, 1)
+            self.content(page)
             for client in self.clients.values():
                 client.maps.pop(page, None)
             self.wake(page, None)
 
     def on_twin(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + a[4]):
-            self.twins[page] = self.pages(page, 1)
+            if self.is_writable(page) and not self.world.sloppy:
+                raise Violation(f"host {self.number} keeps a twin of a page being written", page)
+            self.twins[page] = self.content(page)
 
     def on_untwin(self, a: tuple[int, ...], data: bytes) -> None:
         for page in range(a[8], a[8] + max(1, a[4])):
@@ -298,12 +333,7 @@ class SimHost:
             differs = current != self.twins.get(page, bytes(self.size))
             self.results.append((C.DSM_EV_DIFFED, page, int(differs), b""))
             return
-        if a[5]:  # words are read one after the other while local threads write
-            cut = self.world.rng.randrange(0, self.size + 1, 8)
-            for _ in range(2):
-                self.hardware()
-            current = current[:cut] + self.pages(page, 1)[cut:]
-        elif any(client.maps.get(page) == RW for client in self.clients.values()):
+        if not a[5] and self.is_writable(page):
             raise Violation(f"host {self.number} compares a page that is being written", page)
         diff, snapshot = self.buffers.encode(current, self.twins.get(page))
         if a[5]:
@@ -318,7 +348,8 @@ class SimHost:
             self.diffs.pop(page, None)
 
     def on_poison(self, a: tuple[int, ...], data: bytes) -> None:
-        if not self.world.died:
+        used = any(client.attached.get(a[8] >> 32) for client in self.clients.values())
+        if used and not self.world.died:
             raise StaleRead(f"host {self.number} poisons a page, but no host has died", a[8])
         client = self.clients.get(a[2])
         if client is not None:
@@ -330,6 +361,7 @@ class SimHost:
 
     def on_word(self, a: tuple[int, ...], data: bytes) -> None:
         lock, flag, client = a[8], a[5], a[2]
+        self.seen, self.out = self.shown  # who takes it must not send an older stamp
         state, pid = self.words.get(lock, (ABSENT, 0))
         if flag == C.DSM_WORD_TAKE:
             if state == ABSENT and self.world.params.model not in ("scc", "erc"):
@@ -360,7 +392,7 @@ class SimHost:
         waiting = self.requests.pop(a[9], None)
         if waiting is None:
             raise Violation(f"host {self.number} answers request {a[9]} twice, or out of nothing")
-        waiting(a[5], a[10])
+        self.replies.append((waiting, a[5], a[10]))
 
     def on_region(self, a: tuple[int, ...], data: bytes) -> None:
         if a[8] in self.regions:

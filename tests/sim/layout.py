@@ -41,7 +41,7 @@ def lay_out(world: World) -> None:
 
     def named(kind: str) -> int:
         """An id whose upper bits name the host that made the object."""
-        maker = rng.randrange(p.hosts - 1 if p.late else p.hosts)
+        maker = rng.randrange(p.hosts - p.late)
         return maker << 48 | next(serial) if kind == "lock" else 1 << 40 | next(serial)
 
     def some(guard_type: Any, name: str, count: int, **more: Any) -> list[Any]:
@@ -53,7 +53,7 @@ def lay_out(world: World) -> None:
 
     for t in threads:
         world.private.append(room.fill(Guard(f"bytes of thread {t.number}", owner=t), 2))
-    world.locks = some(Lock, "lock", rng.randint(1, 4))
+    world.locks = some(Lock, "lock", rng.randint(1, p.locks))
     world.travellers = some(Lock, "travelling lock", 1, travels=True)
     world.semaphores = some(Semaphore, "semaphore", 1)
     for i in range(rng.randint(1, 3)):
@@ -78,8 +78,7 @@ def lay_out(world: World) -> None:
         world.flag = flag.bytes[0] if flag.bytes else None
     if p.wide:
         lay_out_wide(world)
-    for _ in range(min(4, len(room.free))):  # these stay zero for ever
-        world.bytes.append(room.free.pop())
+    room.fill(Guard("nobody"), 4)  # these stay zero for ever
 
 
 def lay_out_wide(world: World) -> None:

@@ -50,7 +50,7 @@ def reach(t: Thread, byte: Byte) -> Any:
     """Attach the byte's region at its first use; False: it was unlinked before that."""
     client, region = t.client, byte.region
     while region not in client.attached:
-        if region in client.gone:
+        if region in client.gone or region not in t.world.sizes:
             return False
         yield (op.ATTACH, region)
     return True
@@ -61,10 +61,15 @@ def use(t: Thread, guard: Guard, most: int = 4) -> Any:
     for _ in range(t.rng.randint(0, most) if guard.bytes else 0):
         byte = t.rng.choice(guard.bytes)
         if (yield from reach(t, byte)):
+            before, back = byte.value, t.rng.random() < t.world.params.returns
             if t.rng.random() < 0.4:
                 yield (op.READ, byte)
             if t.rng.random() < 0.6:
                 yield (op.WRITE, byte)
+                if back:  # a flag is set and cleared, a buffer emptied and refilled
+                    for _ in range(t.rng.randint(0, 4)):
+                        yield (op.READ, byte)
+                    yield (op.WRITE, byte, before)
 
 
 def repair(t: Thread, lock: Lock) -> Any:
@@ -265,6 +270,43 @@ def observe_turn(world: World, t: Thread) -> Program:
     yield from impatient(t, (op.OBSERVE, (1 << 64) - 1, True))
 
 
+def peek_turn(world: World, t: Thread) -> Program:
+    """Read what others may be writing: their pages are given away in the middle of anything."""
+    for byte in t.rng.sample(world.bytes, min(3, len(world.bytes))):
+        if (yield from reach(t, byte)):
+            yield (op.PEEK, byte)
+
+
+def bind_turn(world: World, t: Thread) -> Program:
+    """Pages are bound at any moment; under entry consistency which lock it is was said before."""
+    attached = list(t.client.attached)
+    if attached:
+        region = t.rng.choice(attached)
+        first = t.rng.randrange(world.sizes[region])
+        yield (op.BIND, region << 32 | first, t.rng.randint(1, world.sizes[region] - first))
+
+
+def child_turn(world: World, t: Thread) -> Program:
+    """Start a process, as fork and spawn do: here, or on another host. At its end its owned things
+    go to whoever joins it."""
+    if not world.params.children or not t.owned:
+        return
+    world.params.children -= 1
+    host = t.rng.choice([t.host, t.rng.choice(world.hosts)])
+    guard = t.owned.pop(t.rng.randrange(len(t.owned)))
+    yield from use(t, guard)
+    stamp = None if host is t.host else (yield from publish(t))
+    yield (op.START, host, Mail(t, t.host.number, stamp, [guard]))
+
+
+def child_program(t: Thread, regions: list[int]) -> Program:
+    """A forked process maps all that its parent has before it goes on."""
+    for region in regions:
+        yield (op.ATTACH, region)
+    yield from mail_turn(t.world, t)
+    yield from program(t.world, t, 0, t.world.params.turns)
+
+
 def reattach_turn(world: World, t: Thread) -> Program:
     """Detach, if nobody of the process uses the mapping; the next use attaches again."""
     attached = list(t.client.attached)
@@ -310,6 +352,9 @@ TURNS = {
     "travel": travel_turn,
     "publish": publish_turn,
     "observe": observe_turn,
+    "peek": peek_turn,
+    "bind": bind_turn,
+    "child": child_turn,
     "reattach": reattach_turn,
     "sweep": sweep_turn,
     "party": party_turn,
@@ -319,7 +364,7 @@ TURNS = {
 
 
 def wait(world: World, t: Thread, final: bool = False) -> Any:
-    parties, action = len(world.threads), int(world.params.action and not final)
+    parties, action = world.parties, int(world.params.action and not final)
     id = world.barrier_id + int(final)
     status, index = yield from call(t, C.DSM_CALL_BAR_WAIT, id, parties, action)
     assert index < parties
@@ -337,7 +382,7 @@ def barrier(world: World, t: Thread, turn: int) -> Program:
     if world.params.bands:
         yield from band(world, t, turn)
         return
-    count = len(world.threads)
+    count = world.parties
     mine = world.rotating[(t.number + turn) % count]
     if turn == 0:
         mine.give(t)
@@ -353,7 +398,7 @@ def barrier(world: World, t: Thread, turn: int) -> Program:
 def band(world: World, t: Thread, turn: int) -> Program:
     """In even turns a thread writes its own, in odd ones it reads its neighbour's."""
     reads = turn % 2
-    mine = world.rotating[(t.number + reads) % len(world.threads)]
+    mine = world.rotating[(t.number + reads) % world.parties]
     mine.give(t)
     if reads:
         for byte in mine.bytes:
@@ -372,5 +417,5 @@ def poll(world: World, t: Thread) -> Program:
     if t is world.threads[0]:
         if (yield from reach(t, byte)):
             yield (op.WRITE, byte, 1)
-    elif t is world.threads[-1] and (yield from reach(t, byte)):
+    elif t is world.threads[world.parties - 1] and (yield from reach(t, byte)):
         yield (op.POLL, byte, 1)

@@ -47,7 +47,6 @@ class Options:
     bands: bool = False  # worlds that iterate
     model: str = "lrc"
     bound: bool = True  # what is used under locks is bound to them (ec)
-    values: int = 256  # that a byte goes round through
     sloppy: str = ""  # what surrounds the core does this wrong: one of SLOPPY
 
 
@@ -64,7 +63,6 @@ def make_core(off: int | None, sanitize: bool = False) -> Core:
 def run_one(core: Core, seed: int, options: Options, trace: Trace | None = None) -> World:
     params, rng = draw(seed, options.policy, options.grim, options.model, options.bands)
     off = 0 if options.off is None else 1 << options.off
-    params.values = options.values
     world = World(params, rng, core, off, trace)
     world.sloppy = options.sloppy
     world.populate()
@@ -85,8 +83,6 @@ def replay_command(seed: int, options: Options) -> str:
         words.append("--bands")
     if options.model != "lrc":
         words += ["--model", options.model]
-    if options.values != 256:
-        words += ["--values", str(options.values)]
     if options.off is not None:
         words += ["--off", RULES[options.off]]
     return " ".join(words)
@@ -115,6 +111,14 @@ class Result:
     failed: int | None = None
     text: str = ""
     seconds: float = 0.0
+
+    def add(self, other: Result) -> None:
+        self.worlds += other.worlds
+        self.steps += other.steps
+        self.deliveries += other.deliveries
+        self.others += other.others
+        self.seconds += other.seconds
+        self.failed, self.text = other.failed, other.text
 
 
 def work(seeds: list[int], options: Options, shared: Any, pipe: Any) -> None:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 # Operations: (kind, ...) as named after each.
 READ, WRITE = "read", "write"  # byte
 POLL = "poll"  # byte, value: a racy read, until it has the value
+PEEK = "peek"  # byte: a racy read
 ATTACH, DETACH = "attach", "detach"  # region
+BIND = "bind"  # page, count
 PUBLISH, OBSERVE = "publish", "observe"  # direct? | stamp, direct?
 LOCK, UNLOCK = "lock", "unlock"  # lock, try? | lock
 CONSISTENT = "consistent"  # lock: what it guards is right again
 CALL = "call"  # op, id, a, b, c
 SEND = "send"  # thread, mail: no answer is waited for
+START = "start"  # host, mail: a process that has what is in the mail
 
 Op = tuple[Any, ...]
 Program = Generator[Op, Any, None]
@@ -46,6 +49,7 @@ class Client:
         self.opened: set[int] = set()
         self.poisoned: set[int] = set()
         self.threads: list[Thread] = []
+        self.ends = False  # with its threads
 
 
 class Thread:
@@ -87,6 +91,8 @@ class Thread:
         self.done = True
         if self.ready:
             self.pause()
+        if self.client.ends and all(t.done for t in self.client.threads):
+            self.world.ended.append(self.client)
 
     def pause(self) -> None:
         self.ready = False
@@ -99,10 +105,11 @@ class Thread:
         self.world.runnable.append(self)
 
     def attempt(self) -> None:
-        if self.result is not None:
-            result, self.result = self.result, None
-            self.advance(result)
-        elif self.op[0] in (READ, WRITE) and self.op[1].page in self.client.poisoned:
+        if (
+            self.result is None
+            and self.op[0] in (READ, WRITE, PEEK)
+            and self.op[1].page in self.client.poisoned
+        ):
             self.world.kill(self.client)  # SIGBUS
         elif not self.hardware():
             self.pause()
@@ -111,7 +118,7 @@ class Thread:
     def enqueue(self) -> None:
         """Ask the engine: at once, or some time later, after other things."""
         op = self.op
-        if op[0] in (READ, WRITE, POLL):
+        if op[0] in (READ, WRITE, POLL, PEEK):
             self.host.parked.setdefault(op[1].page, []).append(self)
         if self.rng.random() < self.world.params.queued:
             self.world.inbox.append((self, op))
@@ -121,9 +128,11 @@ class Thread:
     # ---- without the engine ------------------------------------------------------------------
 
     def hardware(self) -> bool:
-        """Do the pending operation if it needs no engine."""
+        """Do the pending operation if it needs no engine, or go on to the next one."""
         if self.result is not None:
-            return False
+            result, self.result = self.result, None
+            self.advance(result)
+            return True
         act = getattr(self, "try_" + self.op[0], None)
         return act is not None and bool(act(*self.op[1:]))
 
@@ -131,16 +140,19 @@ class Thread:
         if self.world.trace is not None:
             self.world.trace.note(self, words, page)
 
-    def try_read(self, byte: Any) -> bool:
+    def try_peek(self, byte: Any) -> bool:
+        return self.try_read(byte, owns=False)
+
+    def try_read(self, byte: Any, owns: bool = True) -> bool:
         if not self.client.maps.get(byte.page):
             return False
         value = self.host.regions[byte.region].cache[byte.at]
         if self.world.trace is not None:
             self.note("reads", value, "at byte", byte.off, page=byte.page)
         if byte.guard is not None:  # without a guard (litmus) the reader judges for itself
-            if byte.guard.owner is not self and not self.final:
+            if owns and byte.guard.owner is not self and not self.final:
                 raise AssertionError(f"{self.name} reads a byte of {byte.guard.name}")
-            byte.check(self, value)
+            byte.check(self, value, owns)
         self.advance(value)
         return True
 
@@ -210,6 +222,17 @@ class Thread:
         self.advance(None)
         return True
 
+    def try_start(self, host: SimHost, mail: Mail) -> bool:
+        if self.world.runs(host) and not host.leaving:
+            forked = host is self.host
+            to = self.world.add_child(host)
+            self.try_send(to, mail)
+            self.world.start_child(to, list(self.client.attached) if forked else [])
+        else:
+            self.mailbox.append(mail)
+            self.advance(None)
+        return True
+
     # ---- with the engine ---------------------------------------------------------------------
 
     def ask(self, op: Op) -> None:
@@ -231,6 +254,9 @@ class Thread:
 
     def ask_read(self, byte: Any) -> None:
         self.host.feed(C.DSM_EV_READ_FAULT, client=self.client.number, id=byte.page)
+
+    def ask_peek(self, byte: Any) -> None:
+        self.ask_read(byte)
 
     def ask_poll(self, byte: Any, value: int) -> None:
         self.host.feed(C.DSM_EV_READ_FAULT, client=self.client.number, id=byte.page)
@@ -274,6 +300,13 @@ class Thread:
             locks = bound.get(page) or ([0] if p.bound and self.rng.random() < p.bound else [])
             for lock in locks:
                 self.host.later.append((C.DSM_EV_BIND, {"id": page, "client": 1, "arg": lock}))
+
+    def ask_bind(self, page: int, count: int) -> None:
+        large = int(self.rng.random() < 0.1)
+        if page >> 32 in self.client.attached:
+            self.host.feed(C.DSM_EV_BIND, id=page, client=min(count, C.DSM_BIND_MAX), req=large)
+        self.result = True
+        self.wake()
 
     def ask_detach(self, region: int) -> None:
         attached, maps = self.client.attached, self.client.maps

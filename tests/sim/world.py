@@ -14,10 +14,10 @@ from dsmproc._native._core import lib as C
 
 from .binding import Core, Node, Violation
 from .draw import Params
-from .guards import Lock, Mail
+from .guards import Guard, Lock, Mail
 from .host import ABSENT, HELD, MODELS, WANTED, SimHost
 from .layout import lay_out
-from .program import program, reach
+from .program import child_program, program, reach
 from .thread import OBSERVE, PUBLISH, UNLOCK, Client, Op, Thread
 from .trace import Trace
 
@@ -70,6 +70,10 @@ class World:
         self.barrier_id = 1 << 43
         self.unlinked: set[int] = set()
         self.sizes: dict[int, int] = {}
+        self.parties = 0  # threads from the beginning: all that barriers wait for
+        self.ended: list[Client] = []  # killed, or at their ends; their agents have not noticed
+        self.still: set[int] = set()  # hosts (or the master) that stand still
+        self.parted: set[tuple[int, int]] = set()  # source, destination: nothing arrives any more
         self.gone: list[SimHost] = []  # died or left
         self.died = 0  # how many of them died
         self.departing: list[SimHost] = []  # have handed over all that they had
@@ -96,24 +100,25 @@ class World:
         for host, layout in zip(self.hosts, p.clients, strict=True):
             for number, threads in enumerate(layout):
                 client = self.add_client(host, number)
+                client.ends = p.children > 0
                 for _ in range(threads):
                     self.add_thread(client)
+        self.parties = len(self.threads)
         lay_out(self)
         if p.model == "ec":
             for lock in self.locks + self.travellers:
                 for byte in lock.bytes:
                     self.bound_to.setdefault(byte.page, []).append(lock.id)
-        late = self.hosts[-1] if p.late else None
         for host in self.hosts:
-            if host is not late:
+            host.joined = host.number < p.hosts - p.late
+            if host.joined:
                 self.feed_master(C.DSM_EV_HOST_JOINED, host=host.number)
         for number, pages in enumerate(p.regions, 1):
-            self.make_region(number, pages)
+            if not (p.fresh and number == len(p.regions)):
+                self.make_region(number, pages)
         for t in self.threads:
-            if t.host is not late:
+            if t.host.joined:
                 self.start(t)
-        if late:
-            late.joined = False
 
     def add_client(self, host: SimHost, number: int) -> Client:
         self.pids += 1
@@ -130,10 +135,21 @@ class World:
     def start(self, thread: Thread) -> None:
         thread.start(program(self, thread, self.params.rounds, self.params.turns))
 
+    def add_child(self, host: SimHost) -> Thread:
+        used = {t.client.number for t in host.threads if t.req} | set(host.clients)
+        client = self.add_client(host, min(set(range(len(used) + 1)) - used))
+        client.ends = True
+        thread = self.add_thread(client)
+        self.private.append(Guard(f"bytes of thread {thread.number}", owner=thread))
+        return thread
+
+    def start_child(self, thread: Thread, regions: list[int]) -> None:
+        thread.start(child_program(thread, [r for r in regions if r not in self.unlinked]))
+
     def make_region(self, number: int, pages: int) -> None:
         self.sizes[number] = pages
         policy = POLICIES[self.params.policy]
-        hosts = self.params.hosts - int(self.params.late)  # those that have joined
+        hosts = next((h.number for h in self.hosts if not h.joined), self.params.hosts)
         self.feed_master(C.DSM_EV_REGION_MADE, id=number, arg=pages, client=policy, host=hosts)
 
     # ---- connections -----------------------------------------------------------------------
@@ -141,7 +157,7 @@ class World:
     def post(self, source: int, to: int, channel: int, message: bytes) -> None:
         if channel not in HOST_MESSAGES or (MASTER in (source, to) and channel != C.DSM_FAST):
             raise Violation(f"{source} sends to {to} on channel {channel}")
-        if any(to == host.number for host in self.gone):
+        if any(to == host.number for host in self.gone) or (source, to) in self.parted:
             return
         key = (source, to, channel)
         queue = self.channels.get(key)
@@ -180,9 +196,9 @@ class World:
                     self.trace.action(None, action)
                 self.post(MASTER, action[1], action[3], raw[action[6] : action[6] + action[7]])
             elif action[0] == C.DSM_ACT_CUT:
-                inherit(self, self.hosts[action[1]])
+                inherit(self, self.lost(action[1]))
             elif action[0] == C.DSM_ACT_OWNER_DIED:
-                gone = self.hosts[action[1]]
+                gone = self.lost(action[1])
                 if not gone.lost or (gone.leaving and not self.died):
                     raise Violation(f"the master says that lock {action[8]:x} died with a host")
             elif action[0] != C.DSM_ACT_REGION_END or action[8] not in self.unlinked:
@@ -191,27 +207,41 @@ class World:
         if broken and self.checked:
             raise Violation(f"dsm_master_check says {broken}")
 
+    def lost(self, number: int) -> SimHost:
+        """The master says that nobody hears this host any more."""
+        gone = self.hosts[number]
+        if gone.accused and not gone.lost:
+            die(self, gone)
+        gone.cut = True
+        return gone
+
     # ---- what may happen next --------------------------------------------------------------
 
     def do_thread(self) -> bool:
         if not self.runnable:
             return False
-        self.rng.choice(self.runnable).attempt()
+        thread = self.rng.choice(self.runnable)
+        if not self.stands(thread.host):
+            thread.attempt()
         return True
 
     def do_net(self) -> bool:
         if not self.active:
             return False
         key = self.rng.choice(self.active)
-        if key not in self.slow or self.rng.random() > self.params.slowness:
+        slow = key in self.slow and self.rng.random() <= self.params.slowness
+        if not slow and key[1] not in self.still:
             self.deliver(key)
         return True
 
     def do_inbox(self) -> bool:
         if not self.inbox:
             return False
-        thread, operation = self.inbox.pop(self.rng.randrange(len(self.inbox)))
-        thread.ask(operation)
+        at = self.rng.randrange(len(self.inbox))
+        thread, operation = self.inbox[at]
+        if not self.stands(thread.host):
+            del self.inbox[at]
+            thread.ask(operation)
         return True
 
     def do_more(self) -> bool:
@@ -219,15 +249,16 @@ class World:
         if not waiting:
             return False
         host = self.rng.choice(waiting)
-        host.more = False
-        host.feed(C.DSM_EV_MORE)
+        if not self.stands(host):
+            host.more = False
+            host.feed(C.DSM_EV_MORE)
         return True
 
     def do_tick(self) -> bool:
         if all(t.done for t in self.threads):
             return False  # let it come to rest
         host = self.rng.choice(self.hosts)
-        if host.joined and not host.lost:
+        if self.runs(host):
             host.feed(C.DSM_EV_TICK)
         if self.polling:
             self.polling.pop(self.rng.randrange(len(self.polling))).wake()
@@ -238,7 +269,10 @@ class World:
         rng, host = self.rng, self.rng.choice(self.hosts)
         regions = [n for n, r in host.regions.items() if n not in self.unlinked]
         heirs = [h for h in self.hosts if h is not host and h.joined and not h.lost]
-        if host.lost or host.leaving or not regions or not heirs or self.moved >= self.params.moves:
+        heirs = [h for h in heirs if not h.leaves_without(host)]
+        if not self.runs(host) or host.leaving or self.moved >= self.params.moves:
+            return False
+        if not regions or not heirs:
             return False
         self.moved += 1
         region = rng.choice(regions)
@@ -253,12 +287,30 @@ class World:
             return False
         self.evicted += 1
         host = self.rng.choice(self.hosts)
-        if host.joined and not host.lost:
-            host.feed(C.DSM_EV_EVICT, arg=self.rng.choice([1, 2, 50]))
+        if self.runs(host):
+            tight = int(self.rng.random() < 0.5)
+            host.feed(C.DSM_EV_EVICT, arg=self.rng.choice([0, 1, 2, 50]), client=tight)
+            if tight and self.rng.random() < 0.5:  # written pages become copies
+                request(self, host, C.DSM_EV_PUBLISH, must_be_ok)
         return True
+
+    def do_still(self) -> bool:
+        """A host or the master stands still, for long as a rule; or all go on."""
+        if self.still:
+            self.still.clear()
+        else:
+            self.still = {self.rng.choice([MASTER, *(host.number for host in self.hosts)])}
+        return True
+
+    def stands(self, host: SimHost | None) -> bool:
+        return (MASTER if host is None else host.number) in self.still
+
+    def runs(self, host: SimHost) -> bool:
+        return host.joined and not host.lost and not self.stands(host)
 
     def do_cancel(self) -> bool:
         waiting = [t for t in self.threads if t.req and not t.patient and not t.done]
+        waiting = [t for t in waiting if not self.stands(t.host)]
         if not waiting:
             return False
         thread = self.rng.choice(waiting)
@@ -268,33 +320,24 @@ class World:
         return True
 
     def do_surprise(self) -> bool:
-        """A crash, an unlink, a host that joins."""
-        p, rng = self.params, self.rng
-        late = self.hosts[-1]
-        if self.departing:
-            end(self, self.departing.pop())
-        elif not late.joined:
-            late.joined = True
-            self.feed_master(C.DSM_EV_HOST_JOINED, host=late.number)
-            for thread in late.threads:
-                self.start(thread)
-        elif p.unlink and not self.unlinked:
-            region = rng.choice(list(self.sizes))
-            self.unlinked.add(region)
-            self.feed_master(C.DSM_EV_REGION_UNLINK, id=region)
-        elif self.mourners:
-            hear(self, *self.mourners.pop(rng.randrange(len(self.mourners))))
-        elif self.died < p.losses and len(self.alive()) > 1:
-            die(self, rng.choice(self.alive()))
-        elif p.leaves and len(self.staying()) > 1:
-            p.leaves -= 1
-            leave(self, rng.choice(self.staying()))
-        elif self.crashed < p.crashes:
-            clients = [c for h in self.hosts for c in h.clients.values() if c.threads]
-            clients = [c for c in clients if not all(t.done for t in c.threads)]
-            if clients and len(clients) > 1:
-                self.crashed += 1
-                crash(self, rng.choice(clients))
+        """What is not in any program: the first of what is pending, or anything that may happen."""
+        if self.rng.random() < 0.5 and self.go_on():
+            return True
+        acts = [join, unlink, make_fresh, lose, part_with, kill_one]
+        self.rng.choice(acts)(self)
+        return True
+
+    def go_on(self) -> bool:
+        """Something that has begun: an end, or that it is noticed (not where all stands still)."""
+        peers = [(gone, peer) for gone, peer in self.mourners if not self.stands(peer)]
+        begun: list[tuple[Any, ...]] = [(hear, gone, peer) for gone, peer in peers]
+        begun += [(reap, client) for client in self.ended if not self.stands(client.host)]
+        begun += [(end, host) for host in self.departing]
+        begun += [(die, host) for host in self.alive() if host.accused]
+        if not begun:
+            return False
+        act, *whom = self.rng.choice(begun)
+        act(self, *whom)
         return True
 
     # ---- running ---------------------------------------------------------------------------
@@ -310,12 +353,14 @@ class World:
             (p.w_cancel, self.do_cancel),
             (p.w_move, self.do_move),
             (p.w_evict, self.do_evict),
+            (p.w_still, self.do_still),
             (p.surprise, self.do_surprise),
+            (0.01, self.go_on),
         ]
         weights = [w for w, _ in kinds]
         acts = [act for _, act in kinds]
         choices, idle = self.rng.choices, 0
-        limit *= 1 + p.rounds // 20
+        limit *= 1 + p.rounds // 20 + bool(p.wide)
         while True:
             for act in choices(acts, weights, k=64):
                 act()
@@ -335,8 +380,10 @@ class World:
 
     def nudge(self) -> bool:
         """Nothing moves by itself: time passes."""
-        if not self.hosts[-1].joined or self.mourners or self.departing:
-            self.do_surprise()
+        if self.still:
+            self.still.clear()
+            return True
+        if self.go_on() or join(self):
             return True
         if self.polling:
             for host in self.hosts:
@@ -358,6 +405,7 @@ class World:
     def finale(self) -> None:
         """Everybody publishes, then observes; then every host reads every byte."""
         self.params.leaves = 0  # those who read have to stay
+        self.still.clear()
         for kind, arg in ((C.DSM_EV_PUBLISH, 0), (C.DSM_EV_OBSERVE, NEWEST)):
             before = self.agreed
             for host in self.alive():
@@ -383,8 +431,9 @@ class World:
     def alive(self) -> list[SimHost]:
         return [host for host in self.hosts if not host.lost]
 
-    def staying(self) -> list[SimHost]:
-        return [host for host in self.alive() if not host.leaving]
+    def here(self) -> list[SimHost]:
+        """Those that may be chosen to be lost."""
+        return [host for host in self.alive() if host.joined and not host.accused]
 
     def kill(self, client: Client) -> None:
         crash(self, client)
@@ -405,12 +454,94 @@ def read_all(world: World, thread: Thread) -> Any:
             yield ("read", byte)
 
 
+# ---- what may happen to a world ---------------------------------------------------------------
+
+
+def join(world: World) -> bool:
+    late = [host for host in world.hosts if not host.joined]
+    if not late:
+        return False
+    host = late[0]
+    host.joined = True
+    world.feed_master(C.DSM_EV_HOST_JOINED, host=host.number)
+    for thread in host.threads:
+        world.start(thread)
+    return True
+
+
+def unlink(world: World) -> None:
+    if world.params.unlink and not world.unlinked:
+        region = world.rng.choice(list(world.sizes))
+        world.unlinked.add(region)
+        world.feed_master(C.DSM_EV_REGION_UNLINK, id=region)
+
+
+def make_fresh(world: World) -> None:
+    regions = world.params.regions
+    if len(world.sizes) < len(regions) and not world.died and not world.gone:
+        world.make_region(len(regions), regions[-1])
+
+
+def lose(world: World) -> None:
+    """A host dies, or is taken for dead."""
+    if world.died >= world.params.losses or len(world.here()) < 2:
+        return
+    host = world.rng.choice(world.here())
+    if world.rng.random() < world.params.zombies:
+        accuse(world, host)
+    else:
+        die(world, host)
+
+
+def part_with(world: World) -> None:
+    staying = [host for host in world.here() if not host.leaving]
+    if not world.params.leaves or len(staying) < 2:
+        return
+    host = world.rng.choice(staying)
+    if not any(other.leaves_without(host) for other in world.hosts):  # else it lets that one go
+        world.params.leaves -= 1
+        leave(world, host)
+
+
+def kill_one(world: World) -> None:
+    """kill -9 of a process."""
+    clients = [c for h in world.alive() if h.joined for c in h.clients.values()]
+    clients = [c for c in clients if not all(t.done for t in c.threads)]
+    if world.crashed < world.params.crashes and len(clients) > 1:
+        world.crashed += 1
+        crash(world, world.rng.choice(clients))
+
+
 # ---- a host dies, or leaves -----------------------------------------------------------------
+
+
+def accuse(world: World, host: SimHost) -> None:
+    """It is taken for dead, but goes on: it was silent for too long, or a connection broke. Who has
+    not heard of it speaks with it. When all others have been cut off from it, it dies."""
+    if world.trace is not None:
+        world.trace.line(f"host {host.number} is taken for dead")
+    host.accused = True
+    world.died += 1
+    others = [other for other in world.alive() if other.joined and other is not host]
+    if world.rng.random() < 0.5:
+        part(world, host, world.rng.choice(others))
+    world.mourners += [(host, other) for other in [*others, None]]
+
+
+def part(world: World, host: SimHost, peer: SimHost | None) -> None:
+    """Nothing arrives any more between the two."""
+    other = MASTER if peer is None else peer.number
+    pairs = {(host.number, other), (other, host.number)}
+    if not host.lost:  # else nothing is sent to it, nor by it
+        world.parted |= pairs
+    for key in [key for key in world.active if key[:2] in pairs]:
+        world.active.remove(key)
+        world.channels[key].clear()
 
 
 def die(world: World, host: SimHost) -> None:
     """All of it at once; some of what it had sent may still arrive."""
-    world.died += 1
+    world.died += not host.accused
     for t in host.threads:
         if t.req and t.op[0] in ("lock", UNLOCK):
             t.op[1].asking -= 1
@@ -431,9 +562,11 @@ def leave(world: World, host: SimHost) -> None:
     host.leaving = True
     for client in list(host.clients.values()):
         crash(world, client)
+        reap(world, client)
     heirs = [0, 0, 0, 0]
     for other in world.alive():
         if other.joined:
+            host.told.add(other.number)
             heirs[other.number // 64] |= 1 << other.number % 64
     data = struct.pack("<4Q", *heirs)
 
@@ -443,11 +576,12 @@ def leave(world: World, host: SimHost) -> None:
 
     def handed_over(status: int, left: int) -> None:
         must_be_ok(status, 0)
-        if left:  # nobody was there to take them: as if it had died
-            world.died += 1
-            for lock in [*world.locks, *world.travellers]:
-                lock.perhaps = True
-        world.departing.append(host)
+        alone = world.params.model == "sc"  # what only it has leaves with it
+        world.died += left > 0 or alone  # nobody was there to take them: as if it had died
+        for lock in [*world.locks, *world.travellers]:
+            lock.perhaps = lock.perhaps or left > 0
+        if not host.lost:
+            world.departing.append(host)
 
     request(world, host, C.DSM_EV_PUBLISH, published)
 
@@ -464,7 +598,11 @@ def end(world: World, host: SimHost) -> None:
         world.channels[key].clear()
     host.clients.clear()
     host.requests.clear()
+    world.ended = [client for client in world.ended if client.host is not host]
+    world.departing = [other for other in world.departing if other is not host]
     world.mourners = [pair for pair in world.mourners if pair[1] is not host]
+    if host.accused:
+        return  # the others have heard of it, or will
     others: list[SimHost | None] = [other for other in world.alive() if other.joined]
     world.mourners += [(host, other) for other in [*others, None]]
 
@@ -472,10 +610,8 @@ def end(world: World, host: SimHost) -> None:
 def hear(world: World, gone: SimHost, peer: SimHost | None) -> None:
     """The peer's connections to it end."""
     number = gone.number
-    to = MASTER if peer is None else peer.number
-    for key in [key for key in world.active if key[:2] == (number, to)]:
-        world.active.remove(key)
-        world.channels[key].clear()
+    world.mourners = [pair for pair in world.mourners if pair != (gone, peer)]
+    part(world, gone, peer)
     if peer is None:
         world.feed_master(C.DSM_EV_HOST_LOST, host=number)
     else:
@@ -493,14 +629,28 @@ def inherit(world: World, gone: SimHost) -> None:
     world.rng.choice(heirs).mailbox.append(Mail(gone.threads[0], gone.number, NEWEST, left))
 
 
-# ---- a client process dies -------------------------------------------------------------------
+# ---- a client process ends -------------------------------------------------------------------
 
 
 def crash(world: World, client: Client) -> None:
-    """kill -9: what the agent of its host then does, as core.h asks."""
-    host = client.host
+    """kill -9: it does nothing more. What it had asked for is still answered until its agent
+    notices."""
     if world.trace is not None:
-        world.trace.line(f"client {client.number} of host {host.number} is killed")
+        world.trace.line(f"client {client.number} of host {client.host.number} is killed")
+    for lock in [*world.locks, *world.travellers]:
+        lock.disturbed = True
+    for t in client.threads:
+        stop(world, t)
+    if client not in world.ended:
+        world.ended.append(client)
+
+
+def reap(world: World, client: Client) -> None:
+    """What the agent of its host then does, as core.h asks."""
+    host = client.host
+    world.ended.remove(client)
+    if world.trace is not None:
+        world.trace.line(f"client {client.number} of host {host.number} is reaped")
     for t in client.threads:
         bury(world, t)
     for t in client.threads:
@@ -530,21 +680,26 @@ def is_held_by(lock: Lock, host: SimHost, pids: list[int]) -> bool:
     return state in (HELD, WANTED) and pid in pids
 
 
-def bury(world: World, t: Thread) -> None:
+def stop(world: World, t: Thread) -> None:
     if t.done:
         return
     t.finish()
-    world.inbox = [entry for entry in world.inbox if entry[0] is not t]
     if t in world.polling:
         world.polling.remove(t)
     for parked in t.host.parked.values():
         if t in parked:
             parked.remove(t)
+
+
+def bury(world: World, t: Thread) -> None:
+    stop(world, t)
+    world.inbox = [entry for entry in world.inbox if entry[0] is not t]
     if t.req:
         t.host.requests[t.req] = lambda status, arg: after_death(world, t, status)
 
 
 def after_death(world: World, t: Thread, status: int) -> None:
+    t.req = 0
     if t.op[0] == "lock":
         t.op[1].asking -= 1
         if status == C.DSM_ST_OK:  # before it was cancelled: what was granted goes back
@@ -581,6 +736,8 @@ def exit_edge(world: World, client: Client) -> None:
 
     def published(status: int, stamp: int) -> None:
         must_be_ok(status, 0)
+        for t in client.threads:
+            t.owned.clear()
         for guard in left:
             guard.post()
         heir.mailbox.append(Mail(client.threads[0], client.host.number, stamp, left))
