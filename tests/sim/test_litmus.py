@@ -45,6 +45,7 @@ NEEDED = [
     ("TAGGED", "H-order", "homeless"),
     ("MINE", "H-collect", "homeless"),
     ("OUTRUN", "H-outrun", "homeless"),
+    ("OUTRUN", "H-outrun-late", "homeless"),
     ("LEFT", "D-left", "fixed"),
     ("ALONE", "SC-alone", "first"),
     ("CUT", "D-cut", "fixed"),

@@ -23,8 +23,8 @@
  *   h3  a copy is used only while it is not stale, `have` = `need` of every source
  *   h4  a diff is kept until the base has applied it and said so (collect.c, rule "collected"); who
  *       asks later is told to take the base
- *   h5  who takes the base puts its own diffs back that are not in it (rule "mine"), and takes none
- *       that lacks diffs which it has dropped (rule "outrun")
+ *   h5  who takes the base puts its own diffs back that are not in it (rule "mine"), and uses none
+ *       that lacks diffs which it has dropped, before it came or since (rule "outrun")
  *   h6  what only a host that died had is lost, and so is the page for whoever needs it
  */
 #include "core/homeless.h"
@@ -227,9 +227,15 @@ static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
     }
 }
 
+/* The copy lacks own diffs that are not kept here any more: COLLECTED has overtaken the base that was
+ * taken, or came before they were put back on it. Asked again, the base has them. */
+static bool is_outrun(const struct dsm_host *host, const struct dsm_history *history) {
+    return history->mine < history->collected && DSM_RULE_ON(host, DSM_RULE_OUTRUN);
+}
+
 /* Ask for what is missing: all that can be asked for at once. */
 static void ask(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history) {
-    if (page->state == DSM_ABSENT) history->wants_base = 1;
+    if (page->state == DSM_ABSENT || is_outrun(host, history)) history->wants_base = 1;
     for (dsm_ref at = history->sources; at; at = dsm_next(host, at)) {
         const struct dsm_source *source = dsm_at(host, at);
         if (page->state == DSM_ABSENT) break; /* what is missing is not known yet */
@@ -405,18 +411,6 @@ int dsm_homeless_on_diffs(struct dsm_host *host, uint32_t from, struct dsm_curso
     return DSM_OK;
 }
 
-/* It was given before the base took in own diffs that are not kept here any more: COLLECTED has
- * overtaken it. Asked again, the base has them. */
-static bool is_outrun(const struct dsm_host *host, const struct dsm_history *history,
-                      struct dsm_cursor cursor, uint32_t n) {
-    uint32_t mine = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t who = dsm_get16(&cursor), interval = dsm_get32(&cursor);
-        if (who == host->config.host) mine = interval;
-    }
-    return mine < history->collected && DSM_RULE_ON(host, DSM_RULE_OUTRUN);
-}
-
 /* The base's content is here in place of ours, if there was one. */
 static int take_base(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history,
                      struct dsm_cursor *cursor, uint32_t n) {
@@ -475,8 +469,7 @@ int dsm_homeless_on_base(struct dsm_host *host, uint32_t from, struct dsm_cursor
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }
-    if (how == DSM_BASE_HERE && !is_outrun(host, history, *cursor, n))
-        take_base(host, page, history, cursor, n);
+    if (how == DSM_BASE_HERE) take_base(host, page, history, cursor, n);
     if (how == DSM_BASE_LOST) {
         history->asked--;
         dsm_page_poison(host, page);
