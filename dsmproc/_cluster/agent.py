@@ -82,6 +82,8 @@ class Agent:
         self.socket_path = os.path.join(options.directory, UNIX_SOCKET)
         self.lost: dict[int, str] = {}
         self._left: set[int] = set()  # of these, in order
+        self._ready = False
+        self._leaving: set[int] = set()  # since before this host was ready
         self._cut: dict[int, asyncio.Event] = {}  # of lost hosts: no host hears them any more
         self.roots: dict[str, list[str]] = {}  # session -> where its driver's modules are
         # What clients may ask; others add theirs: agent.questions["name"] = an async function.
@@ -289,6 +291,7 @@ class Agent:
         if answer == "refused":
             raise ClusterError(f"the master refuses this host: {values[0]}")
         self.host, others, model = values
+        self._leaving.update(host["id"] for host in others if host["state"] == "leaving")
         self.listener.whose = f"the agent of host {self.host}"
         output = await self._connect(self.options.master, "output")
         patient(output.sock)
@@ -352,6 +355,8 @@ class Agent:
         locks go back when the master hears that the host is gone: all was announced before."""
         await self.publish()
         assert self.verbs is not None
+        for host in self._leaving:  # it takes no pages, and may not know whom to tell
+            await self._cut_of(host).wait()
         hosts = await self.call("hosts")
         others = [host["id"] for host in hosts if host["state"] != "joining"]
         left = await self.verbs.leave(other for other in others if other != self.host)
@@ -385,9 +390,12 @@ class Agent:
             future.set_exception(value)
 
     def _on_host_joined(self, host: dict[str, Any]) -> None:
+        self._ready = self._ready or host["id"] == self.host
         log.debug("host %d is in the cluster", host["id"])
 
     def _on_host_leaving(self, host: dict[str, Any]) -> None:
+        if not self._ready:
+            self._leaving.add(host["id"])
         log.info("host %d leaves the cluster", host["id"])
 
     def _beat(self) -> None:

@@ -67,7 +67,8 @@ enum {
     DSM_EV_BIND = 21,
     /* req, bytes/len = bit set of all other hosts, 4 x u64: all pages at home here move to them.
      * REPLY(DSM_ST_OK, arg = pages that no host is left to take) when the master knows it. From
-     * then on this host is deaf to the others: end it. */
+     * then on this host is deaf to the others: end it. One that leaves already must have been told
+     * of this host by its own event, or have been cut off: else it could be handed pages. */
     DSM_EV_LEAVE = 22,
     DSM_EV_CONSISTENT = 23, /* req, id: its holder says that what it guards is right (token.c) */
 };
