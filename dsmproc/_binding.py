@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from dsmproc import _faults
@@ -44,6 +44,10 @@ __all__ = [
 
 NEWEST = 2**64 - 1
 quick_take, quick_give = lib.dsmproc_quick_take, lib.dsmproc_quick_give
+quick_untake = lib.dsmproc_quick_untake
+GIVE_ASK, GIVE_NOT_OWNED = 1, 3  # what quick_give says
+IDLE: int = lib.DSMPROC_ST_IDLE
+_WAITING: int = lib.DSMPROC_ST_WAITING
 _SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
 
 
@@ -52,8 +56,7 @@ class _Connection:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._reply = ffi.new("struct dsmproc_reply *")
-        self._reply.status = lib.DSMPROC_ST_IDLE
+        self._spin = ffi.new("struct dsmproc_spin *")
 
     def close(self, close: Callable[[int], None] = os.close) -> None:
         fd, self.fd = self.fd, -1
@@ -62,25 +65,18 @@ class _Connection:
 
     __del__ = close
 
-    def ready(self) -> None:
-        """Before a request: the last one's answer is forgotten."""
-        self._reply.status = lib.DSMPROC_ST_IDLE
-
-    def send(
-        self, kind: int, id: int = 0, a: int = 0, b: int = 0, c: int = 0, op: int = 0, fd: int = -1
-    ) -> None:
-        request = ffi.new("struct dsmproc_request *", (kind, op, id, a, b, c))
-        if lib.dsmproc_request_send(self.fd, request, fd, self._reply) < 0:
+    def send(self, request: Any) -> None:
+        if lib.dsmproc_request_send(self.fd, request) < 0:
             self.fail()
 
     def greet(self, a: int = 0) -> int:
         """Say hello; the descriptor that comes with the answer, or -1."""
-        self.send(lib.DSMPROC_OP_HELLO, a=a)
-        self.wait(None)
-        status, value, fd = self.answer()
-        if status:
-            raise_status(status, value, "cannot join this host")
-        return fd
+        hello = new_request(lib.DSMPROC_OP_HELLO, a=a)
+        self.send(hello)
+        self.wait(hello, None)
+        if hello.status:
+            raise_status(hello.status, hello.value, "cannot join this host")
+        return int(hello.fd)
 
     def arm(self) -> None:
         """From now on this process ends when the engine's end closes."""
@@ -89,39 +85,58 @@ class _Connection:
             self.fail()
         check(error, "cannot watch the agent")
 
-    def wait(self, until: float | None) -> bool:
+    def wait(self, request: Any, until: float | None) -> bool:
         """Until answered; False: the time is over. Signal handlers may raise."""
-        while self._reply.status == lib.DSMPROC_ST_WAITING:
+        while request.status == _WAITING:
             left = _SLICE_MS
             if until is not None:
                 left = min(left, max(0, round((until - time.monotonic()) * 1000)))
-            result = lib.dsmproc_request_wait(self.fd, left, self._reply)
+            result = lib.dsmproc_request_wait(self.fd, left, request, self._spin)
             if result not in (0, -errno.EAGAIN, -errno.EINTR):
                 self.fail()
             if result and until is not None and time.monotonic() >= until:
                 return False
         return True
 
-    def answer(self) -> tuple[int, int, int]:
-        """(status, value, descriptor or -1)"""
-        return self._reply.status, self._reply.value, self._reply.fd
+    def cancel(self, request: Any) -> None:
+        """Ask for an end of the request and wait for its answer, which may be success: e.g. for
+        the action of a barrier that all have reached."""
+        if lib.dsmproc_request_cancel(self.fd) < 0:
+            self.fail()
+        self.wait(request, None)
 
-    def cancel(self) -> tuple[int, int, int]:
-        """Ask for an end of the request under way and wait for its answer, which may be success."""
-        if self._reply.status == lib.DSMPROC_ST_IDLE:
-            return Status.CANCELLED, 0, -1  # it was never sent
-        if self._reply.status == lib.DSMPROC_ST_WAITING:
-            try:
-                self.send(lib.DSMPROC_OP_CANCEL)
-                self.wait(None)  # e.g. for the action of a barrier that all have reached
-            except BaseException:
-                self.close()  # the engine cancels, and takes back what it grants
-                raise
-        return self.answer()
+    def end(self, request: Any) -> None:
+        """After an exception: it has had no effect, or what it releases is released."""
+        if self.fd >= 0 and lib.dsmproc_request_end(self.fd, request) < 0:
+            self.close()
 
     def fail(self) -> NoReturn:
         self.close()
         raise HostLostError("the agent of this host is gone")
+
+
+def new_request(
+    kind: int,
+    id: int = 0,
+    a: int = 0,
+    b: int = 0,
+    c: int = 0,
+    op: int = 0,
+    lock: Any = ffi.NULL,
+    descriptor: int = -1,
+) -> Any:
+    """A request that was not sent yet. Its answer comes into it, so nothing that happens to the
+    call that asked loses it."""
+    return ffi.new(
+        "struct dsmproc_request *", (kind, op, id, a, b, c, lock, descriptor, IDLE, 0, -1)
+    )
+
+
+def call_request(
+    op: Call, id: int, a: int = 0, b: int = 0, c: int = 0, quick: Any = ffi.NULL
+) -> Any:
+    """The request for an operation that is kept at the master."""
+    return new_request(lib.DSMPROC_OP_CALL, id, a, b, c, int(op), quick)
 
 
 class Pending:
@@ -130,25 +145,25 @@ class Pending:
     def __init__(self, client: Client, what: str, kind: int, **fields: int) -> None:
         self._client = client
         self._what = what
+        self._request = new_request(kind, **fields)
         self._connection = client._take_free()
-        self._connection.ready()
-        self._connection.send(kind, **fields)
+        self._connection.send(self._request)
 
     def fileno(self) -> int:
         return self._connection.fd
 
     def done(self) -> bool:
-        return self._connection.wait(0.0)
+        return self._connection.wait(self._request, 0.0)
 
     def value(self) -> int:
-        status, value, _ = self._connection.answer()
+        status, value = self._request.status, self._request.value
         if status:
             raise_status(status, value, self._what)
-        return value
+        return int(value)
 
     def close(self) -> None:
         """The connection is good for the next request, if this one was answered."""
-        if self._connection.answer()[0] == lib.DSMPROC_ST_WAITING:
+        if self._request.status == _WAITING:
             self._connection.close()
         else:
             self._client._free.append(self._connection)
@@ -283,44 +298,27 @@ class Client:
         if connection.fd >= 0 and connection in self._connections:  # not before a fork, or close()
             self._local.connection = connection
 
-    def _request(
-        self,
-        kind: int,
-        id: int = 0,
-        a: int = 0,
-        b: int = 0,
-        c: int = 0,
-        op: int = 0,
-        descriptor: int = -1,
-        timeout: float | None = None,
-        undo: Callable[[int], None] | None = None,
-    ) -> tuple[int, int, int]:
-        """Send and wait. An exception (Ctrl-C) cancels, and undoes what was granted meanwhile."""
+    def run(self, request: Any, timeout: float | None = None) -> int:
+        """Send and wait: the status. An exception (Ctrl-C) ends the request, too: see
+        dsmproc_request_end."""
         until = None if timeout is None else time.monotonic() + max(0.0, timeout)
         connection = self._connection()
-        connection.ready()
         try:
-            connection.send(kind, id, a, b, c, op, descriptor)
-            return connection.answer() if connection.wait(until) else connection.cancel()
-        except HostLostError:
-            raise
-        except BaseException:
-            if connection.fd < 0:  # interrupted while it cancelled: the engine takes back
-                raise
-            status, _, fd = connection.cancel()
-            if fd >= 0:
-                os.close(fd)
-            if undo is not None:
-                undo(status)
-            raise
-        finally:
+            connection.send(request)
+            if not connection.wait(request, until):
+                connection.cancel(request)
             self._give_back(connection)
+            return request.status  # type: ignore[no-any-return]
+        except BaseException:
+            connection.end(request)
+            self._give_back(connection)
+            raise
 
     def _ask(self, what: str, kind: int, id: int = 0, a: int = 0, **more: Any) -> int:
-        status, value, _ = self._request(kind, id, a, **more)
-        if status:
-            raise_status(status, value, what)
-        return value
+        request = new_request(kind, id, a, **more)
+        if self.run(request):
+            raise_status(request.status, request.value, what)
+        return int(request.value)
 
     # -- consistency --
 
@@ -463,14 +461,11 @@ class Client:
         self._faults = fd  # kept: if the agent dies, faults wait instead of reading zeros
 
     def _attach(self, region: int) -> tuple[int, int]:
-        def undo(status: int) -> None:
-            if status == Status.OK:
-                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
-
-        status, pages, fd = self._request(lib.DSMPROC_OP_ATTACH, region, undo=undo)
-        if status:
-            raise_status(status, pages, f"no more shared memory on host {self.host}")
-        return fd, pages * mmap.PAGESIZE
+        request = new_request(lib.DSMPROC_OP_ATTACH, region)
+        if self.run(request):
+            why = f"no more shared memory on host {self.host}"
+            raise_status(request.status, request.value, why)
+        return request.fd, request.value * mmap.PAGESIZE
 
     def _remap(self, region: int, known: _Region) -> None:
         """In a child: where the parent has it (the child inherited a hole). The agent knows it
@@ -500,52 +495,34 @@ class Client:
         """A number that no other object of the cluster has."""
         return self._ask("new id", lib.DSMPROC_OP_ID)
 
-    def lock_open(self, id: int) -> Lock:
+    def lock_open(self, id: int, recursive: bool = False) -> Lock:
         """The lock of this id; it is made free, with its token here, by the first to open it on
         the host where the id was made."""
         slot = self._ask("open a lock", lib.DSMPROC_OP_LOCK_OPEN, id)
-        return Lock(id, slot)
-
-    def lock_quick(self, lock: Lock) -> Any:
-        """What `quick_take` and `quick_give` work on: take is 0 if `lock_acquire` must be asked,
-        give is not 0 if `lock_release` must be. `owner`: the thread of this process that holds
-        it."""
-        self.open()
-        return ffi.new("struct dsmproc_quick *", (self._control, lock.slot, self._pid, 0))
+        quick = new_quick(control=self._control, slot=slot, pid=self._pid, recursive=recursive)
+        return Lock(id, slot, quick)
 
     def lock_acquire(self, lock: Lock, block: bool = True, timeout: float | None = None) -> bool:
         if self._main < 0:
             self.open()
-        if lib.dsmproc_lock_try(self._control, lock.slot, self._pid):
+        if quick_take(lock.quick):
             return True
-
-        def undo(status: int) -> None:
-            if status == Status.OK:
-                self.lock_release(lock)
-
         wait = block and (timeout is None or timeout > 0)
-        status, value, _ = self._request(
-            lib.DSMPROC_OP_LOCK,
-            lock.id,
-            0 if wait else 1,
-            timeout=timeout if wait else None,
-            undo=undo,
-        )
-        if status in (Status.BUSY, Status.CANCELLED):
-            return False
-        if status:
-            raise_status(status, value, "acquire")
-        return True
+        request = new_request(lib.DSMPROC_OP_LOCK, lock.id, 0 if wait else 1, lock=lock.quick)
+        status = self.run(request, timeout if wait else None)
+        if status not in (Status.OK, Status.BUSY, Status.CANCELLED):
+            raise_status(status, request.value, "acquire")
+        return status == Status.OK
 
     def lock_release(self, lock: Lock) -> None:
-        """By whoever: a lock has no owner."""
+        """By whoever: a lock has no owner, but for a recursive one."""
         if self._main < 0:
             self.open()
-        given = lib.dsmproc_lock_give(self._control, lock.slot)
-        if given == 2:
-            raise_status(Status.TOO_OFTEN, 0, "release")
+        given = quick_give(lock.quick)
+        if given == GIVE_ASK:
+            self._ask("release", lib.DSMPROC_OP_UNLOCK, lock.id, lock=lock.quick)
         elif given:
-            self._ask("release", lib.DSMPROC_OP_UNLOCK, lock.id)
+            raise_status(Status.TOO_OFTEN, 0, "release")
 
     def lock_held(self, lock: Lock) -> bool:
         """Held by a process of this host, as far as this host knows without asking."""
@@ -572,32 +549,32 @@ class Client:
         c: int = 0,
         timeout: float | None = None,
         block: bool = True,
-    ) -> tuple[Status, int]:
+    ) -> tuple[int, int]:
         """An operation at the master. CANCELLED: the timeout. Raises only for lost hosts and
         nonsense."""
         if op == Call.SEM_ACQUIRE and (not block or (timeout is not None and timeout <= 0)):
             c, timeout = 1, None
-
-        def undo(status: int) -> None:
-            if op == Call.SEM_ACQUIRE and status == Status.OK:
-                self.call(Call.SEM_RELEASE, id, a, b, 1)
-            elif op == Call.BAR_WAIT and status == Status.ACTION:
-                self.call(Call.BAR_ABORT, id, a, b)
-
-        status, value, _ = self._request(
-            lib.DSMPROC_OP_CALL, id, a, b, c, int(op), timeout=timeout, undo=undo
-        )
+        request = call_request(op, id, a, b, c)
+        status = self.run(request, timeout)
         if status == Status.HOST_LOST or status >= Status.FULL:
-            raise_status(status, value, op.name.lower())
-        return Status(status), value
+            raise_status(status, request.value, op.name.lower())
+        return status, request.value
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock as this host knows it: its id, and its word's place in the control segment."""
+    """A lock as this host knows it: its id, its word's place in the control segment, and what this
+    process has of it."""
 
     id: int
     slot: int
+    quick: Any = field(compare=False)
+
+
+def new_quick(**fields: Any) -> Any:
+    """What a process has of a lock or a semaphore. For `quick_take` and `quick_give`: take is 0 if
+    `lock_acquire` must be asked, give is GIVE_ASK if `lock_release` must be."""
+    return ffi.new("struct dsmproc_quick *", fields)
 
 
 def _forked(client: Client | None) -> None:

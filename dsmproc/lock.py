@@ -6,7 +6,7 @@ an object with the interface of `_multiprocessing.SemLock` whose state is the cl
     Lock, RLock                  a token, which stays at the host that used it last: taking it again
                                  there is one compare-and-swap, no message and no system call
     Semaphore, BoundedSemaphore  permits counted at the master
-    Condition, Event             the standard classes themselves, over those
+    Condition, Event             the standard library's algorithm over those (_condition.py)
     Barrier                      parties counted at the master, the API of threading.Barrier
 
 As in multiprocessing no lock but an RLock has an owner: any process may release it. What the
@@ -21,15 +21,29 @@ import operator
 import os
 from collections.abc import Callable
 from multiprocessing import context, synchronize, util
-from multiprocessing.synchronize import Condition, Event
 from threading import BrokenBarrierError, get_ident
 from typing import Any
 
 from . import _edges, _memory, cluster
-from ._binding import Broke, Call, Client, Status, quick_give, quick_take
+from ._binding import (
+    GIVE_ASK,
+    GIVE_NOT_OWNED,
+    IDLE,
+    Broke,
+    Call,
+    Client,
+    Status,
+    call_request,
+    new_quick,
+    quick_give,
+    quick_take,
+    quick_untake,
+)
 from ._binding import Lock as _Word
 from ._choice import Choosing
+from ._condition import Condition, Event
 from ._enginethread import lock_name
+from ._ffi import raise_status
 from .errors import ClusterError
 
 __all__ = [
@@ -52,45 +66,44 @@ NOT_OWNED = "attempt to release recursive lock not owned by thread"
 
 
 class _SemLock:
-    """What a _multiprocessing.SemLock keeps for its process: who took it here, and how often."""
+    """What a _multiprocessing.SemLock keeps for its process: who took it here, and how often. Only
+    C writes that down, in the call that learns of it: an exception cannot come in between."""
 
     SEM_VALUE_MAX = SEM_VALUE_MAX
-    __slots__ = ("handle", "kind", "maxvalue", "_held", "_owner")
+    __slots__ = ("handle", "kind", "maxvalue", "_client", "_quick")
 
     def __init__(self, handle: int, kind: int, maxvalue: int) -> None:
         self.handle = handle  # the object's number in the cluster
         self.kind = kind
         self.maxvalue = maxvalue
-        self._held = 0
-        self._owner = 0
-        self._connect()
+        self._client = _memory.client()
+        self._quick: Any = self._open()
 
     @property
     def name(self) -> str:
         return lock_name(self.handle)
 
-    def _connect(self) -> None:
-        """Find this process's way to the object; again after a fork."""
+    def _open(self) -> Any:
+        """Find this process's way to the object."""
         raise NotImplementedError
 
     acquire: Callable[..., bool]  # (block=True, timeout=None)
-    release: Callable[[], None]
+    release: Callable[..., None]  # ignores what a with statement passes
 
     def _get_value(self) -> int:
         raise NotImplementedError
 
     def _count(self) -> int:
-        return self._held
+        return int(self._quick.depth)
 
     def _is_mine(self) -> bool:
-        return self._held > 0 and self._owner == get_ident()
+        return bool(self._quick.depth > 0 and self._quick.owner == get_ident())
 
     def _is_zero(self) -> bool:
         return self._get_value() == 0
 
     def _after_fork(self) -> None:
-        self._held = 0
-        self._connect()
+        self._quick.pid, self._quick.owner, self._quick.depth = os.getpid(), 0, 0
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -102,33 +115,18 @@ class _SemLock:
 class _Token(_SemLock):
     """A lock. The engine is asked only when it is held or its token is at another host."""
 
-    __slots__ = ("_client", "_word", "_quick", "acquire", "release")
+    __slots__ = ("_word", "acquire", "release")
 
-    def _connect(self) -> None:
-        self._client = _memory.client()
-        self._word = self._client.lock_open(self.handle)
-        self._quick = self._client.lock_quick(self._word)
-        self._arm()
-
-    def _arm(self) -> None:
-        """Functions without attributes to look up; they know no more of us than what they need."""
-        self.acquire, self.release = _ways(self._client, self._word, self._quick)
-
-    def _after_fork(self) -> None:
-        self._held = 0
-        self._quick.pid, self._quick.owner = os.getpid(), 0
-
-    def _count(self) -> int:
-        return int(self._quick.owner != 0)
-
-    def _is_mine(self) -> bool:
-        return bool(self._quick.owner == get_ident())
+    def _open(self) -> Any:
+        self._word = self._client.lock_open(self.handle, self.kind == RECURSIVE_MUTEX)
+        self.acquire, self.release = _ways(self._client, self._word)
+        return self._word.quick
 
     def _get_value(self) -> int:
         """0 or 1. An acquire, like every look at a lock: it takes the lock for a moment."""
-        if self._quick.owner or not self._client.lock_acquire(self._word, False):
+        if self._quick.owner or not self.acquire(False):
             return 0
-        self._client.lock_release(self._word)
+        self.release()
         return 1
 
     def owner_died(self) -> bool:
@@ -145,127 +143,98 @@ class _Token(_SemLock):
             raise RuntimeError("this process does not hold the lock")
 
 
-def _ways(
-    client: Client, word: _Word, quick: Any
-) -> tuple[Callable[..., bool], Callable[[], None]]:
-    """To take and to give a lock: one call of C each, if the engine need not be asked."""
-    take, give, sent = quick_take, quick_give, _edges.sent
+def _ways(client: Client, word: _Word) -> tuple[Callable[..., bool], Callable[..., None]]:
+    """To take and to give a lock: one call of C each, if the engine need not be asked. Functions
+    without attributes to look up; they know no more than what they need."""
+    quick, take, give, sent = word.quick, quick_take, quick_give, _edges.sent
 
     def wait(block: bool, timeout: float | None) -> bool:
         if timeout is not None and timeout <= 0:
             block, timeout = False, None
-        if not client.lock_acquire(word, bool(block), timeout):
-            return False
-        quick.owner = get_ident()
-        return True
+        return client.lock_acquire(word, bool(block), timeout)
 
     def acquire(block: bool = True, timeout: float | None = None) -> bool:
-        return True if take(quick) else wait(block, timeout)
-
-    def ask() -> None:
-        owner, quick.owner = quick.owner, 0  # before another thread can have it
         try:
-            client.lock_release(word)
+            return True if take(quick) else wait(block, timeout)
         except BaseException:
-            quick.owner = owner
+            if quick_untake(quick) == GIVE_ASK:
+                client.lock_release(word)
             raise
 
-    def release() -> None:
+    def ask(given: int) -> None:
+        if given == GIVE_NOT_OWNED:
+            raise AssertionError(NOT_OWNED)
+        client.lock_release(word)
+
+    def release(*_: object) -> None:
         try:
-            if sent:
-                _edges.deliver()
-        finally:
-            if give(quick):
-                ask()
+            try:
+                if sent:
+                    _edges.deliver()
+            finally:
+                given = give(quick)
+            if given:
+                ask(given)
+        except BaseException:
+            if quick.owed:
+                client.lock_release(word)
+            raise
 
     return acquire, release
-
-
-class _RecursiveToken(_Token):
-    __slots__ = ("_depth",)
-
-    def _arm(self) -> None:
-        quick, (take, give) = self._quick, _ways(self._client, self._word, self._quick)
-        depth = 0  # of the owner
-
-        def acquire(block: bool = True, timeout: float | None = None) -> bool:
-            nonlocal depth
-            if quick.owner != get_ident():
-                if not take(block, timeout):
-                    return False
-                depth = 0
-            depth += 1
-            return True
-
-        def release() -> None:
-            nonlocal depth
-            if quick.owner != get_ident():
-                raise AssertionError(NOT_OWNED)
-            if depth > 1:
-                depth -= 1
-            else:
-                give()
-
-        def count() -> int:
-            return depth if quick.owner else 0
-
-        self.acquire, self.release, self._depth = acquire, release, count
-
-    def _count(self) -> int:
-        return self._depth()
 
 
 class _Permits(_SemLock):
     """A semaphore. Every call says what it was made with: the master makes it at the first one."""
 
-    __slots__ = ("_call", "_value")
+    __slots__ = ("_value",)
 
     def __init__(self, handle: int, value: int, maxvalue: int) -> None:
         self._value = value
         super().__init__(handle, SEMAPHORE, maxvalue)
 
-    def _connect(self) -> None:
-        self._call: Callable[..., tuple[int, int]] = _memory.client().call
+    def _open(self) -> Any:
+        return new_quick()
+
+    def request(self, op: Call, argument: int = 0) -> Any:
+        fields = (self._value, self.maxvalue, argument)
+        return call_request(op, self.handle, *fields, quick=self._quick)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         if timeout is not None and timeout <= 0:
-            block, timeout = False, None
-        if not block:
-            timeout = None
-        status, _ = self._call(
-            Call.SEM_ACQUIRE, self.handle, self._value, self.maxvalue, int(not block), timeout
-        )
-        if status == Status.OK:
-            self._held += 1
-            self._owner = get_ident()
-            return True
-        if status == Status.BUSY or status == Status.CANCELLED:
-            return False
-        raise _unexpected("semaphore", status)
+            block = False
+        request = self.request(Call.SEM_ACQUIRE, int(not block))
+        try:
+            status = self._client.run(request, timeout if block else None)
+            if status not in (Status.OK, Status.BUSY, Status.CANCELLED):
+                raise_status(status, request.value, "acquire")
+            return status == Status.OK
+        except BaseException:
+            if request.status == Status.OK:
+                self.give(self.request(Call.SEM_RELEASE, 1))
+            raise
 
-    def release(self) -> None:
-        _edges.deliver()
-        status: int = Status.TOO_OFTEN
-        if self.maxvalue > 0:  # at the master a bound of 0 is none
-            self._held -= 1
-            status, _ = self._call(Call.SEM_RELEASE, self.handle, self._value, self.maxvalue, 1)
-        if status == Status.OK:
-            return
-        if self.maxvalue > 0:
-            self._held += 1
-        if status == Status.TOO_OFTEN:
+    def release(self, *_: object) -> None:
+        request = None
+        try:
+            _edges.deliver()
+            request = self.request(Call.SEM_RELEASE, 1)
+            self.give(request)
+        except BaseException:
+            if request is None or request.status == IDLE:  # it came before the engine was asked
+                self.give(self.request(Call.SEM_RELEASE, 1))
+            raise
+
+    def give(self, request: Any) -> None:
+        if self.maxvalue <= 0:  # at the master a bound of 0 is none
             raise ValueError(TOO_OFTEN)
-        raise _unexpected("semaphore", status)
+        if self._client.run(request):
+            raise_status(request.status, request.value, "release")
 
     def _get_value(self) -> int:
-        status, value = self._call(Call.SEM_VALUE, self.handle, self._value, self.maxvalue, 0)
-        if status != Status.OK:
-            raise _unexpected("semaphore", status)
-        return value
-
-
-def _unexpected(kind: str, status: int) -> ClusterError:
-    return ClusterError(f"the cluster refused an operation on a {kind} (status {status})")
+        request = self.request(Call.SEM_VALUE)
+        if self._client.run(request):
+            raise_status(request.status, request.value, "value")
+        return int(request.value)
 
 
 # ---- the objects of a program ---------------------------------------------------------------
@@ -283,8 +252,10 @@ class _Shared(synchronize.SemLock):
     def __enter__(self) -> bool:
         return self.acquire()
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    @property
+    def __exit__(self) -> Any:
+        """The very function that releases: until it begins, a handler can prevent it."""
+        return self._semlock.release
 
     def _adopt(self, semlock: _SemLock) -> None:
         self._semlock: Any = semlock
@@ -336,7 +307,7 @@ class RLock(_Bindable, synchronize.RLock, metaclass=Choosing):
 
     @staticmethod
     def _open(handle: int, value: int = 1, maxvalue: int = 1) -> _SemLock:
-        return _RecursiveToken(handle, RECURSIVE_MUTEX, 1)
+        return _Token(handle, RECURSIVE_MUTEX, 1)
 
 
 def _permits(value: int, bounded: bool) -> _Permits:
@@ -408,40 +379,53 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._parties, self._action, self._timeout, self._id = state
 
-    def _ask(self, op: Call, timeout: float | None = None) -> tuple[int, int]:
-        has_action = int(self._action is not None)
-        return _memory.client().call(op, self._id, self._parties, has_action, 0, timeout)
+    def _request(self, op: Call) -> Any:
+        return call_request(op, self._id, self._parties, int(self._action is not None))
+
+    def _ask(self, op: Call) -> int:
+        request = self._request(op)
+        if _memory.client().run(request):
+            raise_status(request.status, request.value, op.name.lower())
+        return int(request.value)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for all parties; this party's number among them. One of them runs the action."""
         if timeout is None:
             timeout = self._timeout
         _edges.deliver()
-        status, value = self._ask(Call.BAR_WAIT, timeout)
-        while status == Status.CANCELLED and value == LATER:
-            # The round before is complete and its action runs still: ours has not begun.
-            status, value = self._ask(Call.BAR_WAIT, timeout)
-        if status == Status.ACTION:
-            self._act()
-        elif status == Status.CANCELLED and value != ARRIVED:
-            self.abort()  # it timed out before it had come
-        if status == Status.OK or status == Status.ACTION:
+        run = _memory.client().run
+        request = self._request(Call.BAR_WAIT)
+        try:
+            run(request, timeout)
+            while request.status == Status.CANCELLED and request.value == LATER:
+                # The round before is complete and its action runs still: ours has not begun.
+                request = self._request(Call.BAR_WAIT)
+                run(request, timeout)
+            if request.status == Status.ACTION:
+                self._act()
+        except BaseException:
+            if request.status == Status.ACTION:
+                self.abort()
+            raise
+        return self._passed(request.status, request.value)
+
+    def _act(self) -> None:
+        """All have come, and this party is to run the action."""
+        assert self._action is not None
+        self._action()
+        self._ask(Call.BAR_DONE)
+
+    def _passed(self, status: int, value: int) -> int:
+        if status in (Status.OK, Status.ACTION):
             return value
         if status == Status.BROKEN:
             raise BrokenBarrierError(_breach(value))
         if status == Status.CANCELLED:
+            if value != ARRIVED:
+                self.abort()  # it timed out before it had come
             raise BrokenBarrierError
-        raise _unexpected("barrier", status)
-
-    def _act(self) -> None:
-        """All have come, and this party is to run the action."""
-        try:
-            assert self._action is not None
-            self._action()
-        except BaseException:
-            self.abort()
-            raise
-        self._ask(Call.BAR_DONE)
+        raise_status(status, value, "wait for a barrier")
+        raise AssertionError
 
     def reset(self) -> None:
         """Back to the start; those that wait get a BrokenBarrierError."""
@@ -453,8 +437,8 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
 
     @property
     def n_waiting(self) -> int:
-        return self._ask(Call.BAR_STATE)[1] & 0xFFFFFFFF
+        return self._ask(Call.BAR_STATE) & 0xFFFFFFFF
 
     @property
     def broken(self) -> bool:
-        return bool(self._ask(Call.BAR_STATE)[1] >> 32)
+        return bool(self._ask(Call.BAR_STATE) >> 32)

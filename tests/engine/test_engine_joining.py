@@ -26,8 +26,8 @@ class Listening:
     def __getattr__(self, name: str) -> Any:
         return getattr(lib, name)
 
-    def dsmproc_request_wait(self, fd: int, timeout: int, reply: Any) -> int:
-        result = lib.dsmproc_request_wait(fd, timeout, reply)
+    def dsmproc_request_wait(self, fd: int, timeout: int, *answer: Any) -> int:
+        result = lib.dsmproc_request_wait(fd, timeout, *answer)
         if result == 0:
             self.answered.append(fd)
         return int(result)

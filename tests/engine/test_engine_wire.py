@@ -78,11 +78,10 @@ def test_half_a_frame_waits_for_its_other_half(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 8, 9, 10, 11, 13, 99])
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path, kind: int) -> None:
-    from dsmproc._binding import Status
+    from dsmproc._binding import Status, new_request
 
     def body(client: Client, kind: int) -> tuple[int, int]:
-        status, _, _ = client._request(kind, 0, 0)
-        return status, client.publish()
+        return client.run(new_request(kind)), client.publish()
 
     with Hosts(1, tmp_path) as hosts:
         status, stamp = hosts[0].run(body, kind).result()

@@ -165,14 +165,27 @@ enum {
     DSMPROC_ST_FILES = 104,  /* value = the limit of open files, nearly all of which are */
 };
 
+/* What status says of a request before it has an answer. */
+enum { DSMPROC_ST_IDLE = 200, DSMPROC_ST_WAITING = 201 }; /* not sent; sent */
+
+struct dsmproc_quick;
+
+/* A request and its answer. A signal handler's exception can come between any two calls from Python,
+ * and takes with it what the first one returned: so whatever must not be lost is kept here, and
+ * changed by these functions alone. */
 struct dsmproc_request {
     uint32_t kind;
     uint32_t op;
     uint64_t id;
     uint64_t a, b, c;
+    struct dsmproc_quick *lock; /* NULL, or what this process has of a lock or semaphore */
+    int32_t pass;               /* a descriptor that goes along, or -1 */
+    uint32_t status;
+    uint64_t value;
+    int32_t fd; /* -1, or a descriptor that came along and is the caller's now */
 };
 
-/* How long a thread spins before it sleeps (ns); zeroed at first. */
+/* How long a thread spins before it sleeps (ns); zeroed at first, and kept with its connection. */
 struct dsmproc_spin {
     uint64_t limit;
     uint64_t census;         /* the last one that counted, */
@@ -181,25 +194,18 @@ struct dsmproc_spin {
     uint32_t cores;          /* 0: not asked yet */
 };
 
-struct dsmproc_reply {
-    uint32_t status;
-    int32_t fd; /* -1, or a descriptor that came along and is the caller's now */
-    uint64_t value;
-    struct dsmproc_spin spin; /* kept from one request of a connection to the next */
-};
-
-/* What a reply's status says before there is one; the caller sets IDLE, sending sets WAITING, so that
- * a signal handler's exception at any moment leaves no doubt. */
-enum { DSMPROC_ST_IDLE = 200, DSMPROC_ST_WAITING = 201 };
-
-/* Send a request, with a descriptor if pass >= 0. */
-int dsmproc_request_send(int fd, const struct dsmproc_request *request, int pass,
-                         struct dsmproc_reply *reply);
+int dsmproc_request_send(int fd, struct dsmproc_request *request);
 /* Wait for the answer: 0, -EAGAIN after `timeout_ms`, -EINTR when a signal came (so that Python can
  * run its handler), -ECONNRESET when the agent is gone. */
-int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_reply *reply);
-/* End this process with SIGKILL when the other end of `fd` closes (or sends anything).
- * -ECONNRESET: it is closed. */
+int dsmproc_request_wait(int fd, int timeout_ms, struct dsmproc_request *request,
+                         struct dsmproc_spin *spin);
+/* Ask for an end: the request is answered all the same, perhaps with success. */
+int dsmproc_request_cancel(int fd);
+/* An exception has ended the request; no signal does until this returns. A request that takes
+ * something has had no effect afterwards: it is cancelled, and what was granted goes back. One that
+ * gives something is complete. 0, or -ECONNRESET: the connection is of no use any more. */
+int dsmproc_request_end(int fd, struct dsmproc_request *request);
+/* End this process with SIGKILL when the other end of `fd` closes (or sends anything). */
 int dsmproc_lifeline(int fd);
 /* No more: before the connection is closed in peace. */
 int dsmproc_lifeline_off(int fd);
@@ -229,19 +235,25 @@ uint32_t dsmproc_control_host(struct dsm_control *control);
 uint64_t dsmproc_control_out(struct dsm_control *control);
 /* 1 and the stamp: nothing is to be published. 0: ask the engine. */
 int dsmproc_control_idle(struct dsm_control *control, uint64_t *stamp);
-/* 1: taken. 0: the engine must be asked. */
-int dsmproc_lock_try(struct dsm_control *control, uint32_t slot, uint32_t pid);
-/* 0: given. 1: the engine must be asked. 2: nobody held it. */
-int dsmproc_lock_give(struct dsm_control *control, uint32_t slot);
-/* The same for a thread that knows its lock: `owner` is pthread_self() while it is held by a thread
- * of this process, else 0. */
+/* What a process has of a lock, and how it takes and gives it quickly; or, without a control segment,
+ * what it has of a semaphore. */
 struct dsmproc_quick {
     struct dsm_control *control;
     uint32_t slot, pid;
-    uint64_t owner;
+    uint64_t owner;     /* the thread that took it last; of a lock 0 while it is given */
+    int32_t depth;      /* how often it was taken and not given here */
+    uint32_t recursive; /* the owner may take it again, and only the owner may give it */
+    uint32_t again;     /* the owner tried to take one that is not recursive */
+    uint32_t owed;      /* it is to be given, and the engine was not asked yet */
 };
+/* 1: taken. 0: the engine must be asked. */
 int dsmproc_quick_take(struct dsmproc_quick *quick);
+/* 0: given. 1: the engine must be asked. 2: nobody held it. 3: it is recursive, and not this
+ * thread's. */
 int dsmproc_quick_give(struct dsmproc_quick *quick);
+/* As give, after an exception came while this thread was taking it: for what it took, and not for
+ * what it had before. */
+int dsmproc_quick_untake(struct dsmproc_quick *quick);
 /* For who holds it. 1: a holder died, and none has said since that what the lock guards is right. */
 int dsmproc_lock_owner_died(struct dsm_control *control, uint32_t slot);
 /* The word as it is now (see core.h): pid << 2 | state. */

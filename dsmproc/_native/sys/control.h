@@ -30,7 +30,7 @@ struct dsm_control {
     alignas(64) struct dsm_word words[DSM_CONTROL_LOCKS];
 };
 
-enum dsm_give { DSM_GIVE_DONE = 0, DSM_GIVE_ASK = 1, DSM_GIVE_FREE = 2 };
+enum dsm_give { DSM_GIVE_DONE = 0, DSM_GIVE_ASK = 1, DSM_GIVE_FREE = 2, DSM_GIVE_NOT_OWNED = 3 };
 
 /* Map a control segment that came as a descriptor: NULL (and errno) if it is none. */
 struct dsm_control *dsm_control_map(int fd);

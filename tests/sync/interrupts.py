@@ -1,0 +1,639 @@
+"""What must hold after each call, when a signal handler has raised in it.
+
+Each scenario makes the objects, and answers what to call and what to look at then. The standard
+library is judged by the same ones:
+
+    python -m tests.sync.interrupts [SCENARIO ...]        every moment, with both libraries
+    python -m tests.sync.interrupts --random SECONDS      signals at random, with both libraries
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable
+from queue import Empty
+from threading import BrokenBarrierError
+from typing import Any
+
+from moments import PATIENCE, Made, Scenario, moments
+
+SOON = 0.001
+
+
+def is_free(lock: Any) -> None:
+    """Of a lock, or what has the methods of one: taken by nobody, and usable."""
+    assert lock.acquire(False), "it is still held"
+    lock.release()
+    try:
+        lock.release()
+    except (ValueError, AssertionError, RuntimeError):
+        return
+    raise AssertionError("it could be released too often")
+
+
+def _with(lock: Any) -> Callable[[], None]:
+    def function() -> None:
+        with lock:
+            pass
+
+    return function
+
+
+def acquire_lock(ctx: Any) -> Made:
+    lock = ctx.Lock()
+    return lambda: lock.acquire(), lambda _: is_free(lock)
+
+
+def acquire_held_lock(ctx: Any) -> Made:
+    lock = ctx.Lock()
+    lock.acquire()
+
+    def check(_: Any) -> None:
+        lock.release()
+        is_free(lock)
+
+    return lambda: lock.acquire(True, SOON), check
+
+
+def release_lock(ctx: Any) -> Made:
+    lock = ctx.Lock()
+    lock.acquire()
+    return lambda: lock.release(), lambda _: is_free(lock)
+
+
+def with_lock(ctx: Any) -> Made:
+    lock = ctx.Lock()
+    return _with(lock), lambda _: is_free(lock)
+
+
+def with_rlock(ctx: Any) -> Made:
+    lock = ctx.RLock()
+    return _with(lock), lambda _: is_free(lock)
+
+
+def with_held_rlock(ctx: Any) -> Made:
+    lock = ctx.RLock()
+    lock.acquire()
+
+    def check(_: Any) -> None:
+        lock.release()
+        is_free(lock)
+
+    return _with(lock), check
+
+
+def acquire_semaphore(ctx: Any) -> Made:
+    permits = ctx.Semaphore(2)
+
+    def check(_: Any) -> None:
+        assert permits.get_value() == 2
+
+    return lambda: permits.acquire(), check
+
+
+def acquire_empty_semaphore(ctx: Any) -> Made:
+    permits = ctx.Semaphore(0)
+
+    def check(_: Any) -> None:
+        assert permits.get_value() == 0
+        permits.release()
+        assert permits.acquire(True, 1)
+
+    return lambda: permits.acquire(True, SOON), check
+
+
+def release_semaphore(ctx: Any) -> Made:
+    permits = ctx.BoundedSemaphore(1)
+    permits.acquire()
+    return lambda: permits.release(), lambda _: is_free(permits)
+
+
+def with_semaphore(ctx: Any) -> Made:
+    permits = ctx.BoundedSemaphore(1)
+    return _with(permits), lambda _: is_free(permits)
+
+
+def _works(condition: Any) -> None:
+    """Whatever was left of it does no harm."""
+    is_free(condition)
+    for _ in range(2):
+        with condition:
+            condition.notify_all()
+        with condition:
+            assert not condition.wait(SOON), "woken by nobody"
+
+
+def wait_condition(ctx: Any) -> Made:
+    condition = ctx.Condition()
+
+    def function() -> None:
+        with condition:
+            condition.wait(SOON)
+
+    return function, lambda _: _works(condition)
+
+
+def wait_for_condition(ctx: Any) -> Made:
+    condition = ctx.Condition(ctx.Lock())
+
+    def function() -> None:
+        with condition:
+            condition.wait_for(lambda: False, SOON)
+
+    return function, lambda _: _works(condition)
+
+
+def notify_nobody(ctx: Any) -> Made:
+    condition = ctx.Condition()
+
+    def function() -> None:
+        with condition:
+            condition.notify()
+
+    return function, lambda _: _works(condition)
+
+
+def notify_late_one(ctx: Any) -> Made:
+    """One that has waited is not yet known to be awake."""
+    condition = ctx.Condition()
+    with condition:
+        condition.wait(SOON)
+
+    def function() -> None:
+        with condition:
+            condition.notify_all()
+
+    return function, lambda _: _works(condition)
+
+
+def wait_event(ctx: Any) -> Made:
+    event = ctx.Event()
+
+    def check(_: Any) -> None:
+        is_free(event._cond)
+        assert not event.is_set()
+        event.set()
+        assert event.wait(1) and event.is_set()
+
+    return lambda: event.wait(SOON), check
+
+
+def set_event(ctx: Any) -> Made:
+    event = ctx.Event()
+
+    def check(_: Any) -> None:
+        is_free(event._cond)
+        event.is_set()
+        event.set()
+        assert event.wait(1)
+        event.clear()
+        assert not event.wait(SOON)
+
+    return lambda: event.set(), check
+
+
+def look_at_event(ctx: Any) -> Made:
+    event = ctx.Event()
+    event.set()
+
+    def check(_: Any) -> None:
+        is_free(event._cond)
+        assert event.is_set() and event.wait(1), "to look at it has changed it"
+
+    return lambda: event.is_set(), check
+
+
+def clear_event(ctx: Any) -> Made:
+    event = ctx.Event()
+    event.set()
+
+    def check(_: Any) -> None:
+        is_free(event._cond)
+        event.clear()
+        assert not event.is_set()
+
+    return lambda: event.clear(), check
+
+
+def barrier(ctx: Any) -> Made:
+    barrier = ctx.Barrier(1)
+
+    def check(_: Any) -> None:
+        try:
+            barrier.wait(1)
+        except BrokenBarrierError:
+            barrier.reset()
+            barrier.wait(1)
+        assert barrier.n_waiting == 0
+
+    return lambda: barrier.wait(), check
+
+
+def late_barrier(ctx: Any) -> Made:
+    barrier = ctx.Barrier(2)
+
+    def function() -> None:
+        with contextlib.suppress(BrokenBarrierError):
+            barrier.wait(SOON)
+
+    def check(_: Any) -> None:
+        assert barrier.n_waiting == 0
+        barrier.reset()
+        assert barrier.n_waiting == 0 and not barrier.broken
+
+    return function, check
+
+
+def barrier_action(ctx: Any) -> Made:
+    barrier = ctx.Barrier(1, action=lambda: None)
+
+    def check(_: Any) -> None:
+        try:
+            barrier.wait(1)
+        except BrokenBarrierError:
+            barrier.reset()
+            barrier.wait(1)
+
+    return lambda: barrier.wait(), check
+
+
+SYNC: tuple[Scenario, ...] = (
+    acquire_lock,
+    acquire_held_lock,
+    release_lock,
+    with_lock,
+    with_rlock,
+    with_held_rlock,
+    acquire_semaphore,
+    acquire_empty_semaphore,
+    release_semaphore,
+    with_semaphore,
+    wait_condition,
+    wait_for_condition,
+    notify_nobody,
+    notify_late_one,
+    wait_event,
+    set_event,
+    look_at_event,
+    clear_event,
+    barrier,
+    late_barrier,
+    barrier_action,
+)
+
+
+# ---- messages --------------------------------------------------------------------------------
+
+
+LOST = "the message is lost"
+
+
+def _ends_with(take: Callable[[], Any], end: Any, *before: list[Any]) -> None:
+    """What comes until the end of it is one of these."""
+    got = [take()]
+    while got[-1] != end:
+        got.append(take())
+    assert got[:-1] in before, LOST if got == [end] else f"it has {got}"
+
+
+def _used(queue: Any) -> Any:
+    """With the connections open that it opens when it is used."""
+    queue.put(0)
+    queue.get(True, 1)
+    return queue
+
+
+def put_queue(ctx: Any) -> Made:
+    queue = _used(ctx.Queue())
+
+    def check(_: Any) -> None:
+        queue.put(2)
+        _ends_with(lambda: queue.get(True, 1), 2, [], [1])
+        assert queue.empty()
+
+    return lambda: queue.put(1), check
+
+
+def put_bounded_queue(ctx: Any) -> Made:
+    queue = _used(ctx.Queue(2))
+
+    def check(_: Any) -> None:
+        queue.put(2, True, 1)
+        _ends_with(lambda: queue.get(True, 1), 2, [], [1])
+        for i in range(2):
+            queue.put(i, True, 1)
+
+    return lambda: queue.put(1), check
+
+
+def get_queue(ctx: Any) -> Made:
+    queue = _used(ctx.Queue())
+    queue.put(1)
+
+    def check(_: Any) -> None:
+        queue.put(2)
+        _ends_with(lambda: queue.get(True, 1), 2, [1])
+
+    return lambda: queue.get(True, 1), check
+
+
+def get_empty_queue(ctx: Any) -> Made:
+    queue = ctx.Queue()
+
+    def function() -> None:
+        with contextlib.suppress(Empty):
+            queue.get(True, SOON)
+
+    def check(_: Any) -> None:
+        queue.put(2)
+        _ends_with(lambda: queue.get(True, 1), 2, [])
+
+    return function, check
+
+
+def get_simple_queue(ctx: Any) -> Made:
+    queue = ctx.SimpleQueue()
+    queue.put(1)
+
+    def check(_: Any) -> None:
+        queue.put(2)
+        _ends_with(queue.get, 2, [1])
+
+    return lambda: queue.get(), check
+
+
+def put_simple_queue(ctx: Any) -> Made:
+    queue = ctx.SimpleQueue()
+
+    def check(_: Any) -> None:
+        queue.put(2)
+        _ends_with(queue.get, 2, [], [1])
+
+    return lambda: queue.put(1), check
+
+
+def join_queue(ctx: Any) -> Made:
+    queue = ctx.JoinableQueue()
+
+    def check(_: Any) -> None:
+        queue.put(1)
+        queue.get(True, 1)
+        queue.task_done()
+        queue.join()
+
+    return lambda: queue.join(), check
+
+
+def receive(ctx: Any) -> Made:
+    reader, writer = ctx.Pipe(duplex=False)
+    writer.send(1)
+
+    def check(_: Any) -> None:
+        writer.send(2)
+        _ends_with(reader.recv, 2, [1])
+
+    return lambda: reader.recv(), check
+
+
+def send(ctx: Any) -> Made:
+    reader, writer = ctx.Pipe(duplex=False)
+
+    def check(_: Any) -> None:
+        writer.send(2)
+        _ends_with(reader.recv, 2, [], [1])
+
+    return lambda: writer.send(1), check
+
+
+def poll(ctx: Any) -> Made:
+    reader, writer = ctx.Pipe(duplex=False)
+
+    def check(_: Any) -> None:
+        writer.send(2)
+        assert reader.poll(1)
+        _ends_with(reader.recv, 2, [])
+
+    return lambda: reader.poll(SOON), check
+
+
+MESSAGES: tuple[Scenario, ...] = (
+    put_queue,
+    put_bounded_queue,
+    get_queue,
+    get_empty_queue,
+    get_simple_queue,
+    put_simple_queue,
+    join_queue,
+    receive,
+    send,
+    poll,
+)
+
+
+# ---- with a process elsewhere ------------------------------------------------------------------
+
+
+class _Turns:
+    """A process elsewhere that does something once for each call."""
+
+    def __init__(self, ctx: Any, function: Callable[..., None], thing: Any) -> None:
+        self._go, self._done, self._left = ctx.Semaphore(0), ctx.Semaphore(0), 0
+        arguments = (thing, self._go, self._done)
+        ctx.Process(target=function, args=arguments, daemon=True).start()
+
+    def begin(self) -> None:
+        self._left += 1
+        self._go.release()
+        time.sleep(SOON)  # most likely it waits by now
+
+    def ended(self, block: bool) -> bool:
+        while self._left and self._done.acquire(block, 1):
+            self._left -= 1
+        return not self._left
+
+    def end(self) -> None:
+        assert self.ended(True), "who waits elsewhere has not heard of it"
+
+
+def _take_in_turn(lock: Any, go: Any, done: Any) -> None:
+    while True:
+        go.acquire()
+        with lock:
+            pass
+        done.release()
+
+
+def give(lock: Any) -> None:
+    """If this thread has it."""
+    if lock._semlock._is_mine():
+        lock.release()
+
+
+def lock_elsewhere(ctx: Any) -> Scenario:
+    """Its token was taken to another host before."""
+    lock = ctx.Lock()
+    turns = _Turns(ctx, _take_in_turn, lock)
+
+    def scenario(_: Any) -> Made:
+        give(lock)
+        turns.begin()
+        turns.end()
+
+        def function() -> None:
+            with lock:
+                pass
+
+        def check(_: Any) -> None:
+            # Not at once: the token that was asked for may be on its way.
+            assert lock.acquire(True, 1), "it is still held"
+            lock.release()
+            is_free(lock)
+
+        return function, check
+
+    return scenario
+
+
+def wanted_lock(ctx: Any) -> Scenario:
+    """Another host waits for it while it is released."""
+    lock = ctx.Lock()
+    turns = _Turns(ctx, _take_in_turn, lock)
+
+    def scenario(_: Any) -> Made:
+        give(lock)
+        turns.end()
+        assert lock.acquire(True, 1)
+        turns.begin()
+
+        def check(_: Any) -> None:
+            turns.end()
+            assert lock.acquire(True, 1)
+            lock.release()
+
+        return lambda: lock.release(), check
+
+    return scenario
+
+
+def _wait_in_turn(event: Any, go: Any, done: Any) -> None:
+    while True:
+        go.acquire()
+        event.wait()
+        done.release()
+
+
+def awaited_event(ctx: Any) -> Scenario:
+    """Who waits for it hears of it, if it is set."""
+    event = ctx.Event()
+    turns = _Turns(ctx, _wait_in_turn, event)
+
+    def scenario(_: Any) -> Made:
+        event.set()
+        turns.end()
+        event.clear()
+        turns.begin()
+
+        def check(_: Any) -> None:
+            if not event.is_set():
+                assert not turns.ended(False), "woken, and it is not set"
+                event.set()
+            turns.end()
+
+        return lambda: event.set(), check
+
+    return scenario
+
+
+APART: tuple[Callable[[Any], Scenario], ...] = (lock_elsewhere, wanted_lock, awaited_event)
+
+
+# ---- processes, pools, managers ----------------------------------------------------------------
+
+
+def join_process(ctx: Any) -> Made:
+    process = ctx.Process(target=sys.exit, args=(3,))
+    process.start()
+
+    def check(_: Any) -> None:
+        process.join(2)
+        assert process.exitcode == 3, f"exit code {process.exitcode}"
+        process.close()
+
+    return lambda: process.join(), check
+
+
+def _pool_works(pool: Any) -> Callable[[Any], None]:
+    def check(_: Any) -> None:
+        assert pool.map_async(abs, [-1, -2, -3]).get(2) == [1, 2, 3]
+        assert pool.apply_async(abs, (-1,)).get(2) == 1
+
+    return check
+
+
+def map_in_pool(ctx: Any) -> Scenario:
+    pool = ctx.Pool(1)
+    return lambda _: (lambda: pool.map(abs, [-1, -2]), _pool_works(pool))
+
+
+def wait_for_pool(ctx: Any) -> Scenario:
+    pool = ctx.Pool(1)
+
+    def scenario(_: Any) -> Made:
+        result = pool.apply_async(abs, (-1,))
+
+        def check(_: Any) -> None:
+            assert result.get(2) == 1
+            _pool_works(pool)(_)
+
+        return lambda: result.get(), check
+
+    return scenario
+
+
+def iterate_over_pool(ctx: Any) -> Scenario:
+    pool = ctx.Pool(1)
+
+    def scenario(_: Any) -> Made:
+        results = pool.imap(abs, [-1, -2, -3])
+
+        def check(_: Any) -> None:
+            rest = [results.next(2) for _ in range(2)]
+            if rest == [1, 2]:
+                rest.append(results.next(2))
+            assert rest[-2:] == [2, 3], f"the rest is {rest}"
+            _pool_works(pool)(_)
+
+        return lambda: results.next(), check
+
+    return scenario
+
+
+def call_manager(ctx: Any) -> Scenario:
+    manager = ctx.Manager()
+    made = manager.dict(a=1, b=2)
+
+    def scenario(_: Any) -> Made:
+        def check(_: Any) -> None:
+            assert made["b"] == 2, "it got the answer to another question"
+
+        return lambda: made["a"], check
+
+    return scenario
+
+
+SERVED: tuple[Callable[[Any], Scenario], ...] = (
+    map_in_pool,
+    wait_for_pool,
+    iterate_over_pool,
+    call_manager,
+)
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def find(ctx: Any, maker: Any, patience: float = PATIENCE) -> dict[str, str]:
+    scenario = maker(ctx) if maker in (*APART, *SERVED) else maker
+    return moments(scenario, ctx, patience)

@@ -1,0 +1,39 @@
+"""Every call, interrupted at each of its moments by a signal handler that raises.
+
+It ends with the handler's exception, and what the object promises holds afterwards. The processes
+that interrupt are workers: what they have opened anew would look like a leak of the driver. What
+they use is kept at the master, which is elsewhere, or was used last by another host.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from interrupts import APART, LOST, SYNC, find
+from moments import Scenario
+from places import perform
+
+# A message is lost if the handler raises after it has come and before the call returns. After how
+# many moments that is so in the standard library (Python 3.11), by the same count.
+STANDARD = {"get_queue": 12, "get_simple_queue": 12, "receive": 9}
+
+
+def _whole(*makers: Any) -> Scenario:
+    def scenario(ctx: Any) -> None:
+        wrong = {}
+        for maker in makers:
+            found = find(ctx, maker)
+            assert found, f"{maker.__name__} has no moments"
+            bad = {where: what for where, what in found.items() if what}
+            lost = [what for what in bad.values() if what.endswith(LOST)]
+            if len(bad) > len(lost) or len(lost) > STANDARD.get(maker.__name__, 0):
+                wrong[maker.__name__] = bad
+        assert not wrong, wrong
+
+    return scenario
+
+
+@pytest.mark.parametrize("makers", [SYNC, APART], ids=["sync", "apart"])
+def test_at_every_moment(cluster: None, makers: tuple[Any, ...]) -> None:
+    perform("worker", _whole(*makers))
