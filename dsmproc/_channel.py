@@ -107,6 +107,7 @@ class Link:
         self.role = role
         self.closed = True
         self.broken = False  # a writer without readers
+        self._unsure = False  # an operation was left in the middle: what the socket holds
         self.wired = self.foreign = False  # a descriptor is behind the channel; of any machine
         self._options = options
         self._limits = (count, size)
@@ -210,8 +211,16 @@ class Link:
                 raise OSError("handle is closed") from None
             raise self._lost() from None
         if not self.closed and not isinstance(error, TimedOut):
+            self._unsure = True
             with contextlib.suppress(OSError, ProcessError):
-                self._renew(self._number)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """With a new socket, if an operation was left in the middle, and the mending of it too.
+        While the lock is held."""
+        if self._unsure:
+            self._renew(self._number)
+            self._unsure = False
 
     # -- one-way ------------------------------------------------------------------------------
 
@@ -224,14 +233,17 @@ class Link:
         if self._sent >= frames.WINDOW and self.role == frames.WRITER:
             self._wait_for_room()
         stamp = self.stamp()
+        senders = _edges.sent if self.role == frames.WRITER else _edges.queued
         with self.lock:
             try:
+                self._go_on()
                 self._send(data, stamp)
+                self._sent += len(data)
+                senders.add(self)
             except BaseException as error:
+                senders.add(self)  # it may have gone
                 self._mend(error)
                 raise
-        self._sent += len(data)
-        (_edges.sent if self.role == frames.WRITER else _edges.queued).add(self)
 
     def delivered(self) -> None:
         """Wait until the broker has what was sent; or another thread's request, which comes after
@@ -299,9 +311,14 @@ class Link:
         """
         self.check()
         until = None if timeout is None else time.monotonic() + timeout
-        if not self.lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            raise TimedOut
+        seconds = -1.0 if timeout is None else max(0.0, timeout)
+        taken: list[bool] = []
         try:
+            # In one call of C, so that a signal's handler finds what the lock said in the list.
+            taken.extend(map(self.lock.acquire, (True,), (seconds,)))
+            if not taken[0]:
+                raise TimedOut
+            self._go_on()
             self._numbers += 1
             number = self._numbers
             head = frames.HEADER.pack(kind, flags, tickets, number, stamp, len(body))
@@ -317,10 +334,12 @@ class Link:
                 return reply if finish is None else finish(reply)
             lost = self._told_of(kind, reply)
         except BaseException as error:
-            self._mend(error)
+            if taken == [True]:
+                self._mend(error)
             raise
         finally:
-            self.lock.release()
+            if taken == [True]:
+                self.lock.release()
         try:
             raise lost
         finally:
@@ -360,6 +379,7 @@ class Link:
         self.check()
         with self.lock:
             try:
+                self._go_on()
                 self._send_request(frames.frame(frames.TOLD, told))
                 self.told = told
             except BaseException as error:

@@ -40,7 +40,7 @@ def deliver(last: bool = False) -> None:
     for senders in (sent, queued) if last else (sent,):
         with contextlib.suppress(KeyError):  # another thread was faster
             while senders:
-                senders.pop().delivered()
+                _deliver(senders, senders.pop())
 
 
 def deliver_to(readers: set[Any]) -> None:
@@ -49,7 +49,16 @@ def deliver_to(readers: set[Any]) -> None:
         channels = {reader.channel for reader in readers if reader is not None}
         for sender in [one for one in tuple(sent) if one.channel in channels]:
             sent.discard(sender)
-            sender.delivered()
+            _deliver(sent, sender)
+
+
+def _deliver(senders: set[Sender], sender: Sender) -> None:
+    """It was taken out before, for another thread may send meanwhile."""
+    try:
+        sender.delivered()
+    except BaseException:
+        senders.add(sender)
+        raise
 
 
 def forget_senders() -> None:

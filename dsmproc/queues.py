@@ -76,7 +76,11 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         """A request on a link of its own; GET gives a message's bytes."""
         if self._unsent:
             self._unsent = False  # before: another thread may send meanwhile
-            self._link.request(frames.SYNC)
+            try:
+                self._link.request(frames.SYNC)
+            except BaseException:
+                self._unsent = True
+                raise
         try:
             link = self._spare.pop()
         except IndexError:
@@ -120,8 +124,8 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
             return
         self._used = True
         if self._maxsize == 0 and not places and len(data) < LARGE:
-            self._link.send(data)
             self._unsent = True
+            self._link.send(data)
             return
         body = b"".join(place.pack() for place in places) + data
         flags = 0 if block else frames.NOWAIT

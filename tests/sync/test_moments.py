@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from interrupts import APART, LOST, SYNC, find
+from interrupts import APART, LOST, MESSAGES, SYNC, find
 from moments import Scenario
 from places import perform
 
@@ -34,6 +34,6 @@ def _whole(*makers: Any) -> Scenario:
     return scenario
 
 
-@pytest.mark.parametrize("makers", [SYNC, APART], ids=["sync", "apart"])
+@pytest.mark.parametrize("makers", [SYNC, MESSAGES, APART], ids=["sync", "messages", "apart"])
 def test_at_every_moment(cluster: None, makers: tuple[Any, ...]) -> None:
     perform("worker", _whole(*makers))
