@@ -29,6 +29,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as inner
 
 from . import _std
+from ._handlers import raised_by_handler
 from .errors import ClusterError
 
 __all__ = ["Pickler", "Unsendable", "dumps", "loads", "register"]
@@ -71,7 +72,9 @@ def dumps(value: Any) -> bytes:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     try:
         return _dump(value, None)
-    except Exception:
+    except Exception as error:
+        if raised_by_handler(error):
+            raise
         # The dear way (each global on its own), to find out whether only globals are to blame.
         return _dump(value, {})
 

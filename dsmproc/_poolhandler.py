@@ -29,7 +29,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.pool import IMapIterator
+from multiprocessing.pool import IMapIterator, MapResult
 from typing import Any
 
 from . import _edges
@@ -110,6 +110,7 @@ class Handler(threading.Thread):
         self._closing = False
         self._terminating = False
         self._error: BaseException | None = None  # why the pool is of no use any more
+        self._poked = False  # it will look for new jobs
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_w, False)
         os.set_blocking(self._wake_r, False)
@@ -122,12 +123,16 @@ class Handler(threading.Thread):
         """A new job: what the standard Pool puts into its task queue."""
         tasks, set_length = item
         result = getattr(set_length, "__self__", None)
+        call = tasks[0] if isinstance(tasks, list) else None
         with self._lock:
-            call = tasks[0] if isinstance(tasks, list) else None
             self._new.append(Flow(iter(tasks), set_length, result, call))
-            first = len(self._new) == 1
-        if first:
-            self.poke()
+        if not self._poked:
+            self._poked = True
+            try:
+                self.poke()
+            except BaseException:  # a signal handler's, and others rely on it now
+                self.poke()
+                raise
 
     def poke(self) -> None:
         """Look again: something changed."""
@@ -169,17 +174,20 @@ class Handler(threading.Thread):
         if terminating or self._error is not None:
             return False
         self._give_out()  # which finds out that a job has no more tasks
-        if closing and not self._cache and not self._flows and not self._new:
-            return False
+        if closing and not (self._flows or self._new or self._returned or self._is_busy()):
+            return False  # a result without tasks is of a call that was interrupted
         self._repopulate()
         if self._error is not None:
             return False
         self._give_initial()
         self._drop_shared()
-        if not self._flows and not any(m.given for m in self._members):
+        if not (self._flows or self._is_busy()):
             self._forget_functions()
         self._listen()
         return True
+
+    def _is_busy(self) -> bool:
+        return any(member.given for member in self._members)
 
     def _take_new(self) -> bool:
         """The new jobs; is there a call whose large argument no other call names yet?"""
@@ -222,6 +230,7 @@ class Handler(threading.Thread):
             member: Member | None = key.data
             if member is None:
                 os.read(self._wake_r, 4096)
+                self._poked = False
             elif key.fileobj is not member:
                 self._exited(member)
             else:
@@ -541,7 +550,7 @@ class Handler(threading.Thread):
                 flow.result._set(flow.last + 1, (False, error))  # type: ignore[attr-defined]
                 flow.set_length(flow.last + 2)
         for result in list(self._cache.values()):
-            parts = getattr(result, "_number_left", 1)
+            parts = getattr(result, "_number_left", int(not isinstance(result, MapResult)))
             while parts > 0 and result._job in self._cache:
                 result._set(0, (False, error))
                 parts -= 1

@@ -27,6 +27,7 @@ from typing import Any
 from . import _pickle, cluster
 from . import _std as _private
 from ._choice import on_cluster
+from ._handlers import raised_by_handler
 from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
 from .errors import ProcessError
 from .sharedmem import ShareableList, SharedMemory
@@ -70,13 +71,49 @@ class _Connection(ForeignConnection):
         self._send_bytes(_pickle.dumps(obj))
 
 
+class _Asking(_Connection):
+    """A proxy's end: it asks, and is answered. After a call that a signal handler's exception ended
+    in between, the next one would get that one's answer; so it goes on with a new connection."""
+
+    _way: tuple[Any, ...]  # to the server
+    _greeting: Any = None  # what was sent first: as which thread's connection it is served
+    _owed = False  # an answer that was not read
+
+    def send(self, obj: Any) -> None:
+        if self._owed:
+            self._renew()
+        if self._greeting is None:
+            self._greeting = obj
+        self._owed = True
+        super().send(obj)
+
+    def recv(self) -> Any:
+        try:
+            value = super().recv()
+        except (OSError, EOFError) as error:
+            self._owed = raised_by_handler(error)
+            raise
+        self._owed = False
+        return value
+
+    def _renew(self) -> None:
+        with reach(*self._way) as new:
+            os.dup2(new.fileno(), self.fileno(), inheritable=False)
+        super().send(self._greeting)
+        super().recv()
+
+
 class _Listener(Listener):
     def accept(self) -> Any:
         return _ours(super().accept())
 
 
 def _client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
-    return _ours(reach(address, family, authkey))
+    connection = _ours(reach(address, family, authkey))
+    if type(connection) is _Connection:
+        connection.__class__ = _Asking
+        connection._way = (address, family, authkey)
+    return connection
 
 
 def _ours(connection: Any) -> Any:

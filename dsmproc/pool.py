@@ -40,9 +40,17 @@ class _Paced:
 
     def next(self, timeout: float | None = None) -> Any:
         try:
-            return super().next(timeout)  # type: ignore[misc]
-        finally:
+            item = super().next(timeout)  # type: ignore[misc]
+        except BaseException:
             self._handler.poke()
+            raise
+        try:
+            self._handler.poke()
+        except BaseException:
+            with self._cond:  # type: ignore[attr-defined]
+                self._items.appendleft((True, item))  # type: ignore[attr-defined]
+            raise
+        return item
 
     __next__ = next
 

@@ -209,20 +209,23 @@ class ClusterPopen:
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code if the process has ended."""
-        if self.returncode is None and connection.wait([self.sentinel], 0):
+        if self.returncode is None and self._speaks(0):
             self._receive()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
         """As `poll`, after at most `timeout` seconds; HostLostError if its host was lost."""
         if self.returncode is None:
-            if not connection.wait([self.sentinel], timeout):
+            if not self._speaks(timeout):
                 return None
             self._receive()
         if self._lost is not None:
             _std.forget_child(self._process())
             raise HostLostError(self._lost, self.host)
         return self.returncode
+
+    def _speaks(self, timeout: float | None) -> bool:
+        return self._wire.begun or bool(connection.wait([self.sentinel], timeout))
 
     def _receive(self) -> None:
         """The sentinel is readable: the end of the process, or of its host."""
@@ -231,7 +234,7 @@ class ClusterPopen:
                 return
             if self._end is None:
                 try:
-                    kind, *said = self._wire.recv()
+                    kind, *said = self._wire.recv_last()
                     if kind == "given-up":  # its agent ended it, and says why
                         self._lost = f"process {self.pid} was given up: {said[0]}"
                         said = [-int(signal.SIGKILL), said[1]]

@@ -36,6 +36,7 @@ import threading
 from collections.abc import Container, Generator
 from typing import Any
 
+from .._handlers import raised_by_handler
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
 from . import heartbeat
@@ -183,6 +184,7 @@ class Wire:
         self.sock = sock
         self.seals = seals
         self._sending = threading.Lock()
+        self._parts: list[bytes] = []  # of the last message
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -200,6 +202,29 @@ class Wire:
 
     def recv_bytes(self) -> bytearray:
         return recv_frame(self.sock, FRAME_LIMIT, self.seals)
+
+    def recv_last(self) -> Any:
+        """The last message that comes. Who is interrupted in this may call it again."""
+        header = self._kept(0, HEADER_BYTES)
+        body = self._kept(HEADER_BYTES, frame_length(header, FRAME_LIMIT))
+        if self.seals is not None:
+            tag = self._kept(HEADER_BYTES + len(body), TAG_BYTES)
+            if not self.seals.receiving.fits(tag, header, body):
+                raise ForgedFrameError
+        return load(body)
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of the last message was read."""
+        return bool(self._parts)
+
+    def _kept(self, start: int, count: int) -> bytes:
+        """Bytes of the last message. What receives a part in C keeps it there, too."""
+        while (missing := start + count - sum(map(len, self._parts))) > 0:
+            self._parts.extend(map(self.sock.recv, (missing,)))
+            if not self._parts[-1]:
+                raise EOFError("the connection was closed")
+        return b"".join(self._parts)[start : start + count]
 
     def request(self, message: Any) -> Any:
         """Send, and wait for the answer: for connections that do one thing at a time."""
@@ -225,6 +250,8 @@ def load(frame: bytes | bytearray) -> Any:
     try:
         return pickle.loads(frame)
     except Exception as error:
+        if raised_by_handler(error):
+            raise
         what = f"{type(error).__name__}: {error}"
         raise ProtocolError(f"a frame of {len(frame)} bytes holds no message ({what})") from None
 

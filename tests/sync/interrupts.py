@@ -3,13 +3,15 @@
 Each scenario makes the objects, and answers what to call and what to look at then. The standard
 library is judged by the same ones:
 
-    python -m tests.sync.interrupts [SCENARIO ...]        every moment, with both libraries
-    python -m tests.sync.interrupts --random SECONDS      signals at random, with both libraries
+    python tests/sync/interrupts.py [--standard] [SCENARIO ...]     at every moment
+    python tests/sync/interrupts.py --random SECONDS ...            by signals at random
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +19,9 @@ from queue import Empty
 from threading import BrokenBarrierError
 from typing import Any
 
-from moments import PATIENCE, Made, Scenario, moments
+from moments import PATIENCE, Made, Scenario, at_random, moments
+
+import dsmproc
 
 SOON = 0.001
 
@@ -592,24 +596,6 @@ def wait_for_pool(ctx: Any) -> Scenario:
     return scenario
 
 
-def iterate_over_pool(ctx: Any) -> Scenario:
-    pool = ctx.Pool(1)
-
-    def scenario(_: Any) -> Made:
-        results = pool.imap(abs, [-1, -2, -3])
-
-        def check(_: Any) -> None:
-            rest = [results.next(2) for _ in range(2)]
-            if rest == [1, 2]:
-                rest.append(results.next(2))
-            assert rest[-2:] == [2, 3], f"the rest is {rest}"
-            _pool_works(pool)(_)
-
-        return lambda: results.next(), check
-
-    return scenario
-
-
 def call_manager(ctx: Any) -> Scenario:
     manager = ctx.Manager()
     made = manager.dict(a=1, b=2)
@@ -626,14 +612,49 @@ def call_manager(ctx: Any) -> Scenario:
 SERVED: tuple[Callable[[Any], Scenario], ...] = (
     map_in_pool,
     wait_for_pool,
-    iterate_over_pool,
     call_manager,
 )
 
 
 # ---- the command -------------------------------------------------------------------------------
 
+EVERY = (*SYNC, *MESSAGES, *APART, *SERVED, join_process)
 
-def find(ctx: Any, maker: Any, patience: float = PATIENCE) -> dict[str, str]:
+
+def find(ctx: Any, maker: Any, patience: float = PATIENCE, step: int = 1) -> dict[str, str]:
     scenario = maker(ctx) if maker in (*APART, *SERVED) else maker
-    return moments(scenario, ctx, patience)
+    return moments(scenario, ctx, patience, step)
+
+
+def _look(ctx: Any, names: list[str], seconds: float) -> None:
+    for maker in EVERY:
+        if names and maker.__name__ not in names:
+            continue
+        if seconds and maker in SERVED:  # each has threads that wait where a signal does harm
+            continue
+        if seconds:
+            scenario = maker(ctx) if maker in (*APART, *SERVED) else maker
+            count, wrong = at_random(scenario, ctx, seconds)
+        else:
+            found = find(ctx, maker, 1)
+            count, wrong = len(found), [f"{at}: {what}" for at, what in found.items() if what]
+        print(f"{maker.__name__:24} {count:6} interrupts {len(wrong):6} wrong", flush=True)
+        for what in wrong[:20]:
+            print(f"    {what}")
+
+
+def _command() -> None:
+    options = argparse.ArgumentParser(description="What a handler that raises leaves behind.")
+    options.add_argument("scenarios", nargs="*", help="all, if none is named")
+    options.add_argument("--random", type=float, default=0, metavar="SECONDS")
+    options.add_argument("--standard", action="store_true", help="of the standard library")
+    chosen = options.parse_args()
+    if chosen.standard:
+        _look(multiprocessing.get_context("fork"), chosen.scenarios, chosen.random)
+        return
+    with dsmproc.init(local=2):
+        _look(dsmproc.get_context(), chosen.scenarios, chosen.random)
+
+
+if __name__ == "__main__":
+    _command()

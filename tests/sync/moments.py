@@ -4,7 +4,8 @@ Python runs handlers between two instructions, at few of them: where a function 
 call of C, at the end of a loop's round. A tracer counts the instructions; at the n-th it marks a
 signal as arrived, as the interpreter's own C handler would, and gets out of the way, for it is
 Python itself. What follows is Python's: the handler runs at the next of its moments, and raises. So
-every moment is had, for n = 1, 2, ..., and always the same.
+every moment is had, for n = 1, 2, ..., and always the same. Those within `threading` are not
+counted: they are of any program with threads.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import functools
 import gc
 import itertools
 import os
+import random
 import signal
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,10 +68,11 @@ class _Trace:
         self.left = n
         self.stepping = self.step  # one object, kept: Python's tracing borrows it
         self.where = ""  # the handler ran
+        self.over = False
         self.inside = False  # ... while the call was under way
 
     def begin(self, frame: types.FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename == __file__:
+        if frame.f_code.co_filename in (__file__, threading.__file__):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self.stepping
@@ -86,10 +91,11 @@ class _Trace:
         assert frame is not None
         sys.settrace(None)
         _forget(frame)
-        if not self.where:
+        if not self.where and not self.over:
             name = os.path.basename(frame.f_code.co_filename)
             self.where = f"{name}:{frame.f_lineno} {frame.f_code.co_name}+{frame.f_lasti}"
-            self.inside = not _is_test(frame) and not _begins(frame)
+            ours = frame.f_code.co_filename != threading.__file__
+            self.inside = ours and not _is_test(frame) and not _begins(frame)
             raise Interrupt(self.where)
 
 
@@ -148,15 +154,16 @@ Scenario = Callable[[Any], Made]
 
 
 def moments(
-    scenario: Scenario, ctx: Any, patience: float = PATIENCE, limit: int = 5000
+    scenario: Scenario, ctx: Any, patience: float = PATIENCE, step: int = 1, limit: int = 5000
 ) -> dict[str, str]:
     """The moments of a call, and what is wrong after each ("": nothing). A scenario makes what to
-    call, and what to look at then, which gets what the call has returned, or Interrupt."""
+    call, and what to look at then, which gets what the call has returned, or Interrupt. With a
+    `step`, one of so many."""
     found: dict[str, str] = {}
     last = ""
     gc.disable()  # what it would find at some moment is not of the call
     try:
-        for n in range(1, limit):
+        for n in range(1, limit, step):
             trace, wrong = _moment(n, scenario, ctx, patience, last)
             if not trace.where:
                 return found
@@ -183,3 +190,35 @@ def _moment(n: int, scenario: Scenario, ctx: Any, patience: float, last: str) ->
             raise
         return trace, f"{type(error).__name__}: {error}"
     return trace, ""
+
+
+def at_random(scenario: Scenario, ctx: Any, seconds: float, seed: int = 1) -> tuple[int, list[str]]:
+    """The same with a timer's signals: how many interrupted the call, and what was wrong then."""
+    draw, count, took, wrong = random.Random(seed), 0, 0.001, []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        function, check = scenario(ctx)
+        trace, begun = _Trace(0), time.monotonic()
+        before = signal.signal(signal.SIGALRM, trace.handle)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-6, took))
+            function()
+        except Interrupt:
+            pass
+        except Exception as error:
+            wrong.append(f"{trace.where}: it ends with {type(error).__name__}: {error}")
+        finally:
+            trace.over = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        if not trace.where:
+            took = 0.9 * took + 0.1 * (time.monotonic() - begun)
+        if not trace.inside:
+            continue
+        count += 1
+        try:
+            with watched(1):
+                check(Interrupt)
+        except (Exception, Hang) as error:
+            wrong.append(f"{trace.where}: {type(error).__name__}: {error}")
+    return count, wrong

@@ -7,11 +7,11 @@ they use is kept at the master, which is elsewhere, or was used last by another 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupts import APART, LOST, MESSAGES, SYNC, find
-from moments import Scenario
+from interrupts import APART, LOST, MESSAGES, SERVED, SYNC, find, join_process
 from places import perform
 
 # A message is lost if the handler raises after it has come and before the call returns. After how
@@ -19,11 +19,11 @@ from places import perform
 STANDARD = {"get_queue": 12, "get_simple_queue": 12, "receive": 9}
 
 
-def _whole(*makers: Any) -> Scenario:
+def _whole(*makers: Any, step: int = 1) -> Callable[[Any], None]:
     def scenario(ctx: Any) -> None:
         wrong = {}
         for maker in makers:
-            found = find(ctx, maker)
+            found = find(ctx, maker, step=step)
             assert found, f"{maker.__name__} has no moments"
             bad = {where: what for where, what in found.items() if what}
             lost = [what for what in bad.values() if what.endswith(LOST)]
@@ -34,6 +34,17 @@ def _whole(*makers: Any) -> Scenario:
     return scenario
 
 
-@pytest.mark.parametrize("makers", [SYNC, MESSAGES, APART], ids=["sync", "messages", "apart"])
-def test_at_every_moment(cluster: None, makers: tuple[Any, ...]) -> None:
-    perform("worker", _whole(*makers))
+GROUPS = {"sync": SYNC, "messages": MESSAGES, "apart": APART}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_at_every_moment(cluster: None, group: str) -> None:
+    perform("worker", _whole(*GROUPS[group]))
+
+
+@pytest.mark.parametrize(
+    "makers, step", [(SERVED, 3), ((join_process,), 8)], ids=["served", "join"]
+)
+def test_at_some_moments(cluster: None, makers: tuple[Any, ...], step: int) -> None:
+    """Of calls for each of which much has to be made; the command has all of them."""
+    perform("worker", _whole(*makers, step=step))
