@@ -72,12 +72,6 @@ class _NoReader(Exception):
     """The broker says that nobody can read what this link would send."""
 
 
-class _Failed(NamedTuple):
-    """What converting a message raised."""
-
-    error: Exception
-
-
 def _own_broker() -> Owner:
     """The broker of this process's host."""
     return Owner(cluster.client().host, ("", 0))
@@ -415,28 +409,29 @@ class Link:
         holds what the handles need; without, after.
         """
 
-        def arrived(reply: Reply) -> Any:
+        def arrived(reply: Reply) -> tuple[str, Any]:
             if reply.kind != frames.MESSAGE:
-                return END if reply.kind == frames.END else EMPTY
-            value: Any = reply
+                return "is", END if reply.kind == frames.END else EMPTY
+            how: str = "means"
+            value: Any = reply.body
             if reply.flags & frames.CARRIES and convert is not None:
                 try:
-                    value = convert(reply.body)
+                    how, value = "is", convert(reply.body)
                 except Exception as error:
-                    value = _Failed(error)
+                    how, value = "raises", error
             # To another host it goes with what is sent next, or in a moment, or at this process's
             # end: it matters only if the host is lost, or while handles are in the message.
             later = self.remote and not reply.flags & frames.CARRIES
             (ack,) = _pieces(self._seals, ACK)
             self._sock.sendall(ack, socket.MSG_MORE if later else 0)
-            return value
+            return how, value
 
-        value = self.request(frames.GET, flags=flags, stamp=stamp, timeout=timeout, finish=arrived)
-        if isinstance(value, _Failed):
-            raise value.error
-        if not isinstance(value, Reply):
-            return value
-        return value.body if convert is None else convert(value.body)
+        how, value = self.request(
+            frames.GET, flags=flags, stamp=stamp, timeout=timeout, finish=arrived
+        )
+        if how == "raises":
+            raise value
+        return convert(value) if how == "means" and convert is not None else value
 
     def poll(self, timeout: float | None) -> bool:
         """Whether a message (or the end) is there, or comes in time."""

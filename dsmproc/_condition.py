@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing import synchronize
 from typing import Any
 
-from ._binding import IDLE, Call
+from ._binding import IDLE, Call, Status
 from ._choice import Choosing
 
 __all__ = ["Condition", "Event"]
@@ -30,6 +30,10 @@ class Condition(synchronize.Condition, metaclass=Choosing):
     _sleeping_count: Any
     _woken_count: Any
     _wait_semaphore: Any
+
+    @property
+    def __enter__(self) -> Any:
+        return self._lock.__enter__
 
     @property
     def __exit__(self) -> Any:
@@ -52,7 +56,7 @@ class Condition(synchronize.Condition, metaclass=Choosing):
         finally:
             while True:
                 try:
-                    if asleep.status == 0 and awake.status == IDLE:
+                    if asleep.status == Status.OK and awake.status == IDLE:
                         woken.give(awake)
                     while not (lock._is_mine() and lock._count() == depth):
                         lock.acquire()
@@ -70,28 +74,31 @@ class Condition(synchronize.Condition, metaclass=Choosing):
         assert not self._wait_semaphore.acquire(False), (
             "notify: Should not have been able to acquire _wait_semaphore"
         )
-        owed = 0  # sleepers that were counted as woken and have not said so, or the other way round
+        sleeping, woken = self._sleeping_count._semlock, self._woken_count._semlock
+        asked: list[tuple[Any, Any]] = []
+
+        def take(count: Any, block: bool = False) -> bool:
+            request = count.request(Call.SEM_ACQUIRE, int(not block))
+            asked.append((count, request))
+            return bool(count.take(request))
+
         try:
             # Those whose time was over have said that they are awake, and count as asleep still.
-            while self._woken_count.acquire(False):
-                owed -= 1
-                assert self._sleeping_count.acquire(False), "notify: a woken one was not asleep"
-                owed += 1
-            while owed < n and self._sleeping_count.acquire(False):
-                owed += 1
+            while take(woken):
+                assert take(sleeping), "notify: a woken one was not asleep"
+            permits = 0
+            while permits < n and take(sleeping):
                 self._wait_semaphore.release()
-            if owed == 0:
-                return
-            while owed > 0:
-                self._woken_count.acquire()
-                owed -= 1
-            self._take_permits_back()
+                permits += 1
+            for _ in range(permits):
+                take(woken, block=True)
+            if permits:
+                self._take_permits_back()
         except BaseException:
             self._take_permits_back()
-            for _ in range(owed):
-                self._sleeping_count.release()
-            for _ in range(-owed):
-                self._woken_count.release()
+            for count, request in asked:
+                if request.status == Status.OK:
+                    count.release()
             raise
 
     def _take_permits_back(self) -> None:

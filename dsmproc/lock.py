@@ -204,14 +204,17 @@ class _Permits(_SemLock):
             block = False
         request = self.request(Call.SEM_ACQUIRE, int(not block))
         try:
-            status = self._client.run(request, timeout if block else None)
-            if status not in (Status.OK, Status.BUSY, Status.CANCELLED):
-                raise_status(status, request.value, "acquire")
-            return status == Status.OK
+            return self.take(request, timeout if block else None)
         except BaseException:
             if request.status == Status.OK:
                 self.give(self.request(Call.SEM_RELEASE, 1))
             raise
+
+    def take(self, request: Any, timeout: float | None = None) -> bool:
+        status = self._client.run(request, timeout)
+        if status not in (Status.OK, Status.BUSY, Status.CANCELLED):
+            raise_status(status, request.value, "acquire")
+        return status == Status.OK
 
     def release(self, *_: object) -> None:
         request = None
@@ -249,12 +252,14 @@ class _Shared(synchronize.SemLock):
 
     _is_fork_ctx = False  # asked by the standard library where it must not be inherited
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    # The very functions: between one that has taken and a caller of it a handler could run.
+
+    @property
+    def __enter__(self) -> Any:
+        return self._semlock.acquire
 
     @property
     def __exit__(self) -> Any:
-        """The very function that releases: until it begins, a handler can prevent it."""
         return self._semlock.release
 
     def _adopt(self, semlock: _SemLock) -> None:
