@@ -103,6 +103,7 @@ class ClusterPopen:
         _std.flush_std_streams()
         self.returncode: int | None = None
         self._lost: str | None = None
+        self._told_to_end = False
         self._end: list[Any] | None = None  # code and stamp, once received
         self._receiving = threading.Lock()
         self._process = weakref.ref(process_obj)
@@ -214,12 +215,13 @@ class ClusterPopen:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """As `poll`, after at most `timeout` seconds; HostLostError if its host was lost."""
+        """As `poll`, after at most `timeout` seconds; HostLostError if its host was lost before it
+        was told to end."""
         if self.returncode is None:
             if not self._speaks(timeout):
                 return None
             self._receive()
-        if self._lost is not None:
+        if self._lost is not None and not self._told_to_end:
             _std.forget_child(self._process())
             raise HostLostError(self._lost, self.host)
         return self.returncode
@@ -262,7 +264,9 @@ class ClusterPopen:
                 kind = "dismiss" if cluster.program_ends() else "signal"
                 self._wire.send((kind, int(number)))
             except OSError:
-                if self.wait(timeout=0.1) is None:
+                if self._speaks(0.1):
+                    self._receive()
+                if self.returncode is None:
                     raise
 
     def interrupt(self) -> None:
@@ -270,10 +274,12 @@ class ClusterPopen:
 
     def terminate(self) -> None:
         """Also one that is stopped, as a shell's kill does: otherwise its parent waits for ever."""
+        self._told_to_end = True
         self._send_signal(signal.SIGTERM)
         self._send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
+        self._told_to_end = True
         self._send_signal(signal.SIGKILL)
 
     def close(self) -> None:

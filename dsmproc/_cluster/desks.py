@@ -167,8 +167,9 @@ class Desks:
         buffer = bytearray(1 + frames.CHUNK)
         buffer[:1] = frames.FROM_WORKER
         view = memoryview(buffer)
-        assert desk.driver is not None
         while count := await loop.sock_recv_into(worker.sock, view[1:]):
+            if desk.driver is None:  # its program has ended
+                return
             await desk.driver.send_bytes(bytes(view[: 1 + count]))
 
     # -- the driver ---------------------------------------------------------------------------

@@ -286,7 +286,7 @@ def body(tasks, full, served):
     start(1, write, box)
     agent = box.get()
     lose(agent)
-    say("full", outcome(full.put, "lost", False), outcome(full.put, "lost", True, 0.01))
+    say("full", outcome(full.put, "lost"), outcome(full.put, "lost", False))
     say("served", outcome(served.put, "lost", False))
     say("join", outcome(tasks.join))
     for _ in range(2):
@@ -330,3 +330,58 @@ perform(body, "mp.Queue()", "mp.Pipe(False)")
 def test_a_host_that_leaves_is_no_loss(run_script: RunScript) -> None:
     result = run_script(BEGIN + LEAVING, local=4).check()
     assert result.lines() == ["pipe first EOFError", "queue first Empty"]
+
+
+BARRIER = """
+def rounds(barrier, box):
+    for _ in range(3):
+        barrier.wait()
+    if mp.current_host() == 1:
+        box.put(os.getppid())
+        signal.pause()
+    say(outcome(barrier.wait))
+    barrier.reset()
+    say(outcome(barrier.wait, 0))
+
+def body(barrier):
+    box = mp.Queue()
+    there = start(1, rounds, barrier, box)
+    here = threading.Thread(target=rounds, args=(barrier, box))
+    here.start()
+    lose(box.get())
+    here.join()
+
+perform(body, "mp.Barrier(2)")
+"""
+
+
+def test_a_barrier_whose_party_computes(run_script: RunScript) -> None:
+    """The second error is of the time that is up: nobody has come since the reset."""
+    result = run_script(BEGIN + BARRIER, local=4).check()
+    assert result.lines() == ["BrokenBarrierError", "BrokenBarrierError"]
+
+
+EXECUTOR = """
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+def where(_):
+    time.sleep(0.05)
+    return mp.current_host(), os.getppid()
+
+def body():
+    with ProcessPoolExecutor(4, mp.get_context("cluster")) as executor:
+        while 1 not in (agents := dict(executor.map(where, range(8)))):
+            pass
+        slow = executor.submit(signal.pause)
+        lose(agents[1])
+        say(outcome(slow.result))
+
+start(2, body).join()
+"""
+
+
+def test_an_executor_whose_worker_was_there_is_broken_and_ends(run_script: RunScript) -> None:
+    result = run_script(BEGIN + EXECUTOR, local=3).check()
+    assert result.lines() == ["BrokenProcessPool"]
+    assert "Traceback" not in result.err, result.err

@@ -3,10 +3,14 @@
  *   FILLING ──the last party comes──► (ACTION ──its BAR_DONE──►) all are let go, FILLING again
  *      └──abort, a party gives up or dies──► BROKEN ──reset──► FILLING
  *
+ * A party's host is lost while it computes between two rounds, too: it is a host that has waited here.
+ *
  * While the action runs, parties of the next round wait in `later`; giving up then is ignored,
  * for the round is complete.
  */
 #include "core/master.h"
+
+#include <string.h>
 
 enum { FILLING = 0, ACTION, BROKEN };
 
@@ -61,6 +65,7 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
 
 static void wait(struct dsm_master *master, struct dsm_object *barrier,
                  const struct dsm_call *call) {
+    dsm_set_bit(barrier->came, call->host, true);
     if (barrier->state == BROKEN) {
         dsm_ret(master, call->host, call->req, DSM_ST_BROKEN, barrier->cause);
     } else if (barrier->state == ACTION) {
@@ -86,6 +91,7 @@ static void reset(struct dsm_master *master, struct dsm_object *barrier, uint32_
     barrier->waiting = barrier->later = (struct dsm_queue){0};
     barrier->state = FILLING;
     barrier->value = 0;
+    memset(barrier->came, 0, sizeof barrier->came);
     uint64_t cause = (uint64_t)DSM_BROKE_RESET << 16 | host;
     send_off(master, &waiting, cause);
     send_off(master, &later, cause);
@@ -128,10 +134,10 @@ void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, u
 }
 
 void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier, uint32_t host) {
-    bool waited = barrier->state == ACTION && barrier->holder == host;
-    while (dsm_asker_take(master, &barrier->waiting, host, 0))
-        waited = true;
-    while (dsm_asker_take(master, &barrier->later, host, 0))
-        waited = true;
-    if (waited) break_it(master, barrier, DSM_BROKE_LOST, host);
+    bool came = dsm_bit(barrier->came, host);
+    dsm_set_bit(barrier->came, host, false);
+    while (dsm_asker_take(master, &barrier->waiting, host, 0) ||
+           dsm_asker_take(master, &barrier->later, host, 0))
+        ;
+    if (came && barrier->state != BROKEN) break_it(master, barrier, DSM_BROKE_LOST, host);
 }

@@ -111,7 +111,8 @@ struct dsm_object {
     dsm_ref scope, next_open; /* scope.c */
     uint32_t open;
     uint64_t released; /* scope.c: the log when a host released it that had not taken it */
-    uint8_t died;      /* lock: as in struct dsm_lock */
+    uint64_t came[DSM_MAX_HOSTS / 64]; /* barrier: hosts that have waited in it */
+    uint8_t died;                      /* lock: as in struct dsm_lock */
     uint8_t unused[7];
 };
 
