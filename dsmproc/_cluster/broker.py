@@ -477,11 +477,12 @@ class Broker:
         channel = link.the_channel
         released = channel.released
         try:
-            channel.stamp = max(channel.stamp, await self._memory.publish())
+            stamp = await self._memory.publish()
         except Exception:
             log.exception("a channel's answer could not be published: its link is closed")
             link.abort()
             return
+        channel.release(False, stamp)  # others may have come meanwhile with a newer one
         channel.published = max(channel.published, released)
         if link.active == number and not link.closed:
             link.reply(kind, number, body, flags=flags, stamp=channel.stamp)

@@ -76,7 +76,8 @@ class Output:
 
     async def acknowledgements(self, peer: Peer) -> None:
         while True:
-            self._acknowledged = max(self._acknowledged, await peer.recv())
+            shown = await peer.recv()
+            self._acknowledged = max(self._acknowledged, shown)
             self._progress.set()
 
     async def written(self) -> None:
