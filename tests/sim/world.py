@@ -342,7 +342,7 @@ class World:
 
     # ---- running ---------------------------------------------------------------------------
 
-    def run(self, limit: int = 60_000) -> None:
+    def run(self, limit: int = 200_000) -> None:
         p = self.params
         kinds = [
             (p.w_thread, self.do_thread),
