@@ -118,6 +118,9 @@ class SimHost:
         if world.trace is not None:
             world.trace.event(self, kind, event)
         status, actions, raw = self.node.step(kind=kind, **event)
+        if status == C.DSM_E_PEER and self.accused:  # others know more than it: it drops them
+            world.drop(self, event["host"])
+            return
         if status:
             raise Violation(f"host {self.number}: event {kind} {event} gave status {status}")
         summary = self.core.summary

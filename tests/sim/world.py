@@ -207,6 +207,10 @@ class World:
         if broken and self.checked:
             raise Violation(f"dsm_master_check says {broken}")
 
+    def drop(self, host: SimHost, peer: int) -> None:
+        """It hears that one no more, and that one does not hear it."""
+        part(self, host, None if peer == MASTER else self.hosts[peer])
+
     def lost(self, number: int) -> SimHost:
         """The master says that nobody hears this host any more."""
         gone = self.hosts[number]
