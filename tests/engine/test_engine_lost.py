@@ -224,7 +224,7 @@ def test_a_lost_page_ends_whoever_touches_it(tmp_path: Path, mechanism: str, pol
 def test_a_process_that_a_lost_page_cannot_be_kept_from_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Under segv, a poisoned page is an empty file: one that has no descriptor left ends at once."""
+    """Under segv, a poisoned page is an empty file: who has no descriptor left ends at once."""
     monkeypatch.setenv("DSMPROC_FAULTS", "segv")
     with Hosts(2, tmp_path) as hosts:
         region = hosts.region(1)
