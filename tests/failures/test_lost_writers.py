@@ -36,7 +36,10 @@ def write(box, *ends):
     signal.pause()
 
 def take(box, *queues):
-    box.put([one.get() for one in queues])
+    taken = [one.get() for one in queues]
+    for one in queues:
+        one.qsize()  # that they have arrived is said with the next request
+    box.put(taken)
     signal.pause()
 
 def have(box, *queues):

@@ -12,14 +12,15 @@
  * is the same with and without. Nothing here must be bound at two hosts alike, or at all.
  *
  * Invariants.
- *   a  `carried` is the length of the one diff that is all of what the next notice will announce of
- *      the page; a second change before that notice makes it a plain one (rule "whole")
- *   b  an update goes into the twin too, or this host would announce it as its own (rule "twinned")
+ *   a  `carried` is the length of the one diff that is all of what the next notice will announce
+ *      of the page; a second change before that notice makes it a plain one (WHOLE)
+ *   b  an update goes into the twin too, or this host would announce it as its own
+ *      (TWINNED)
  *   c  where an update let copies live, the home page stays watched: HOME_DIRTY with a twin, or
- *      HOME; it is HOME_PRIVATE only after a plain notice, which ends all copies (rule "watched")
+ *      HOME; it is HOME_PRIVATE only after a plain notice, which ends all copies (WATCHED)
  *   d  an update is stored only over a copy that has all that was announced before it (carry.c)
- *  18  (home.c) the diff that travels is the one that was compared, so its sending is the announcement.
- *      A page that is equal to its twin needs none: nothing but the twin was given
+ *   LENT (home.c): the diff that travels is the one that was compared, so its sending is the
+ *      announcement. A page that is equal to its twin needs none: nothing but the twin was given
  */
 #include "core/host.h"
 
@@ -186,7 +187,7 @@ static void apply(struct dsm_host *host, struct dsm_page *page, uint32_t off, ui
     action->off = off;
     action->len = len;
     action->flag = page->state == DSM_DIRTY && DSM_RULE_ON(host, DSM_RULE_TWINNED);
-    page->changes = 0; /* how many of its home's are in it is not known any more (rule 12) */
+    page->changes = 0; /* how many of its home's are in it is not known any more (rule COUNTED) */
     page->streak = 0;
     dsm_count(host, DSM_COUNT_UPDATES, 1);
 }

@@ -23,14 +23,14 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (!homeless && home != (page->home == host->config.host) && state != DSM_ZERO &&
         state != DSM_LOST)
         return 2;
-    /* 3: a written page is looked at by the next publish, or is being claimed by this one */
+    /* CLAIM: a written page is looked at by the next publish, or is being claimed by this one */
     if ((state == DSM_DIRTY || state == DSM_HOME_DIRTY) &&
         !(page->flags & (DSM_IN_DIRTY | DSM_CLAIMED)))
         return 3;
-    if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* rule 6 */
+    if (state == DSM_FETCHING && page->flags & DSM_UNACKED) return 4; /* ONE_DIFF */
     bool taking = page->flags & DSM_TAKING, handing = page->flags & DSM_HANDING;
     bool kept = page->flags & DSM_UNACKED;
-    if (!home && (state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* rules 11, 14 */
+    if (!home && (state == DSM_FETCHING || kept) != (page->get != 0)) return 5; /* CROSSED, KEPT */
     if (homeless && page->waiters && !dsm_homeless_asks(host, page)) return 29;
     if (!homeless && page->waiters && state != DSM_FETCHING && !handing &&
         !(state == DSM_ABSENT && page->flags & (DSM_UNACKED | DSM_SEEKING)))
@@ -47,8 +47,8 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     if (page->flags & DSM_AWAITED && !home) return 30;
     if (home && page->flags & (DSM_SEEKING | DSM_OFFERED)) return 26;
     if (page->flags & DSM_SEEKING && page->flags & (DSM_TAKING | DSM_HANDING)) return 22;
-    if (kept && !(page->flags & DSM_SEEKING) && dsm_is_lost(host, page->home)) return 23; /* 14 */
-    if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* rule 8 */
+    if (kept && !(page->flags & DSM_SEEKING) && dsm_is_lost(host, page->home)) return 23; /* KEPT */
+    if (state == DSM_HOME_PRIVATE && page->flags & DSM_HELD) return 8; /* FETCHED */
     if (page->carried && !(page->flags & DSM_CHANGED)) return 20;      /* bound.c, a */
     if (page->run & DSM_HOME_TWIN && state != DSM_HOME_DIRTY) return 21;
     return 0;
@@ -65,7 +65,7 @@ static int check_region(const struct dsm_host *host, const struct dsm_region *re
     return 0;
 }
 
-/* 32: what is known of a lock's dead holder goes with its token (rule OWNER_DIED) */
+/* 32: what is known of a lock's dead holder goes with its token (OWNER_DIED) */
 static int check_locks(const struct dsm_host *host) {
     for (uint32_t at = 0; at < host->locks.room; at++) {
         dsm_ref ref = dsm_map_slot(&host->arena, &host->locks, at);

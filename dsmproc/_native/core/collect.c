@@ -12,12 +12,13 @@
  * base it is: they take in all that was announced, and are the base from then on (COLLECT, adopt).
  *
  * Invariants.
- *   h4  a diff is dropped after the base has said that it is in its copy (rule "collected"), or when
- *       the base is lost, and nobody could take it
- *   h7  the base has seen the stamp of the newest diff before it applies any, or it would apply one
- *       before another that happened earlier (h1). It answers only for intervals that it was told of
- *       (more may be in what it took from the base before it): its successor hears of those
- *   h8  a base that is being succeeded takes nothing more in: its successor would not have it
+ *   COLLECTED: a diff is dropped after the base has said that it is in its copy, or when the base
+ *      is lost, and nobody could take it
+ *   STAMPED: the base has seen the stamp of the newest diff before it applies any, or it would
+ *      apply one before another that happened earlier (TAGGED). It answers only for intervals that
+ *      it was told of (more may be in what it took from the base before it): its successor hears
+ *      of those
+ *   a  a base that is being succeeded takes nothing more in: its successor would not have it
  */
 #include "core/homeless.h"
 
@@ -159,7 +160,7 @@ static void answer(struct dsm_host *host, const struct collector *collector, uin
     dsm_sent(host->out, message, 0);
 }
 
-/* May what it asks for be done here? A base that is being succeeded does not (h8). */
+/* May what it asks for be done here? A base that is being succeeded does not (a). */
 static bool is_willing(const struct dsm_host *host, const struct collector *collector,
                        const struct dsm_page *page) {
     const struct dsm_history *history = dsm_history_of(host, collector->page);
@@ -228,7 +229,7 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof collector);
     *(struct collector *)dsm_at(host, ref) = collector;
     dsm_queue_push(host, &host->collectors, ref);
-    dsm_observe_up_to(host, stamp); /* h7 */
+    dsm_observe_up_to(host, stamp); /* STAMPED */
     return DSM_OK;
 }
 

@@ -44,7 +44,7 @@ enum {
     DSM_EV_DIFFED = 4,
     DSM_EV_WORDED = 5,  /* id = lock, arg = result of DSM_WORD_TAKE, _SEIZE */
     DSM_EV_MORE = 6,    /* asked for by DSM_ACT_MORE */
-    DSM_EV_TICK = 7,    /* every DSMPROC_TICK: the polling tick (DESIGN 2) */
+    DSM_EV_TICK = 7,    /* every DSMPROC_TICK: the polling tick */
     DSM_EV_PUBLISH = 8, /* req -> REPLY(DSM_ST_OK, arg = stamp) */
     DSM_EV_OBSERVE = 9, /* req, arg = stamp (UINT64_MAX: the master's newest) -> REPLY(DSM_ST_OK) */
     DSM_EV_ATTACH = 10, /* req, client, id = region -> REPLY(status, arg = number of pages) */
@@ -292,33 +292,33 @@ struct dsm_config {
     uint64_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
-/* Rules of DESIGN 2 and 3 that the mutation build (-DDSM_MUTATE) can switch off: bit numbers. */
+/* The rules of docs/protocol.md, as bits: the mutation build (-DDSM_MUTATE) switches them off. */
 enum {
-    DSM_RULE_ACK = 0,         /* 1: no stamp before the homes have acknowledged the diffs */
-    DSM_RULE_FLUSH = 1,       /* 2: an invalidated dirty page is diffed and sent before the punch */
-    DSM_RULE_CROSSED = 2,     /* 5, 11: a reply that crossed an invalidation is dropped */
-    DSM_RULE_ONE_DIFF = 3,    /* 6: one unacknowledged diff a page, no fetch while there is one */
-    DSM_RULE_BYTES = 4,       /* 7: diffs are byte exact (off: whole words of 8) */
-    DSM_RULE_FETCHED = 5,     /* 8: a home page is protected before its first copy is given */
-    DSM_RULE_OWED = 6,        /* 10: pages flushed early are announced by the next publish */
+    DSM_RULE_ACK = 0,         /* no stamp before the homes have acknowledged the diffs */
+    DSM_RULE_FLUSH = 1,       /* an invalidated dirty page is diffed and sent before the punch */
+    DSM_RULE_CROSSED = 2,     /* a reply that crossed an invalidation is dropped */
+    DSM_RULE_ONE_DIFF = 3,    /* one unacknowledged diff a page, no fetch while there is one */
+    DSM_RULE_BYTES = 4,       /* diffs are byte exact (off: whole words of 8) */
+    DSM_RULE_FETCHED = 5,     /* a home page is protected before its first copy is given */
+    DSM_RULE_OWED = 6,        /* pages flushed early are announced by the next publish */
     DSM_RULE_TWO_NUMBERS = 7, /* seen is not advanced by one's own publish */
     DSM_RULE_CLAIM = 8,       /* a home is claimed before the publish that names it */
     DSM_RULE_LATE = 9,        /* a late attach starts with the list of noticed pages */
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
     DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (run.c) */
-    DSM_RULE_FORWARD = 13, /* 4: a diff that reaches a host that is no longer home is passed on */
-    DSM_RULE_COUNTED = 14, /* 12: a home goes without its page only if the copy there is equal */
+    DSM_RULE_FORWARD = 13, /* a diff that reaches a host that is not home goes to the one that is */
+    DSM_RULE_COUNTED = 14, /* a home goes without its page only if the copy there is equal */
     DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */
     DSM_RULE_ONCE = 16,    /* ... and once */
     DSM_RULE_WHOLE = 17,   /* a diff is told for a notice only if it is all that changed */
     DSM_RULE_TWINNED = 18, /* an update of a written copy goes into its twin too */
     DSM_RULE_WATCHED = 19, /* writes at home are noticed while copies live on updates */
     DSM_RULE_APART = 20,   /* ... and what others write there goes into that twin too */
-    DSM_RULE_NEWEST = 21,  /* 13: a copy becomes the page only if nothing newer was announced */
-    DSM_RULE_APPLIED = 22, /* 13: ... and no other host's changes were applied at the lost home */
-    DSM_RULE_KEPT = 23,    /* 14: a diff that a lost home did not acknowledge is sent again */
-    DSM_RULE_CUT = 24,     /* 15: what a lost host sent is not heard any more */
+    DSM_RULE_NEWEST = 21,  /* a copy becomes the page only if nothing newer was announced */
+    DSM_RULE_APPLIED = 22, /* ... and no other host's changes were applied at the lost home */
+    DSM_RULE_KEPT = 23,    /* a diff that a lost home did not acknowledge is sent again */
+    DSM_RULE_CUT = 24,     /* what a lost host sent is not heard any more */
     DSM_RULE_GRANTED = 25, /* EC: what a grant told is not told again */
     DSM_RULE_SHARED = 26,  /* EC: every grant tells of a page that is bound to several locks */
     DSM_RULE_OUTER = 27,  /* SCC: what is written belongs to all scopes that are open, not to one */

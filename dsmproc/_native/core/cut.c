@@ -5,7 +5,7 @@
  *
  * A diff that it sent before it died may still be on its way to a home that has not heard of the
  * death. Whoever gets its lock, or goes on with the work of one of its processes, may write the same
- * bytes; applied after that, the old diff would undo it (rule "cut", 15).
+ * bytes; applied after that, the old diff would undo it (rule CUT).
  */
 #include "core/master.h"
 
@@ -58,7 +58,7 @@ void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     *cut = (struct cut){.host = host};
     for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
         if (!dsm_bit(master->joined, other)) continue;
-        dsm_set_bit(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT)); /* 15 */
+        dsm_set_bit(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT));
         uint32_t message = dsm_send(master->out, other, DSM_FAST, DSM_MSG_CUT);
         dsm_put16(master->out, host);
         dsm_sent(master->out, message, 0);

@@ -1,6 +1,6 @@
 /* Diffs: which bytes of a page changed since its twin was taken, and what they are now.
  *
- * A diff is byte exact (DESIGN rule 7): it never names a byte that is equal in page and twin, for
+ * A diff is byte exact (rule BYTES): it never names a byte that is equal in page and twin, for
  * another host may have written that byte. Two encodings, whichever is shorter:
  *
  *   0, then runs: offset u16, length u16, bytes          few changes

@@ -1,18 +1,18 @@
 /* Comparing dirty pages with their twins, and what becomes of the diffs: they are sent to the homes,
  * or wait while the homes are asked for (move.c) or sought (seek.c).
  *
- * Invariants (numbers as DESIGN 3).
- *   1  a page is UNACKED from its comparison until the home has acknowledged the diff, or moved
- *   6  at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
- *   7  diffs are byte-exact, and what was read once is both the diff and the new twin
- *  10  a page whose changes left the host is owed: the next publish announces it
- *  18  (home.c) only a diff leaves a copy, and what was compared is the twin from then on, also where the
- *      page stays writable: a byte that is changed back later differs from that twin
- *  19  a page that was ZERO before it was written, and is equal to that again, is ZERO again (rule
- *      "zero"): its home may have gone without ever having had it, and then nobody could give it
- *  14  a diff is kept until it is acknowledged; it travels between its host and one other, never by
- *      way of a third: a host that is not the page's home names it, and the diff is sent there. So
- *      when a host dies, it is known which diffs died with it
+ * Invariants, by their rules (docs/protocol.md).
+ *   ACK: a page is UNACKED from its comparison until the home has acknowledged the diff, or moved
+ *   ONE_DIFF: at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
+ *   BYTES: diffs are byte-exact, and what was read once is both the diff and the new twin
+ *   OWED: a page whose changes left the host is owed: the next publish announces it
+ *   LENT (home.c): only a diff leaves a copy, and what was compared is the twin from then on, also
+ *      where the page stays writable: a byte that is changed back later differs from that twin
+ *   ZERO: a page that was ZERO before it was written, and is equal to that again, is ZERO
+ *      again: its home may have gone without ever having had it, and then nobody could give it
+ *   KEPT: a diff is kept until it is acknowledged; it travels between its host and one other,
+ *      never by way of a third: a host that is not the page's home names it, and the diff is sent
+ *      there. So when a host dies, it is known which diffs died with it
  */
 #include <assert.h>
 
@@ -55,7 +55,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         return;
     }
     dsm_run_compared(page, result->len != 0);
-    bool zero = is_zero_again(host, page, result); /* 19 */
+    bool zero = is_zero_again(host, page, result); /* ZERO */
     bool bare = zero && result->keep;
     if (result->len && dsm_homeless(host, page)) { /* it is kept already */
         if (page->hot < UINT8_MAX) page->hot++;
@@ -67,11 +67,11 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
         if (!result->early)
-            dsm_bound_owe(host, page, result->len); /* 10 */
+            dsm_bound_owe(host, page, result->len); /* OWED */
         else if (DSM_RULE_ON(host, DSM_RULE_OWED))
             dsm_page_owe(host, page, true);
         if (DSM_RULE_ON(host, DSM_RULE_ACK) && !(page->flags & DSM_UNACKED)) {
-            page->flags |= DSM_UNACKED; /* 1, 6 */
+            page->flags |= DSM_UNACKED; /* ACK, ONE_DIFF */
             host->unacked++;
         }
         number_diff(host, page, result->len);

@@ -1,15 +1,16 @@
 /* What a home does: it gives copies of its pages and applies the diffs of others to them.
  *
  * Invariants.
- *   4  whoever asks a host that is not the page's home, or sends it a diff, is told where the home is
- *      as far as is known there, and asks there. Nothing is passed on: when a host dies, all others
- *      know which of their questions died with it
- *   8  a home page is protected in all local processes before another host gets its first copy
- *  12  `changes` counts what changed a home page: diffs applied, own publishes that wrote it
- *  18  whatever bytes of a page leave its host are what was announced, or are announced later (rule
- *      "lent"); every place where bytes, or the word that they are unchanged, leave a host says why.
- *      Here: HOME is what was announced or is owed; HOME_DIRTY without a twin is announced by the
- *      next publish in any case; HOME_PRIVATE is protected first, and no host has an older copy of
+ *   FORWARD: whoever asks a host that is not the page's home, or sends it a diff, is told where
+ *      the home is as far as is known there, and asks there. Nothing is passed on: when a host
+ *      dies, all others know which of their questions died with it
+ *   FETCHED: a home page is protected in all local processes before another host gets its first
+ *      copy
+ *   COUNTED: `changes` counts what changed a home page: diffs applied, own publishes that wrote it
+ *   LENT: whatever bytes of a page leave its host are what was announced, or are announced later;
+ *      every place where bytes, or the word that they are unchanged, leave a host says why. Here:
+ *      HOME is what was announced or is owed; HOME_DIRTY without a twin is announced by the next
+ *      publish in any case; HOME_PRIVATE is protected first, and no host has an older copy of
  *      which it will not hear. With a twin a publish announces what differs from the twin then; a
  *      byte that was changed, given, and changed back would not. So the twin is given: it is what
  *      was announced, with the diffs of others
@@ -58,7 +59,7 @@ static void give_copies(struct dsm_host *host, const struct wish *wish) {
     for (uint32_t i = 0; i < wish->count; i++) {
         struct dsm_page *page = dsm_page_find(host, wish->id + i);
         dsm_page_settle_in(host, page);
-        if (DSM_RULE_ON(host, DSM_RULE_FETCHED)) protect_home(host, page); /* 8 */
+        if (DSM_RULE_ON(host, DSM_RULE_FETCHED)) protect_home(host, page);
         dsm_feed_given(host, page, wish->from);
     }
     uint32_t message = dsm_send(host->out, wish->from, wish->channel, DSM_MSG_PAGE);
@@ -72,7 +73,7 @@ static void give_copies(struct dsm_host *host, const struct wish *wish) {
     }
     for (uint32_t i = 0; i < wish->count; i++) {
         const struct dsm_page *page = dsm_page_there(host, wish->id + i);
-        bool lent = is_lent(host, page); /* 18 */
+        bool lent = is_lent(host, page); /* LENT */
         dsm_page_act(host, lent ? DSM_ACT_PAYLOAD_TWINS : DSM_ACT_PAYLOAD_PAGES, page);
     }
     dsm_sent(host->out, message, host->out->nactions - message - 1);

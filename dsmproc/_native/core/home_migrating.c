@@ -4,7 +4,7 @@
  * synchronisation. Here the writer asks when it publishes, notices carry homes, and what reaches an
  * old home is passed on by it; the update that the release of 2001 could lose (a copy from before
  * the move is written, and its diff goes to the old home, which applies it to its own copy) is not
- * lost: rule 4.
+ * lost: rule FORWARD.
  */
 #include "core/policy.h"
 

@@ -13,19 +13,20 @@
  *   ABSENT ─fault: WANT_BASE─► BASE ──► STALE ──fault: WANT─► DIFFS of each writer ──► CLEAN
  *
  * Invariants.
- *   h1  the content of a copy is that of the base when it was taken, and the diffs of all intervals
- *       up to `have` of each source, and of its own; each was applied after all those that happened
- *       before it (rule "tagged"). For if one diff happened before another, the second one's host
- *       had been told of the first one's stamp, and no host is told more than the log is long before
- *       its publish is stamped, so the first one's tag is lower; and whoever hears of the second hears of the first with it
- *   h2  a host asks for no interval that it was not told of: what it gets happened before nothing
- *       that it does not know
- *   h3  a copy is used only while it is not stale, `have` = `need` of every source
- *   h4  a diff is kept until the base has applied it and said so (collect.c, rule "collected"); who
- *       asks later is told to take the base
- *   h5  who takes the base puts its own diffs back that are not in it (rule "mine"), and uses none
- *       that lacks diffs which it has dropped, before it came or since (rule "outrun")
- *   h6  what only a host that died had is lost, and so is the page for whoever needs it
+ *   TAGGED: the content of a copy is that of the base when it was taken, and the diffs of all
+ *      intervals up to `have` of each source, and of its own; each was applied after all those
+ *      that happened before it. For if one diff happened before another, the second one's host had
+ *      been told of the first one's stamp, and no host is told more than the log is long before
+ *      its publish is stamped, so the first one's tag is lower; and whoever hears of the second
+ *      hears of the first with it
+ *   a  a host asks for no interval that it was not told of: what it gets happened before nothing
+ *      that it does not know
+ *   b  a copy is used only while it is not stale, `have` = `need` of every source
+ *   COLLECTED: a diff is kept until the base has applied it and said so (collect.c); who asks
+ *      later is told to take the base
+ *   MINE, OUTRUN: who takes the base puts its own diffs back that are not in it, and uses
+ *      none that lacks diffs which it has dropped, before it came or since
+ *   c  what only a host that died had is lost, and so is the page for whoever needs it
  */
 #include "core/homeless.h"
 
@@ -113,7 +114,7 @@ void dsm_homeless_forget(struct dsm_host *host, uint64_t page) {
 
 /* ---- being told -------------------------------------------------------------------------- */
 
-/* Something is missing now: nobody here may read on (h3). */
+/* Something is missing now: nobody here may read on (b). */
 static void grow_stale(struct dsm_host *host, struct dsm_page *page) {
     dsm_count(host, DSM_COUNT_INVALIDATIONS, 1);
     if (page->state == DSM_ZERO) {
@@ -214,7 +215,7 @@ static void ask_writer(struct dsm_host *host, struct dsm_history *history,
 static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history) {
     if (history->adopted) return; /* it was the base here: who is it now? */
     if (page->home == host->config.host || page->flags & DSM_ORPHAN) {
-        dsm_page_poison(host, page); /* h6 */
+        dsm_page_poison(host, page); /* c */
     } else if (dsm_is_lost(host, page->home)) {
         dsm_seek(host, page);
     } else {
@@ -271,7 +272,7 @@ static void apply(struct dsm_host *host, const struct dsm_page *page, const stru
     dsm_kept_put(host, kept);
 }
 
-/* The own diffs that a base lacked (h5) stay kept; the others' are not needed any more. */
+/* The own diffs that a base lacked (rule MINE) stay kept; the others' are not needed any more. */
 static void apply_all(struct dsm_host *host, const struct dsm_page *page,
                       struct dsm_history *history) {
     dsm_ref own = history->own.head;

@@ -223,7 +223,7 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
     if (event->host == DSM_MASTER) return from_master(host, type, &cursor);
     if (event->host >= DSM_MAX_HOSTS || event->host == host->config.host) return DSM_E_EVENT;
     if (event->client > DSM_BULK) return DSM_E_EVENT;
-    if (dsm_is_lost(host, event->host) && DSM_RULE_ON(host, DSM_RULE_CUT)) return DSM_OK; /* 15 */
+    if (dsm_is_lost(host, event->host) && DSM_RULE_ON(host, DSM_RULE_CUT)) return DSM_OK;
     if (host->leave.state == DSM_GONE && type != DSM_MSG_BYE)
         return DSM_OK; /* what is asked here will be asked elsewhere */
     return from_peer(host, event->host, type, &cursor);

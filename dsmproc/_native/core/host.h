@@ -205,7 +205,7 @@ struct dsm_lock {
 struct dsm_compared {
     dsm_ref page;
     uint32_t len;
-    uint8_t early; /* rule 2: invalidated; punch it afterwards */
+    uint8_t early; /* FLUSH: invalidated; punch it afterwards */
     uint8_t keep;  /* leave it writable */
     uint8_t look;  /* 1, 2: the first, the second look at an opened page */
     uint8_t take;  /* ask for the home instead of sending the diff */

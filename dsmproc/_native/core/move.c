@@ -2,7 +2,7 @@
  *
  * A writer takes it: TAKE goes to the home in place of the diff, which is kept. The home agrees if
  * it has not written the page itself and the writer's copy differs from it by that diff alone
- * (rule 12): then nothing but TAKEN travels. Otherwise the diff is sent as ever.
+ * (rule COUNTED): then nothing but TAKEN travels. Otherwise the diff is sent as ever.
  *
  *   writer  CLEAN, DIRTY | TAKING ──TAKEN(epoch)──► HOME_PRIVATE      ──TAKEN(0)──► DIFF is sent
  *   home    HOME ──TAKE, equal──► CLEAN
@@ -16,12 +16,13 @@
  *   a  a copy that is TAKING or HANDING may be the home's page: it is not invalidated meanwhile,
  *      and what must wait for invalidations waits (observe.c)
  *   b  while HANDING, nobody here writes the page: if it comes back, it is what it was
- *  13  a host that gives a page away of which it owes a notice of a change says so when it is asked
- *      which copy is the newest (seek.c): APPLIED
- *   8  the giver protects the page in all local processes before its bytes are copied
- *  18  (home.c) TAKEN says that the page is unchanged: it is HOME, so what it holds was announced or is
- *      owed, and the writer's copy had it. HAND carries bytes as they are: a written page is owed,
- *      whatever it will be at the publish. Who moves in owes the page in any case
+ *   APPLIED: a host that gives a page away of which it owes a notice of a change says so when it
+ *      is asked which copy is the newest (seek.c)
+ *   FETCHED: the giver protects the page in all local processes before its bytes are copied
+ *   LENT (home.c): TAKEN says that the page is unchanged: it is HOME, so what it holds was
+ *      announced or is owed, and the writer's copy had it. HAND carries bytes as they are: a
+ *      written page is owed, whatever it will be at the publish. Who moves in owes the page in any
+ *      case
  */
 #include "core/host.h"
 #include "core/policy.h"
@@ -42,7 +43,7 @@ bool dsm_move_wanted(const struct dsm_host *host, const struct dsm_page *page, u
 
 static bool may_go(const struct dsm_host *host, const struct dsm_page *page, uint32_t changes) {
     if (!page || page->state != DSM_HOME) return false;
-    return page->changes == changes || !DSM_RULE_ON(host, DSM_RULE_COUNTED); /* 12 */
+    return page->changes == changes || !DSM_RULE_ON(host, DSM_RULE_COUNTED);
 }
 
 /* Was it of use here? If it moves on at once, a longer streak is asked for before it comes again. */
@@ -130,7 +131,7 @@ int dsm_move_on_taken(struct dsm_host *host, uint32_t from, struct dsm_cursor *c
 
 static void hand(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     dsm_page_settle_in(host, page);
-    if (page->state != DSM_HOME) dsm_page_act(host, DSM_ACT_PROTECT, page); /* 8 */
+    if (page->state != DSM_HOME) dsm_page_act(host, DSM_ACT_PROTECT, page); /* FETCHED */
     if (page->state == DSM_HOME_DIRTY) {
         if (page->run & (DSM_OPENED | DSM_HOME_TWIN)) dsm_page_act(host, DSM_ACT_UNTWIN, page);
         page->changes++;
@@ -291,7 +292,7 @@ static void handed(struct dsm_host *host, struct dsm_page *page, uint32_t answer
     bool accepted = answer == TAKEN, invalid = dsm_page_revalidate(host, page);
     page->flags &= (uint16_t)~DSM_HANDING;
     host->handing--;
-    if (accepted && host->leave.state) dsm_page_owe(host, page, false); /* 16 */
+    if (accepted && host->leave.state) dsm_page_owe(host, page, false); /* APPLIED */
     if (!accepted) {
         page->state = DSM_HOME;
         page->flags |= DSM_HELD;

@@ -8,10 +8,10 @@
  *                                 └──► COPY from there to who wants it ──► DONE: IDLE
  *
  * Invariants.
- *   1  `copies` are the hosts that have the page, `owner` is one of them; who may write is alone
- *   2  INV and GIVE carry a round, and an answer counts for that round only
- *   3  where the owner dies while it gives, who wants the page is asked whether it has come
- *   4  a copy whose owner died becomes the page; where there is none, the page is lost
+ *   a  `copies` are the hosts that have the page, `owner` is one of them; who may write is alone
+ *   b  INV and GIVE carry a round, and an answer counts for that round only
+ *   c  where the owner dies while it gives, who wants the page is asked whether it has come
+ *   d  a copy whose owner died becomes the page; where there is none, the page is lost
  */
 #include "core/master.h"
 
@@ -220,7 +220,7 @@ int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_curs
     uint32_t round = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     if (!single) return DSM_OK;
-    bool answers = round && round == single->round; /* 2 */
+    bool answers = round && round == single->round; /* b */
     if (!round || answers) dsm_set_bit(single->copies, from, false);
     if (answers && single->phase == TAKING && dsm_bit(single->silent, from)) {
         dsm_set_bit(single->silent, from, false);
@@ -270,13 +270,13 @@ static void lose(struct dsm_master *master, struct single *single, uint32_t host
         uint32_t message = dsm_send(master->out, single->by, DSM_FAST, DSM_MSG_STRANDED);
         dsm_put64(master->out, single->page);
         dsm_put32(master->out, (uint32_t)single->number);
-        dsm_put16(master->out, host); /* 3 */
+        dsm_put16(master->out, host); /* c */
         dsm_sent(master->out, message, 0);
     } else if (single->phase == TAKING) {
         if (single->owner == host && !dsm_bit(single->copies, single->by)) single->lost = 1;
         if (waited && !any(single->silent)) taken(master, single);
     } else if (single->phase == IDLE && single->owner == host && !single->lost) {
-        adopt(master, single); /* 4 */
+        adopt(master, single); /* d */
     }
     go_on(master, single);
 }

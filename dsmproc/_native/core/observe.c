@@ -3,9 +3,9 @@
  * The master names pages (NOTICES) before it says anything that lets a process here go on: the end
  * of an OBSERVE, a GRANT, a RET, a PUBLISHED. What it says after them must wait until their
  * invalidations are finished here. One is not at once: a page that is dirty while its last diff is
- * unacknowledged (rule 6). So what the master said queues up at the gate, in order, and passes when
- * no invalidation (and no look at a lock's word) is pending. `seen` is advanced at the gate and by
- * notices only.
+ * unacknowledged (rule ONE_DIFF). So what the master said queues up at the gate, in order, and
+ * passes when no invalidation (and no look at a lock's word) is pending. `seen` is advanced at the
+ * gate and by notices only.
  */
 #include "core/host.h"
 

@@ -3,20 +3,20 @@
  * Definitions. A page's *home* holds its current content; other hosts hold copies. A *twin* is the
  * content of a copy before it was written here (none: zeros). A *notice* says that a page changed.
  *
- * Invariants (numbers as DESIGN 3; dsm_host_check tests those marked *).
- *   2  a dirty page is never thrown away: it is protected, compared, sent, then punched
- *   5  a reply that crossed an invalidation is dropped and the page asked for again: each GET has
- *  11  a number, an invalidation forgets it, and only the newest number's reply is used
- *   6* at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
- *   8  a home page is protected in all local processes before another host gets its first copy;
- *      it is unprotected (HOME_PRIVATE) only after a notice, while no younger copy is held
- *  10* a page whose changes left the host is owed: the next publish announces it
+ * Invariants, by their rules (docs/protocol.md); dsm_host_check tests those marked *.
+ *   FLUSH: a dirty page is never thrown away: it is protected, compared, sent, then punched
+ *   CROSSED: a reply that crossed an invalidation is dropped and the page asked for again: each
+ *      GET has a number, an invalidation forgets it, and only the newest number's reply is used
+ *   ONE_DIFF*: at most one diff of a page is unacknowledged, and no GET of it is out meanwhile
+ *   FETCHED: a home page is protected in all local processes before another host gets its first
+ *      copy; it is unprotected (HOME_PRIVATE) only after a notice, while no younger copy is held
+ *   OWED*: a page whose changes left the host is owed: the next publish announces it
  *
  *   ZERO ──write──► DIRTY ──publish: claim won (publish.c)──► HOME_PRIVATE ◄──publish── HOME_DIRTY
  *    │notice          ▲ │publish: compared, diff sent             │GET, DIFF: protect      ▲
  *    ▼                │ ▼                                         ▼                        │
  *   ABSENT ─fault─► FETCHING ─PAGE─► CLEAN ──write──► DIRTY      HOME ──────write──────────┘
- *    ▲                 │notice         │notice          │notice: compared, diff sent (rule 2)
+ *    ▲                 │notice         │notice          │notice: compared, diff sent (FLUSH)
  *    └─────────────────┴───────────────┴────────────────┘
  *
  * dsm_page_fault serves the edges "fault" and "write", dsm_page_invalidate "notice", dsm_page_on_*
@@ -219,7 +219,7 @@ void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach)
         return;
     }
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
-    if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* 6: later */
+    if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* later */
     if (dsm_is_lost(host, page->home)) {
         dsm_seek(host, page);
         return;
@@ -300,7 +300,7 @@ int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool wr
 
 static bool is_awaited(const struct dsm_host *host, const struct dsm_page *page, uint32_t number) {
     if (page->state != DSM_FETCHING) return false;
-    return page->get == number || !DSM_RULE_ON(host, DSM_RULE_CROSSED); /* 5, 11 */
+    return page->get == number || !DSM_RULE_ON(host, DSM_RULE_CROSSED);
 }
 
 void dsm_page_serve(struct dsm_host *host, struct dsm_page *first, uint32_t count) {
@@ -429,7 +429,7 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         break;
     case DSM_FETCHING:
         if (!DSM_RULE_ON(host, DSM_RULE_CROSSED)) break;
-        page->get = 0; /* 11: the reply on its way is too old */
+        page->get = 0; /* the reply on its way is too old */
         page->state = DSM_ABSENT;
         if (page->waiters) dsm_page_fetch(host, page, 1);
         break;
@@ -440,7 +440,7 @@ void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page) {
         } else if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) {
             invalidate_later(host, page);
         } else {
-            dsm_page_compare(host, page, true, false); /* 2 */
+            dsm_page_compare(host, page, true, false); /* FLUSH */
         }
         break;
     default:

@@ -2,8 +2,8 @@
  *
  * Two questions are all that they differ in. Where does a page live before anybody has written it?
  * And may a host that has changed its copy ask the home to move to it, instead of sending the diff?
- * It gets the home only if nobody else has changed the page since it fetched it (rule 12), so a
- * policy can never lose a write, only time.
+ * It gets the home only if nobody else has changed the page since it fetched it (rule COUNTED), so
+ * a policy can never lose a write, only time.
  */
 #ifndef DSM_CORE_POLICY_H
 #define DSM_CORE_POLICY_H

@@ -5,12 +5,13 @@
  *     └────────────────────── announce: NOTICE, then the jobs ◄────────────────────────────────┘
  *
  * Invariants.
- *   1  the NOTICE leaves after the homes have acknowledged every diff it covers, and whatever may
- *      make another process read (a token, a call) leaves after the NOTICE on the same connection
- *   2  one publish runs at a time; a request that comes meanwhile is served by the next one, for
- *      pages may have been written after the running one has compared them (rule "overlap")
- *   3  a page without home is claimed first; no NOTICE names a page whose home is not settled
- *  10  the NOTICE names every page whose changes left this host since the last one, by any path
+ *   ACK: the NOTICE leaves after the homes have acknowledged every diff it covers, and whatever
+ *      may make another process read (a token, a call) leaves after the NOTICE on the same
+ *      connection
+ *   OVERLAP: one publish runs at a time; a request that comes meanwhile is served by the next one,
+ *      for pages may have been written after the running one has compared them
+ *   CLAIM: a page without home is claimed first; no NOTICE names a page whose home is not settled
+ *   OWED: the NOTICE names every page whose changes left this host since the last one, by any path
  *
  * A publish looks at DSM_SLICE pages a step; between slices (DSM_ACT_MORE) faults are served.
  */

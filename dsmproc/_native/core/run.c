@@ -15,7 +15,7 @@
  * at most config.ahead behind what its fault brought. Who works on a band of an array does not want
  * the next band, which another host may be writing. Such copies come on the bulk connection and are
  * mapped by a fault of their own, so that it is known which were used: one that is thrown away
- * unused is not asked for again by anything but a fault of its own (trap k). Where that fault is
+ * unused is not asked for again by anything but a fault of its own. Where that fault is
  * quicker than the network, all that comes with its page is brought, and the row goes on behind it.
  *
  * An opened page is looked at before a publish says anything about it:
@@ -25,7 +25,7 @@
  *                                      └──differs──► as any written page
  *
  * The second look is the one that counts: only of a protected page can it be said that it was not
- * written (and nothing but its twin was given meanwhile: 18, home.c). The first one spares the written
+ * written (and nothing but its twin was given meanwhile: LENT). The first one spares the written
  * pages their protection. A page with a home elsewhere needs neither, its comparison tells as much. A
  * page opened in vain is not opened by a run again until a write fault of its own shows that it is
  * used.

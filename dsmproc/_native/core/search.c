@@ -8,12 +8,13 @@
  *   neither                                              the page is lost
  *
  * Invariants.
- *   13  a copy is the newest if its host was told of all announced changes of the page by others
- *       and has it still, and no other host has changes that the lost home applied and that are not
- *       announced yet. What a home did not acknowledge its writer has still, and sends again (14)
- *   15  hosts answer after they have cut off all hosts that are gone, and before the answer counts
- *       none has died: so a home that nobody knows of does not exist. A home is handed on only by a
- *       home, and whoever got it has said so, or gave it on to one that has
+ *   NEWEST, APPLIED: a copy is the newest if its host was told of all announced changes of the
+ *      page by others and has it still, and no other host has changes that the lost home applied
+ *      and that are not announced yet. What a home did not acknowledge its writer has still, and
+ *      sends again (KEPT)
+ *   CUT: hosts answer after they have cut off all hosts that are gone, and before the answer
+ *      counts none has died: so a home that nobody knows of does not exist. A home is handed on
+ *      only by a home, and whoever got it has said so, or gave it on to one that has
  *
  * An epoch that comes up in the answers may be of a home that had it after its host was asked. So
  * they are asked again, until they say nothing newer than what was known before. Each time has a

@@ -6,15 +6,16 @@
  *                                           └──FOUND_LOST──► LOST, or the diff is given up
  *
  * Invariants.
- *   13  a copy that is OFFERED stays here until FOUND, unless a notice makes it invalid: then the
- *       master, who sent that notice, does not choose it. Where a copy has become the page, all
- *       other copies go: what a host that died had given out and not announced is either in it or
- *       nowhere
- *   15  an answer leaves here after all lost hosts that the question names were cut off: what they
- *       had still sent is not heard any more, so nothing that is not in the answer can come to be
- *   20  what a lost host had changed at its homes and not announced, these announce, before its locks
- *       pass on: or another copy would still be used, and who writes there what it holds already
- *       changes nothing (rule LEFT)
+ *   NEWEST: a copy that is OFFERED stays here until FOUND, unless a notice makes it invalid: then
+ *      the master, who sent that notice, does not choose it. Where a copy has become the page, all
+ *      other copies go: what a host that died had given out and not announced is either in it or
+ *      nowhere
+ *   CUT: an answer leaves here after all lost hosts that the question names were cut off: what
+ *      they had still sent is not heard any more, so nothing that is not in the answer can come to
+ *      be
+ *   LEFT: what a lost host had changed at its homes and not announced, these announce, before its
+ *      locks pass on: or another copy would still be used, and who writes there what it holds
+ *      already changes nothing
  */
 #include "core/host.h"
 
@@ -66,7 +67,7 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
     }
     if (!(page->flags & DSM_UNACKED)) return;
     if (DSM_RULE_ON(host, DSM_RULE_KEPT))
-        dsm_seek(host, page); /* 14 */
+        dsm_seek(host, page); /* KEPT */
     else
         dsm_page_acked(host, page);
 }
@@ -93,7 +94,7 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
                 index |= DSM_CHUNK - 1; /* the whole chunk is as at the start */
                 continue;
             }
-            if (may_be_left(host, page, who)) dsm_page_owe(host, page, true); /* 20 */
+            if (may_be_left(host, page, who)) dsm_page_owe(host, page, true);
             if (page->home == who)
                 lose_home(host, page);
             else
@@ -107,7 +108,7 @@ int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t who = dsm_get16(cursor);
     if (!dsm_cursor_done(cursor) || who >= DSM_MAX_HOSTS || who == host->config.host)
         return DSM_E_PEER;
-    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* 15 */
+    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* CUT */
     dsm_publish_then(host, dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_CUT, .client = who}));
     return DSM_OK;
 }
@@ -156,7 +157,7 @@ int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
         return DSM_E_PEER;
     for (uint32_t who = 0; who < DSM_MAX_HOSTS; who++)
         if (lost[who / 64] >> (who % 64) & 1 && DSM_RULE_ON(host, DSM_RULE_CUT))
-            dsm_seek_host_lost(host, who); /* 15 */
+            dsm_seek_host_lost(host, who); /* CUT */
     if (!n) return DSM_OK;
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_SAY);
     dsm_put32(host->out, round);
@@ -209,7 +210,7 @@ static void lives_at(struct dsm_host *host, struct dsm_page *page, uint32_t home
     }
     dsm_sought(host, page);
     if (waits) go_on(host, page);
-    if (only_copy && page->state != DSM_ZERO) dsm_page_invalidate(host, page); /* 13 */
+    if (only_copy && page->state != DSM_ZERO) dsm_page_invalidate(host, page); /* NEWEST */
 }
 
 static void lost_for_good(struct dsm_host *host, struct dsm_page *page) {

@@ -9,15 +9,15 @@
  *        └──INV, GIVE (write)── HOME (owner, others have copies) ◄──GIVE (read)──┘
  *
  * Invariants.
- *   1  HOME_PRIVATE: no other host has the page. HOME, CLEAN: no process of any host can write it. So
- *      what is given needs no announcement (18, home.c): it is taken back before anybody writes
- *   2  a page that was mapped for a fault stays for a millisecond (RETIRING): what takes it away
- *      waits, so that the instruction that faulted is done once; or two writers could take the page
- *      from each other for ever
- *   3  one NEED of a page is out at a time. Where the host that was to send the page is lost, the
+ *   a  HOME_PRIVATE: no other host has the page. HOME, CLEAN: no process of any host can write it.
+ *      So what is given needs no announcement (LENT, home.c): it is taken back before anybody writes
+ *   b  a page that was mapped for a fault stays for a millisecond (RETIRING): what takes it away
+ *      waits, so that the instruction that faulted is done once; or two writers could take the
+ *      page from each other for ever
+ *   c  one NEED of a page is out at a time. Where the host that was to send the page is lost, the
  *      master is told that it has come (DONE), or that it has not and cannot any more (STILL)
- *   4  INV and GIVE are answered, and what is given up unasked is told (GONE 0), not answered: an INV
- *      that is on its way when the page comes anew could otherwise take that away
+ *   d  INV and GIVE are answered, and what is given up unasked is told (GONE 0), not answered: an
+ *      INV that is on its way when the page comes anew could otherwise take that away
  */
 #include <assert.h>
 
@@ -34,7 +34,7 @@ static bool is_here(const struct dsm_page *page) {
 /* ---- wanting ----------------------------------------------------------------------------- */
 
 static void want(struct dsm_host *host, struct dsm_page *page, bool write) {
-    if (page->flags & DSM_WANTING) return; /* 3 */
+    if (page->flags & DSM_WANTING) return; /* c */
     page->flags |= DSM_WANTING;
     if (++host->gets == 0) host->gets = 1;
     page->get = host->gets;
@@ -62,7 +62,7 @@ static void hold(struct dsm_host *host, struct dsm_page *page) {
 
 static void map(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
     dsm_page_map(host, page, 1, client, page->state == DSM_HOME_PRIVATE);
-    hold(host, page); /* 2 */
+    hold(host, page); /* b */
 }
 
 void dsm_single_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write) {
@@ -120,11 +120,11 @@ static void drop(struct dsm_host *host, struct dsm_page *page) {
 
 void dsm_single_evicted(struct dsm_host *host, struct dsm_page *page) {
     page->home = DSM_NO_HOST;
-    gone(host, dsm_page_id(host, page), 0); /* 4 */
+    gone(host, dsm_page_id(host, page), 0); /* d */
 }
 
 static void give(struct dsm_host *host, struct dsm_page *page, uint32_t to, bool write) {
-    if (page->state == DSM_HOME_PRIVATE) dsm_page_act(host, DSM_ACT_PROTECT, page); /* 1 */
+    if (page->state == DSM_HOME_PRIVATE) dsm_page_act(host, DSM_ACT_PROTECT, page); /* a */
     page->state = DSM_HOME;
     page->home = (uint16_t)host->config.host;
     if (!dsm_is_lost(host, to)) {
@@ -206,7 +206,7 @@ static int ask(struct dsm_host *host, struct dsm_cursor *cursor, uint32_t what) 
     page->later = (uint8_t)what;
     page->round = round;
     page->heir = (uint16_t)to;
-    if (!(page->flags & DSM_RETIRING)) do_later(host, page); /* 2 */
+    if (!(page->flags & DSM_RETIRING)) do_later(host, page); /* b */
     return DSM_OK;
 }
 
@@ -279,7 +279,7 @@ int dsm_single_on_stranded(struct dsm_host *host, struct dsm_cursor *cursor) {
         return DSM_E_PEER;
     const struct dsm_page *page = named(host, cursor, id);
     if (!page) return cursor->bad ? DSM_E_PEER : DSM_OK;
-    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* 3 */
+    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* c */
     if (page->get != number) return DSM_OK;                             /* a DONE is on its way */
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_STILL);
     dsm_put64(host->out, id);

@@ -42,7 +42,7 @@ void dsmproc_region_left(int faults, uint64_t address, int gone) {
 
 int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes) {
     void *base = (void *)(uintptr_t)address;
-    if (madvise(base, bytes, MADV_DONTFORK) < 0) return -errno; /* trap c: not optional */
+    if (madvise(base, bytes, MADV_DONTFORK) < 0) return -errno; /* trap "forked mapping" */
     (void)madvise(base, bytes, MADV_NOHUGEPAGE);
     (void)madvise(base, bytes, MADV_DONTDUMP);
     if (dsm_segv_is(faults)) return dsm_segv_register(base, bytes);
@@ -59,7 +59,7 @@ int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t byte
 }
 
 /* SIGKILL and not a handler: a thread blocked by a fault inside a kernel copy takes only fatal
- * signals (trap b of the design). */
+ * signals (trap "fatal signals only"). */
 int dsmproc_lifeline(int fd) {
     if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0) return -errno;
     int flags = fcntl(fd, F_GETFL);

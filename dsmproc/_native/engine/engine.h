@@ -3,7 +3,7 @@
  * All of it belongs to the engine's thread, except what the mutex guards and the counters. The
  * thread touches only sockets, its own memfds, userfaultfds, eventfds and pidfds, and never waits
  * on any of them but in epoll: a client may hold any other kernel lock while it waits for us
- * (trap i of the design).
+ * (trap "bulk work").
  */
 #ifndef DSM_ENGINE_ENGINE_H
 #define DSM_ENGINE_ENGINE_H

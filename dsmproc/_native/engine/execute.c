@@ -67,7 +67,7 @@ static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *
 }
 
 /* The wake-up is for threads parked on a write-protect fault: their page is gone, so nothing else
- * would end their wait (trap e of the design). They fault again. */
+ * would end their wait (trap "parked writer"). They fault again. */
 static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;

@@ -2,8 +2,8 @@
  * limit the protocol gives up copies that their homes can send again (core/evict.c).
  *
  * Written pages are not among them. So if that is not enough, the host is *relieved*: it publishes
- * early, which is always legal (DESIGN 3, rule 9) and makes copies of them. Faults are held until
- * that is done, or writers would be faster than it. An eighth of the limit is left for diffs that are
+ * early, which is always legal and makes copies of them. Faults are held until that
+ * is done, or writers would be faster than it. An eighth of the limit is left for diffs that are
  * on their way and for what comes meanwhile. Where memory is short no homes move here; if
  * homes alone pass the limit, the host is *full*.
  */

@@ -187,7 +187,7 @@ static int try_fill(int fd, enum filling how, uint64_t address, uint64_t bytes, 
 }
 
 /* The kernel stops at the first page that is filled already (for another thread's fault), and does
- * nothing (ENOENT) where the range is not of one mapping any more (trap g of the design): then it
+ * nothing (ENOENT) where the range is not of one mapping any more : then it
  * goes page by page. Nobody stays parked on a page that is passed over. */
 static enum dsm_uffd_result fill(int fd, enum filling how, uint64_t address, uint64_t bytes) {
     uint64_t end = address + bytes, step = bytes;

@@ -29,7 +29,7 @@ struct dsm_fault {
 int dsm_uffd_probe(const char *force, char *why, size_t room);
 /* A descriptor (non-blocking, close on exec) for this process's memory, or -errno. */
 int dsm_uffd_open(int mechanism);
-/* Register MISSING | MINOR | WP (trap a: never less). 0 or -errno. */
+/* Register MISSING | MINOR | WP (trap "lost marker": never less). 0 or -errno. */
 int dsm_uffd_register(int fd, void *address, uint64_t bytes);
 
 /* Up to `room` faults that wait: their number, or -errno (-EAGAIN: none). */
