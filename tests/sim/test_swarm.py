@@ -62,11 +62,9 @@ def test_random_worlds_under_other_models(model: str, grim: bool) -> None:
         # a release of another host was lost behind one that came in the same step
         (608, Options(model="scc")),
         # a page whose home a notice had named was sought still, and its home asked for
-        (6182, Options("migrating", grim=True)),
+        (19035, Options("migrating", grim=True)),
         # an own diff was dropped when the base that lacked it waited for others' diffs
         (2728, Options("homeless", bands=True)),
-        # a base that was asked before a writer left did not have its diffs, asked again it has
-        (12313, Options("homeless", grim=True)),
         # a leaving host offered its page for ever to hosts that all had a diff of it on their way
         (7445, Options("fixed", grim=True)),
     ],
