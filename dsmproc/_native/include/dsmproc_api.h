@@ -205,7 +205,8 @@ int dsmproc_request_cancel(int fd);
  * something has had no effect afterwards: it is cancelled, and what was granted goes back. One that
  * gives something is complete. 0, or -ECONNRESET: the connection is of no use any more. */
 int dsmproc_request_end(int fd, struct dsmproc_request *request);
-/* End this process with SIGKILL when the other end of `fd` closes (or sends anything). */
+/* End this process with SIGKILL when the other end of `fd` closes (or sends anything).
+ * -ECONNRESET: it is closed. */
 int dsmproc_lifeline(int fd);
 /* No more: before the connection is closed in peace. */
 int dsmproc_lifeline_off(int fd);
