@@ -153,7 +153,8 @@ def test_ctrl_c_reaches_driver_and_workers(run_script: RunScript) -> None:
         SLEEPERS.replace("    print(f", "    try:\n        print(f").replace(
             "    time.sleep(300)",
             """
-        time.sleep(300)  # whoever has read our line may interrupt us from then on
+        while True:  # a signal between Python's last look and a sleep would wait for its end
+            time.sleep(0.1)
     except KeyboardInterrupt:
         print("worker interrupted", number, flush=True)
         """,
@@ -161,7 +162,8 @@ def test_ctrl_c_reaches_driver_and_workers(run_script: RunScript) -> None:
         + """
 try:
     print("waiting", flush=True)
-    time.sleep(300)
+    while True:
+        time.sleep(0.1)
 except KeyboardInterrupt:
     for process in processes:
         process.join()
@@ -206,7 +208,9 @@ while True:
     try:
         if count == 0:
             print("waiting", flush=True)
-        time.sleep(1.5 if count else 300)
+        while count == 0:
+            time.sleep(0.1)
+        time.sleep(1.5)
         print("interrupts", count, flush=True)
         os._exit(0)
     except KeyboardInterrupt:

@@ -45,7 +45,7 @@ except mp.ClusterError as error:
 """
     ).check()
     assert "'ClusterError: the cluster has ended', 'WorkerLostError: a pool worker" in result.out
-    assert result.lines()[-1] == "the cluster has ended"
+    assert "the cluster has ended" in result.lines()  # a worker's "asleep" may come behind it
     assert result.err == ""
 
 
