@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ._robust import mark_consistent, owner_died
+from ._sync.robust import mark_consistent, owner_died
 from .cluster import current_host, hosts, init, shutdown, stats
 from .context import default_context as _context
 from .errors import (

@@ -11,9 +11,9 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 
-from ._cluster import wire
-from ._cluster.environ import check_settings, parse_memory
-from ._cluster.local import Plan
+from ._launch.local import Plan
+from ._net import wire
+from ._settings import check_settings, parse_memory
 from .cluster import default_key_file
 from .errors import ProcessError
 
@@ -75,13 +75,13 @@ def _run(arguments: Arguments) -> int:
     _limit(arguments)
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
-    from ._cluster import launch, program
+    from ._launch import program, supervisor
 
     if plan is None:
         key_file = os.environ.get("DSMPROC_AUTHKEY_FILE") or default_key_file()
         joining = wire.parse_address(address), wire.read_key(key_file), key_file, command
         return program.pass_on(asyncio.run(program.attached(*joining)))
-    code = asyncio.run(launch.supervise(plan, command))
+    code = asyncio.run(supervisor.supervise(plan, command))
     return program.pass_on(code)
 
 
@@ -118,12 +118,12 @@ def _serve_options(command: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: Arguments) -> int:
-    from ._cluster import launch
+    from ._launch import supervisor
 
     with socket.socket(fileno=arguments.lifeline) as lifeline:
         plan = _plan(arguments)
         assert plan is not None
-        return asyncio.run(launch.serve(plan, lifeline))
+        return asyncio.run(supervisor.serve(plan, lifeline))
 
 
 # -- head and agent -----------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _head_options(command: argparse.ArgumentParser) -> None:
 
 def _head(arguments: Arguments) -> int:
     _limit(arguments)
-    from ._cluster import head
+    from ._launch import head
 
     return head.main(arguments)
 
@@ -158,7 +158,7 @@ def _agent_options(command: argparse.ArgumentParser) -> None:
 
 def _agent(arguments: Arguments) -> int:
     _limit(arguments)
-    from ._cluster import head
+    from ._launch import head
 
     return head.agent_main(arguments)
 
@@ -196,7 +196,7 @@ def _doctor_options(command: argparse.ArgumentParser) -> None:
 
 
 def _doctor(arguments: Arguments) -> int:
-    from ._cluster import doctor
+    from ._launch import doctor
 
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS")
     for name, value in [*doctor.findings(), ("cluster", doctor.try_cluster(address))]:

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
-from . import _edges
-from ._cluster import procs, wire
-from ._cluster.environ import check_settings
+from ._memory import edges
+from ._net import wire
+from ._os import procs
+from ._settings import check_settings
 from .errors import AuthenticationError, ClusterError, HostLostError
 
 __all__ = ["Client", "active", "client", "current_host", "hosts", "init", "shutdown", "stats"]
@@ -73,7 +74,7 @@ class Client:
 
     def _refuse_lost(self, host: int) -> None:
         """Whoever listens where a lost host did is somebody else."""
-        from ._ffi import lib
+        from ._native.ffi import lib
 
         if lib.dsmproc_has_parted(host):
             raise wire.UnreachableError(f"host {host} is not in the cluster any more")
@@ -83,7 +84,7 @@ class Client:
         nobody is there to close them (partings.py)."""
         with self._parting:
             if self._partings is None:
-                from ._ffi import check, ffi, lib
+                from ._native.ffi import check, ffi, lib
 
                 news = self.connect_agent("partings")
                 for record in self._answer(news):
@@ -99,7 +100,7 @@ class Client:
 
     def leave(self) -> None:
         if self._partings is not None:
-            from ._ffi import lib
+            from ._native.ffi import lib
 
             lib.dsmproc_part_by(-1)
             self._partings.close()
@@ -144,7 +145,7 @@ class Client:
         host's work: what was published there is seen, and nothing else will come any more."""
         try:
             why = str(self.ask("why", host))
-            _edges.observe_newest()
+            edges.observe_newest()
             return why
         except ClusterError as error:
             return str(error)
@@ -199,7 +200,7 @@ def adopt(membership: dict[str, Any]) -> None:
 
 def _attach(address: str, key_file: str | None) -> None:
     """Become a driver: find the agent of this machine and stay connected to it."""
-    from ._cluster import modules
+    from ._workers import modules
 
     if key_file is None:
         key_file = default_key_file()
@@ -239,7 +240,7 @@ def program_ends() -> bool:
 
 def announce_roots() -> None:
     """Before a process is started: where this driver's modules are now, if that has changed."""
-    from ._cluster import modules
+    from ._workers import modules
 
     if _state.session_wire is None:  # no driver
         return
@@ -328,7 +329,7 @@ def init(
 
 
 def _plan(local: int | None, hosts: list[str] | None, python: str | None, slots: int | None) -> Any:
-    from ._cluster.local import Plan
+    from ._launch.local import Plan
 
     for what, number in (("local", local), ("slots", slots)):
         if number is not None and (type(number) is not int or number < 1):
@@ -343,7 +344,7 @@ def _plan(local: int | None, hosts: list[str] | None, python: str | None, slots:
 
 
 def _start(plan: Any, consistency: str | None, home: str | None) -> None:
-    from ._cluster import local
+    from ._launch import local
 
     wanted = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
     settings = {name: value for name, value in wanted.items() if value is not None}
@@ -364,7 +365,7 @@ def shutdown() -> None:
             return
         for callback in _state.leaving:
             callback()
-        memory = sys.modules.get("dsmproc._memory")
+        memory = sys.modules.get("dsmproc._memory.current")
         if memory is not None:
             memory.close()  # before the agent ends: a client that loses its agent is killed
         _state.client.leave()

@@ -2,7 +2,7 @@
 
 A pipe lives in the broker of its maker's host. A connection is a link to it for each direction that
 it has: it reads one whole message per recv, which nobody takes ahead of it, and its descriptor is
-readable when one waits. It pickles as a handle (see _cluster/tickets.py).
+readable when one waits. It pickles as a handle (see _channels/tickets.py).
 
 `Client` and `Listener` also speak to programs of plain multiprocessing, so their messages carry no
 stamp: the sender publishes, and the receiver observes all that was published anywhere before.
@@ -18,9 +18,11 @@ from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
-from . import _channel, _edges, _listeners, _pickle, _std, cluster
-from ._channel import Handle, Link, at_the_end
-from ._cluster import frames
+from . import _std, cluster
+from ._channels import client, frames, listeners
+from ._channels.client import Handle, Link, at_the_end
+from ._memory import edges
+from ._std import pickling
 
 __all__ = [
     "Client",
@@ -73,8 +75,8 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
         """Send a picklable object; waits while the pipe is full."""
         self._check_closed()
         self._check_writable()
-        with _channel.carrying() as places:
-            data = _pickle.dumps(obj)
+        with client.carrying() as places:
+            data = pickling.dumps(obj)
         if places:
             self._send_carrying(data, places)
         else:
@@ -94,15 +96,15 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
         self._check_closed()
         self._check_readable()
         assert self._reader is not None
-        value = self._reader.get(_pickle.loads)
-        if value is _channel.END:
+        value = self._reader.get(pickling.loads)
+        if value is client.END:
             raise EOFError
         return value
 
     def _recv_bytes(self, maxsize: int | None = None) -> Any:
         assert self._reader is not None
         data = self._reader.get()
-        if data is _channel.END:
+        if data is client.END:
             raise EOFError
         if maxsize is not None and len(data) > maxsize:
             return None
@@ -128,7 +130,7 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
     def __reduce__(self) -> Any:
         self._check_closed()
         ends = (self._reader, self._writer)
-        return _rebuild, tuple(None if end is None else _channel.handle(end) for end in ends)
+        return _rebuild, tuple(None if end is None else client.handle(end) for end in ends)
 
     def __repr__(self) -> str:
         state = "closed" if self._handle is None else f"descriptor {self._handle}"
@@ -136,8 +138,8 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
 
 
 def _rebuild(reader: Handle | None, writer: Handle | None) -> LinkConnection:
-    read = None if reader is None else _channel.redeem(reader, frames.TOKENS)
-    return LinkConnection(read, None if writer is None else _channel.redeem(writer))
+    read = None if reader is None else client.redeem(reader, frames.TOKENS)
+    return LinkConnection(read, None if writer is None else client.redeem(writer))
 
 
 def Pipe(duplex: bool = True) -> tuple[Any, Any]:
@@ -163,7 +165,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     have gone to another reader: such a connection is not ready.
     """
     objects = list(object_list)
-    _edges.deliver_to({one._reader for one in objects if isinstance(one, LinkConnection)})
+    edges.deliver_to({one._reader for one in objects if isinstance(one, LinkConnection)})
     until = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if until is None else max(0.0, until - time.monotonic())
@@ -177,12 +179,12 @@ class ForeignConnection(StdConnection):  # type: ignore[misc]
     """A standard connection whose other end need not know of the cluster."""
 
     def _send_bytes(self, buf: Any) -> None:
-        _edges.publish()
+        edges.publish()
         super()._send_bytes(buf)
 
     def _recv_bytes(self, maxsize: int | None = None) -> Any:
         buffer = super()._recv_bytes(maxsize)
-        _edges.observe_newest()
+        edges.observe_newest()
         return buffer
 
 
@@ -204,7 +206,7 @@ def reach(address: Any, family: str | None, authkey: bytes | None) -> Any:
     try:
         return _std_client(address, family, authkey)
     except (ConnectionRefusedError, FileNotFoundError):
-        links = _listeners.dial(address)
+        links = listeners.dial(address)
         if links is None:
             raise
     connection = LinkConnection(*links)
@@ -221,7 +223,7 @@ def reach(address: Any, family: str | None, authkey: bytes | None) -> Any:
 class Listener(standard.Listener):
     """As multiprocessing.connection.Listener; clients of other hosts reach it at any address."""
 
-    _announced: _listeners.Announced | None = None
+    _announced: listeners.Announced | None = None
 
     def __init__(
         self,
@@ -232,7 +234,7 @@ class Listener(standard.Listener):
     ) -> None:
         super().__init__(address, family, backlog, authkey)
         try:
-            self._announced = _listeners.announce(self.address)
+            self._announced = listeners.announce(self.address)
         except BaseException:
             self.close()
             raise
@@ -243,7 +245,7 @@ class Listener(standard.Listener):
     def close(self) -> None:
         announced, self._announced = self._announced, None
         super().close()
-        _listeners.withdraw(announced)
+        listeners.withdraw(announced)
 
 
 # -- standard connections, as they travel ---------------------------------------------------------
@@ -251,7 +253,7 @@ class Listener(standard.Listener):
 
 def reduce_standard(connection: Any) -> Any:
     """To a process of the cluster, a standard Connection goes as one of ours: the agent of this
-    host gets its descriptor and serves it (_cluster/wires.py)."""
+    host gets its descriptor and serves it (_channels/relays.py)."""
     if isinstance(connection, LinkConnection):
         return NotImplemented
     connection._check_closed()
@@ -267,16 +269,16 @@ def reduce_standard(connection: Any) -> Any:
             for place, role in zip(places, (frames.READER, frames.WRITER), strict=True)
         ]
     try:
-        handles = [end and _channel.handle(end) for end in ends]
+        handles = [end and client.handle(end) for end in ends]
     finally:
         for end in ends:
             if end is not None:
                 end.close(quietly=True)
-    return _rebuild_standard, (*handles, _pickle.main_definitions())
+    return _rebuild_standard, (*handles, pickling.main_definitions())
 
 
 def _rebuild_standard(
     reader: Handle | None, writer: Handle | None, definitions: list[bytes]
 ) -> LinkConnection:
-    _pickle.adopt_definitions(definitions)
+    pickling.adopt_definitions(definitions)
     return _rebuild(reader, writer)

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from multiprocessing import context, heap, util
 from typing import Any
 
-from . import _regions, _std, cluster
-from ._choice import Choosing
+from . import _std, cluster
+from ._memory import regions
+from ._std.choice import Choosing
 from .errors import ClusterError
 
 __all__ = ["Block", "BufferWrapper"]
@@ -39,15 +40,15 @@ class RegionArena:
         self.size = size
         self.fresh = 0  # from here on nothing was ever allocated: it holds zeros
         self.owner = 0
-        self._mapping = _regions.Mapping(region)
+        self._mapping = regions.Mapping(region)
 
     @classmethod
     def make(cls, size: int) -> RegionArena:
-        _, region = _regions.create(_regions.ANONYMOUS, size)
+        _, region = regions.create(regions.ANONYMOUS, size)
         try:
             arena = cls(region, size)
         except BaseException:
-            _regions.ask("drop", region)
+            regions.ask("drop", region)
             raise
         arena.owner = os.getpid()
         return arena
@@ -81,7 +82,7 @@ class _Heap(heap.Heap):
         if os.getpid() != self._lastpid or membership is not self._membership:  # type: ignore[attr-defined]
             self.forget()  # a forked child, or another cluster: new arenas
             self._membership = membership
-        _regions.tidy()
+        regions.tidy()
         block: tuple[Any, int, int] = super().malloc(size)  # type: ignore[misc]
         return block
 
@@ -105,7 +106,7 @@ def _leave() -> None:
     for each in (_packed, _paged):
         each.forget()
     with contextlib.suppress(ClusterError, OSError):  # the agent may be gone already
-        _regions.tidy()
+        regions.tidy()
 
 
 cluster.on_leave(_leave)

@@ -6,7 +6,7 @@ an object with the interface of `_multiprocessing.SemLock` whose state is the cl
     Lock, RLock                  a token, which stays at the host that used it last: taking it again
                                  there is one compare-and-swap, no message and no system call
     Semaphore, BoundedSemaphore  permits counted at the master
-    Condition, Event             the standard library's algorithm over those (_condition.py)
+    Condition, Event             the standard library's algorithm over those (_sync/condition.py)
     Barrier                      parties counted at the master, the API of threading.Barrier
 
 As in multiprocessing no lock but an RLock has an owner: any process may release it. What the
@@ -24,8 +24,9 @@ from multiprocessing import context, synchronize, util
 from threading import BrokenBarrierError, get_ident
 from typing import Any
 
-from . import _edges, _memory, cluster
-from ._binding import (
+from . import cluster
+from ._memory import current, edges
+from ._memory.client import (
     GIVE_ASK,
     GIVE_NOT_OWNED,
     IDLE,
@@ -39,11 +40,11 @@ from ._binding import (
     quick_take,
     quick_untake,
 )
-from ._binding import Lock as _Word
-from ._choice import Choosing
-from ._condition import Condition, Event
-from ._enginethread import lock_name
-from ._ffi import raise_status
+from ._memory.client import Lock as _Word
+from ._memory.engine import lock_name
+from ._native.ffi import raise_status
+from ._std.choice import Choosing
+from ._sync.condition import Condition, Event
 from .errors import ClusterError
 
 __all__ = [
@@ -76,7 +77,7 @@ class _SemLock:
         self.handle = handle  # the object's number in the cluster
         self.kind = kind
         self.maxvalue = maxvalue
-        self._client = _memory.client()
+        self._client = current.client()
         self._quick: Any = self._open()
 
     @property
@@ -146,7 +147,7 @@ class _Token(_SemLock):
 def _ways(client: Client, word: _Word) -> tuple[Callable[..., bool], Callable[..., None]]:
     """To take and to give a lock: one call of C each, if the engine need not be asked. Functions
     without attributes to look up; they know no more than what they need."""
-    quick, take, give, sent = word.quick, quick_take, quick_give, _edges.sent
+    quick, take, give, sent = word.quick, quick_take, quick_give, edges.sent
 
     def wait(block: bool, timeout: float | None) -> bool:
         if timeout is not None and timeout <= 0:
@@ -170,7 +171,7 @@ def _ways(client: Client, word: _Word) -> tuple[Callable[..., bool], Callable[..
         try:
             try:
                 if sent:
-                    _edges.deliver()
+                    edges.deliver()
             finally:
                 given = give(quick)
             if given:
@@ -219,7 +220,7 @@ class _Permits(_SemLock):
     def release(self, *_: object) -> None:
         request = None
         try:
-            _edges.deliver()
+            edges.deliver()
             request = self.request(Call.SEM_RELEASE, 1)
             self.give(request)
         except BaseException:
@@ -285,7 +286,7 @@ class _Bindable(_Shared):
         """Say that the bytes of `buffer` (in the cluster's memory) are used under this lock: small
         changes of them travel with it, and taking it leaves them in place instead of fetching their
         pages again. Say it in every process that uses them; the program means the same without."""
-        _memory.client().bind(buffer, self._semlock.handle)
+        current.client().bind(buffer, self._semlock.handle)
 
 
 def lock_number(lock: Any) -> int:
@@ -297,7 +298,7 @@ class Lock(_Bindable, synchronize.Lock, metaclass=Choosing):
     _standard = synchronize.Lock
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._adopt(self._open(_memory.client().new_id()))
+        self._adopt(self._open(current.client().new_id()))
 
     @staticmethod
     def _open(handle: int, value: int = 1, maxvalue: int = 1) -> _SemLock:
@@ -308,7 +309,7 @@ class RLock(_Bindable, synchronize.RLock, metaclass=Choosing):
     _standard = synchronize.RLock
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._adopt(self._open(_memory.client().new_id()))
+        self._adopt(self._open(current.client().new_id()))
 
     @staticmethod
     def _open(handle: int, value: int = 1, maxvalue: int = 1) -> _SemLock:
@@ -321,7 +322,7 @@ def _permits(value: int, bounded: bool) -> _Permits:
         raise OverflowError("Python int too large to convert to C int")
     if value < 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    return _Permits(_memory.client().new_id(), value, value if bounded else SEM_VALUE_MAX)
+    return _Permits(current.client().new_id(), value, value if bounded else SEM_VALUE_MAX)
 
 
 class Semaphore(_Shared, synchronize.Semaphore, metaclass=Choosing):
@@ -375,7 +376,7 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
         self._action = action
         self._timeout = timeout
         self._parties = parties
-        self._id: int = _memory.client().new_id()
+        self._id: int = current.client().new_id()
 
     def __getstate__(self) -> tuple[Any, ...]:
         context.assert_spawning(self)
@@ -389,7 +390,7 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
 
     def _ask(self, op: Call) -> int:
         request = self._request(op)
-        if _memory.client().run(request):
+        if current.client().run(request):
             raise_status(request.status, request.value, op.name.lower())
         return int(request.value)
 
@@ -397,8 +398,8 @@ class Barrier(synchronize.Barrier, metaclass=Choosing):
         """Wait for all parties; this party's number among them. One of them runs the action."""
         if timeout is None:
             timeout = self._timeout
-        _edges.deliver()
-        run = _memory.client().run
+        edges.deliver()
+        run = current.client().run
         request = self._request(Call.BAR_WAIT)
         try:
             run(request, timeout)

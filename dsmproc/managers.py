@@ -24,10 +24,11 @@ from multiprocessing.managers import (
 )
 from typing import Any
 
-from . import _pickle, cluster
 from . import _std as _private
-from ._choice import on_cluster
-from ._handlers import raised_by_handler
+from . import cluster
+from ._os.handlers import raised_by_handler
+from ._std import pickling
+from ._std.choice import on_cluster
 from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
 from .errors import ProcessError
 from .sharedmem import ShareableList, SharedMemory
@@ -68,7 +69,7 @@ class _Connection(ForeignConnection):
     def send(self, obj: Any) -> None:
         self._check_closed()
         self._check_writable()
-        self._send_bytes(_pickle.dumps(obj))
+        self._send_bytes(pickling.dumps(obj))
 
 
 class _Asking(_Connection):

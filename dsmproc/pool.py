@@ -3,7 +3,7 @@
 The methods, results and callbacks are the standard library's. What carries tasks is ours: the
 standard workers share one queue and hold its lock while they wait, which costs several round trips
 a task over a network, and hangs the pool when one of them is killed. Here the driver gives batches
-to workers (_poolhandler.py) and knows who has what.
+to workers (_pool/handler.py) and knows who has what.
 
 Better than the original: a killed worker's task raises WorkerLostError; an initializer that raises
 ends the pool with that error instead of being tried for ever; results of a terminated pool raise
@@ -18,12 +18,13 @@ from multiprocessing import pool as standard
 from multiprocessing import util
 from typing import Any
 
-from . import _progress, _std, cluster
-from ._choice import Choosing
-from ._poolhandler import Handler
-from ._poolmember import Member, new_number
-from ._poolshared import Sharing, sharer, take_apart
-from ._poolworker import work
+from . import _std, cluster
+from ._parcels.common import Sharing, sharer, take_apart
+from ._pool.handler import Handler
+from ._pool.member import Member, new_number
+from ._pool.progress import watch
+from ._pool.worker import work
+from ._std.choice import Choosing
 from .context import cluster_context
 
 __all__ = ["Pool"]
@@ -121,7 +122,7 @@ class Pool(standard.Pool, metaclass=Choosing):
         """As the standard map; `progress` shows a bar if standard error is a terminal."""
         result = self.map_async(func, iterable, chunksize)
         if progress:
-            _progress.watch(result)
+            watch(result)
         return result.get()
 
     def _map_async(self, func: Any, iterable: Any, mapper: Any, *rest: Any, **more: Any) -> Any:

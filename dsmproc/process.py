@@ -21,7 +21,11 @@ from multiprocessing import connection, util
 from multiprocessing.process import active_children, current_process, parent_process
 from typing import Any
 
-from . import _channel, _edges, _pickle, _processargs, _std
+from . import _std
+from ._channels import client
+from ._memory import edges
+from ._parcels import arguments
+from ._std import pickling
 from .errors import ClusterError, HostLostError
 
 __all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
@@ -109,7 +113,7 @@ class ClusterPopen:
         self._process = weakref.ref(process_obj)
         self._client = cluster.client()
         cluster.announce_roots()
-        with _channel.carrying() as self._tickets:
+        with client.carrying() as self._tickets:
             payload, self._parcels = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)
         self._parcels = {}
@@ -118,12 +122,12 @@ class ClusterPopen:
 
     # -- starting -----------------------------------------------------------------------------
 
-    def _payload(self, process_obj: Any) -> tuple[bytes, _processargs.Parcels]:
+    def _payload(self, process_obj: Any) -> tuple[bytes, arguments.Parcels]:
         """What the worker unpickles: plain values first, then the process object; and what that
         names that may be on the host already."""
         with _std.spawning(self):
-            preparation = _pickle.dumps(_std.preparation_data(process_obj._name))
-            body, parcels = _processargs.dumps(process_obj)
+            preparation = pickling.dumps(_std.preparation_data(process_obj._name))
+            body, parcels = arguments.dumps(process_obj)
         plain: dict[str, Any] = {"preparation": preparation, "main": _std.main_module_fields()}
         plain["large"] = bool(parcels)
         head = pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
@@ -150,7 +154,7 @@ class ClusterPopen:
             "preload": [name for name in PRELOAD if name in sys.modules],
             "cwd": os.getcwd(),
             "umask": _umask(),
-            "stamp": _edges.publish(),
+            "stamp": edges.publish(),
             "tickets": [tuple(ticket) for ticket in self._tickets],
             "parcels": list(self._parcels),
             "taken": _handles.pids(),
@@ -251,7 +255,7 @@ class ClusterPopen:
                 with contextlib.suppress(OSError):
                     self._wire.sock.shutdown(socket.SHUT_RD)
             code, stamp = self._end
-            _edges.observe(stamp)  # Ctrl-C may come here; the end is kept for the next look
+            edges.observe(stamp)  # Ctrl-C may come here; the end is kept for the next look
             self.returncode = code
 
     # -- signals ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Queues between the processes of a cluster, with the standard signatures and exceptions.
 
-A queue lives in the broker of its maker's host (_cluster/broker.py), which gives each message to
+A queue lives in the broker of its maker's host (_channels/broker.py), which gives each message to
 one getter. Differences from the standard library's, all of them towards what one would expect:
 
  1. put pickles and sends in the caller. There is no feeder thread, because a thread of Python
@@ -18,10 +18,11 @@ from multiprocessing import context, queues
 from queue import Empty, Full
 from typing import Any
 
-from . import _channel, _pickle, _std
-from ._channel import Link, TimedOut, at_the_end
-from ._choice import Choosing
-from ._cluster import frames
+from . import _std
+from ._channels import client, frames
+from ._channels.client import Link, TimedOut, at_the_end
+from ._std import pickling
+from ._std.choice import Choosing
 from .connection import LinkConnection, Pipe
 from .errors import HostLostError
 
@@ -56,11 +57,11 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     def __getstate__(self) -> Any:
         context.assert_spawning(self)
         self._check()
-        return _channel.handle(self._link), self._maxsize
+        return client.handle(self._link), self._maxsize
 
     def __setstate__(self, state: Any) -> None:
         handle, maxsize = state
-        self._open(_channel.redeem(handle), maxsize)
+        self._open(client.redeem(handle), maxsize)
 
     def __del__(self, at_the_end: Callable[[], bool] = at_the_end) -> None:
         if hasattr(self, "_link") and not at_the_end():
@@ -114,8 +115,8 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         """Put an object; Full if there is no room (in time)."""
         self._check()
         try:
-            with _channel.carrying() as places:
-                data = _pickle.dumps(obj)
+            with client.carrying() as places:
+                data = pickling.dumps(obj)
         except Exception as error:
             report: Any = self._on_queue_feeder_error  # type: ignore[attr-defined]
             if report is queues.Queue._on_queue_feeder_error:  # type: ignore[attr-defined]
@@ -154,11 +155,11 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         stamp = self._release_stamp() if self._maxsize else 0
         try:
             found = self._ask(
-                frames.GET, convert=_pickle.loads, flags=flags, timeout=timeout, stamp=stamp
+                frames.GET, convert=pickling.loads, flags=flags, timeout=timeout, stamp=stamp
             )
         except TimedOut:
             raise Empty from None
-        if found is _channel.EMPTY:
+        if found is client.EMPTY:
             raise Empty
         return found
 

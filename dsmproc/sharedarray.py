@@ -31,7 +31,8 @@ try:
 except ImportError as error:
     raise ImportError("dsmproc.shared_array needs numpy: pip install numpy") from error
 
-from . import _regions, cluster
+from . import cluster
+from ._memory import regions
 from .connection import Pipe
 
 if TYPE_CHECKING:
@@ -50,18 +51,18 @@ class _Region:
         self._number = number
         self._size = size
         self._token = token  # a writing end: "somebody has it"
-        self._mapping = _regions.Mapping(number)
+        self._mapping = regions.Mapping(number)
         assert self._mapping.view is not None
         self.view = self._mapping.view[:size]
 
     @classmethod
     def make(cls, size: int, home: str | None = None) -> _Region:
         _sweep()
-        number = _regions.create(_regions.ANONYMOUS, size, home=home)[1]
+        number = regions.create(regions.ANONYMOUS, size, home=home)[1]
         try:
             return cls(number, size)
         except BaseException:
-            _regions.ask("drop", number)
+            regions.ask("drop", number)
             raise
 
     def __reduce__(self) -> Any:
@@ -88,7 +89,7 @@ def _sweep() -> None:
             _lent.append((reader, number))
             continue
         reader.close()
-        _regions.ask("drop", number)
+        regions.ask("drop", number)
 
 
 def _forget() -> None:

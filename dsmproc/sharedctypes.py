@@ -17,7 +17,7 @@ from multiprocessing.sharedctypes import (
 from typing import Any
 
 from . import _std, heap
-from ._choice import on_cluster
+from ._std.choice import on_cluster
 from .lock import lock_number
 
 __all__ = [

@@ -15,8 +15,9 @@ import sys
 import types
 from multiprocessing import resource_tracker, shared_memory
 
-from . import _regions, _std
-from ._choice import Choosing
+from . import _std
+from ._memory import regions
+from ._std.choice import Choosing
 
 __all__ = ["ShareableList", "SharedMemory"]
 
@@ -65,7 +66,7 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
 
     _standard = StdSharedMemory
     _make_standard = staticmethod(standard)
-    _mapping: _regions.Mapping | None = None
+    _mapping: regions.Mapping | None = None
 
     def __init__(
         self,
@@ -88,15 +89,15 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
             size = operator.index(size)
             name, region = _create(name, size, track, home)
         else:
-            region, size = _regions.ask("lookup", name)
+            region, size = regions.ask("lookup", name)
         self._name = "/" + name  # as the standard class keeps it
         self._size = size
         self._track = track
         try:
-            self._mapping = _regions.Mapping(region)
+            self._mapping = regions.Mapping(region)
         except BaseException:
             if create:
-                _regions.ask("unlink", name)
+                regions.ask("unlink", name)
             raise
         assert self._mapping.view is not None
         self._buf: memoryview | None = self._mapping.view[:size]
@@ -126,8 +127,8 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
     def unlink(self) -> None:
         """The name is free at once; whoever has the memory mapped keeps it until it closes."""
         _check_name(self.name)
-        _regions.tidy()
-        _regions.ask("unlink", self.name)
+        regions.tidy()
+        regions.ask("unlink", self.name)
 
     @property
     def name(self) -> str:
@@ -138,8 +139,8 @@ def _create(name: str | None, size: int, track: bool, home: str | None) -> tuple
     """A new block: its name, made up if there is none, and its region."""
     while name is None:
         with contextlib.suppress(FileExistsError):
-            return _regions.create(_std.new_memory_name(), size, track, home)
-    return _regions.create(name, size, track, home)
+            return regions.create(_std.new_memory_name(), size, track, home)
+    return regions.create(name, size, track, home)
 
 
 def _check_name(name: str) -> None:

@@ -8,7 +8,7 @@
     engine-fast  an agent that joined later    its descriptor goes to the engine
     engine-bulk  the same
     channel      anybody                       an end of a pipe or queue (frames.py)
-    wire         a client of this host         a descriptor, to be used from others (wires.py)
+    wire         a client of this host         a descriptor, to be used from others (relays.py)
     partings     a client of this host         it is told which hosts are lost (partings.py)
     engine-client  a thread of a client of this host: its descriptor goes to the engine
 
@@ -29,21 +29,23 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dsmproc._binding import MASTER, Client, Engine
-from dsmproc._enginethread import MAX_HOSTS, lock_name
-from dsmproc.errors import ClusterError, ProtocolError
-
-from . import descriptors, environ, heartbeat, modules, procs, wire
-from .broker import Broker
-from .console import Output, patient
-from .desks import Desks
-from .frames import Place
-from .listener import Listener, Peer
-from .parcels import Parcels
+from .. import _settings
+from .._channels.broker import Broker
+from .._channels.frames import Place
+from .._memory.async_client import Verbs
+from .._memory.client import MASTER, Client, Engine
+from .._memory.engine import MAX_HOSTS, lock_name
+from .._net import heartbeat, wire
+from .._net.listener import Listener, Peer
+from .._net.wire import format_address
+from .._os import descriptors, procs
+from .._parcels.service import Parcels
+from .._pool.desks import Desks
+from .._workers import modules
+from .._workers.console import Output, patient
+from .._workers.workers import Worker, WorkerTable, membership_frame
+from ..errors import ClusterError, ProtocolError
 from .partings import Partings
-from .verbs import Verbs
-from .wire import format_address
-from .workers import Worker, WorkerTable, membership_frame
 
 log = logging.getLogger("dsmproc")
 
@@ -156,7 +158,7 @@ class Agent:
     def _start_engine(self, model: str) -> None:
         """This host's half of the memory: one native thread, and a client of it for this process,
         which publishes and observes what leaves and reaches the host by way of the agent."""
-        self.engine = Engine("agent", self.host, model=model, memory=environ.memory_limit())
+        self.engine = Engine("agent", self.host, model=model, memory=_settings.memory_limit())
         self.verbs = Verbs(Client(self.engine.connect, lifeline=False))
         asyncio.get_running_loop().add_reader(self.engine.fileno(), self._engine_notices)
         self._engine_ready.set()

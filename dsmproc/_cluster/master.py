@@ -23,15 +23,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dsmproc._enginethread import LOCKS_NAMED, MAX_HOSTS, Engine, lock_name
-from dsmproc.errors import ClusterError, ProtocolError
-
-from . import descriptors, heartbeat, procs
-from .addresses import Addresses
-from .console import bound, patient
-from .listener import Listener, Peer
+from .._channels.addresses import Addresses
+from .._memory.engine import LOCKS_NAMED, MAX_HOSTS, Engine, lock_name
+from .._net import heartbeat
+from .._net.listener import Listener, Peer
+from .._net.wire import format_address, is_loopback
+from .._os import descriptors, procs
+from .._workers.console import bound, patient
+from ..errors import ClusterError, ProtocolError
 from .names import Names
-from .wire import format_address, is_loopback
 
 log = logging.getLogger("dsmproc")
 

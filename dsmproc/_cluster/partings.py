@@ -13,10 +13,9 @@ import contextlib
 import ipaddress
 import pickle
 
-from dsmproc._ffi import ffi, lib
-
-from . import wire
-from .listener import Listener, Peer
+from .._native.ffi import ffi, lib
+from .._net import wire
+from .._net.listener import Listener, Peer
 
 
 class Partings:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dsmproc
-from dsmproc._poolworker import describe_end
 
+from .._pool.worker import describe_end
 from ._floors import MB
 
 

@@ -14,7 +14,7 @@ import argparse
 import html
 import pathlib
 
-from dsmproc._native import _core  # type: ignore[attr-defined]
+from .._native import _core  # type: ignore[attr-defined]
 
 # Where each state stands in the picture.
 PLACES = {

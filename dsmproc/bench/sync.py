@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dsmproc
-from dsmproc import _edges
 
+from .._memory import edges
 from ._floors import BLOCK, PAGE, Figure, Sample, round_trips, tcp_pair
 from ._hosts import answer, on_host
 
@@ -57,7 +57,7 @@ def hand_over(third: bool, bound: bool = False) -> Callable[[int], Iterator[Samp
         lock = dsmproc.Lock() if bound else None
         if third:  # the first publisher is the home
             shm.buf[1] = 1
-            _edges.publish()
+            edges.publish()
         locks = [dsmproc.Semaphore(0), dsmproc.Semaphore(0)]
         with tcp_pair(64) as sock:
             sides = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from .._ffi import ffi, lib
+from .._native.ffi import ffi, lib
 from ._floors import PAGE, Figure, Sample
 
 SHORT = 64

@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from program import Program  # noqa: E402
 
-from dsmproc._cluster import wire  # noqa: E402
+from dsmproc._net import wire  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ import sys
 import threading
 from typing import Any
 
-from dsmproc._cluster import frames, wire
+from dsmproc._channels import frames
+from dsmproc._net import wire
 
 STRANGER = 65534
 

@@ -12,9 +12,8 @@ from helpers import ByHand, RunScript
 from program import Program
 
 import dsmproc
-from dsmproc import cli
-from dsmproc._cluster import environ
-from dsmproc._enginethread import MAX_HOSTS
+from dsmproc import _settings, cli
+from dsmproc._memory.engine import MAX_HOSTS
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -111,11 +110,11 @@ def test_bad_settings(key_file: str, run_script: RunScript, name: str) -> None:
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e99", "1,5", "0x10"])
 def test_bad_ticks(value: str) -> None:
     with pytest.raises(ValueError, match="no number of milliseconds"):
-        environ.check_settings({"DSMPROC_TICK": value})
+        _settings.check_settings({"DSMPROC_TICK": value})
 
 
 def test_empty_settings_count_as_not_set() -> None:
-    environ.check_settings(dict.fromkeys([*environ.CHOICES, "DSMPROC_TICK"], ""))
+    _settings.check_settings(dict.fromkeys([*_settings.CHOICES, "DSMPROC_TICK"], ""))
 
 
 @pytest.mark.parametrize(

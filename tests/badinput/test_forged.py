@@ -14,8 +14,8 @@ from helpers import ByHand, RunScript, eventually
 from program import Program
 from test_members import FalseHost, core_frame, sealed
 
-from dsmproc._cluster import wire
-from dsmproc._cluster.seal import ForgedFrameError
+from dsmproc._net import wire
+from dsmproc._net.seal import ForgedFrameError
 
 NOT_OURS = "was not made with the cluster's key"
 

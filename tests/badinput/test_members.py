@@ -14,8 +14,9 @@ import pytest
 from helpers import ByHand, eventually
 from program import Program
 
-from dsmproc._cluster import frames, wire
-from dsmproc._ffi import ffi, lib
+from dsmproc._channels import frames
+from dsmproc._native.ffi import ffi, lib
+from dsmproc._net import wire
 from dsmproc.errors import ProtocolError
 
 LENGTH = struct.Struct("<Q")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import TIMEOUT, ByHand, Running, RunScript, eventually
 
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root: it becomes another user")
 STRANGER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stranger.py")

@@ -11,7 +11,7 @@ import pytest
 
 import dsmproc
 from dsmproc import SharedMemory
-from dsmproc._cluster import procs
+from dsmproc._os import procs
 
 PETABYTE = 1 << 50
 

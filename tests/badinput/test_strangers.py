@@ -12,7 +12,7 @@ import pytest
 from helpers import ByHand
 from program import Program
 
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 from dsmproc.errors import AuthenticationError, ProtocolError
 
 PURPOSES = ["control", "output", "console", "query", "engine-master"]

@@ -12,7 +12,7 @@ from helpers import ByHand, RunScript
 from program import Program
 
 import dsmproc._version
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 from dsmproc.errors import ProtocolError
 
 PYTHON = sys.version_info
@@ -21,7 +21,7 @@ MAJOR, MINOR, PATCH = (int(part) for part in dsmproc._version.VERSION.split(".")
 # What an agent of another version says, in place of what this one would.
 AS_OF = """
 import dsmproc._version, sys
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 wire.VERSION = {version!r}
 wire.PROTOCOL = {protocol}
 wire.sys = type("sys", (), {{"version_info": type("version", (), {python})}})
@@ -109,7 +109,7 @@ def interpreters() -> list[str]:
     return found
 
 
-HELLO_OF = "import sys; sys.path.insert(0, {root!r}); {stub}from dsmproc._cluster import wire; "
+HELLO_OF = "import sys; sys.path.insert(0, {root!r}); {stub}from dsmproc._net import wire; "
 # Without the package's own __init__, which needs cloudpickle.
 STUB = "import types; p = types.ModuleType('dsmproc'); p.__path__ = [{path!r}]; "
 STUB += "sys.modules['dsmproc'] = p; "

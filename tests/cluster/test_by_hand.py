@@ -11,7 +11,7 @@ import sys
 import pytest
 from helpers import ByHand, RunScript, alive, eventually, send
 
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 from dsmproc.errors import AuthenticationError, ProtocolError
 
 SCRIPT = """

@@ -101,7 +101,7 @@ def test_one_main_in_a_worker(run_script: RunScript) -> None:
     result = run_script(
         """
         import dsmproc as mp
-        from dsmproc import _pickle
+        from dsmproc._std import pickling
 
         state = None
         class Config:
@@ -116,10 +116,11 @@ def test_one_main_in_a_worker(run_script: RunScript) -> None:
             return state, Config.level, isinstance(Config(), Config)
 
         def worker(first, second):
-            _pickle.loads(first)(5)
-            print(_pickle.loads(second)(), _pickle.loads(second) is not None)
+            pickling.loads(first)(5)
+            print(pickling.loads(second)(), pickling.loads(second) is not None)
 
-        process = mp.Process(target=worker, args=(_pickle.dumps(initializer), _pickle.dumps(task)))
+        sent = (pickling.dumps(initializer), pickling.dumps(task))
+        process = mp.Process(target=worker, args=sent)
         process.start()
         process.join()
         """
@@ -131,7 +132,7 @@ def test_classes_keep_their_identity_on_the_way_back(run_script: RunScript) -> N
     result = run_script(
         """
         import dataclasses, enum
-        from dsmproc import _pickle
+        from dsmproc._std import pickling
 
         class Colour(enum.Enum):
             RED = 1
@@ -144,9 +145,9 @@ def test_classes_keep_their_identity_on_the_way_back(run_script: RunScript) -> N
         def change(data):
             return data
 
-        data = _pickle.dumps(Point(3, Colour.RED))
+        data = pickling.dumps(Point(3, Colour.RED))
         Point.extra = "kept"
-        again = _pickle.loads(data)
+        again = pickling.loads(data)
         assert type(again) is Point and again == Point(3, Colour.RED)
         assert again.colour is Colour.RED and Point.extra == "kept"
         print("same")

@@ -41,12 +41,12 @@ IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # `dsmproc run --local 2`, in this process, whose parts can be changed first.
 RUN = """
 import asyncio, os, signal, sys
-from dsmproc._cluster import launch
-from dsmproc._cluster.local import Plan
+from dsmproc._launch import supervisor
+from dsmproc._launch.local import Plan
 
 def run():
     driver = [sys.executable, "-c", "import dsmproc; dsmproc.hosts()"]
-    print("code", asyncio.run(launch.supervise(Plan(2), driver)))
+    print("code", asyncio.run(supervisor.supervise(Plan(2), driver)))
 """
 
 
@@ -122,15 +122,15 @@ def test_an_agent_that_does_not_end(run_script: RunScript) -> None:
     result = run_script(
         RUN
         + """
-launch.END_SECONDS = 0.5
-start = launch.Supervisor.start
+supervisor.END_SECONDS = 0.5
+start = supervisor.Supervisor.start
 
 async def start_and_stop_one(self):
     await start(self)
     print("agent", self.children["agent of host 1"].pid)
     os.kill(self.children["agent of host 1"].pid, signal.SIGSTOP)
 
-launch.Supervisor.start = start_and_stop_one
+supervisor.Supervisor.start = start_and_stop_one
 run()
 """,
         local=None,
@@ -143,7 +143,7 @@ def test_an_agent_that_dies_at_the_very_end(run_script: RunScript) -> None:
     result = run_script(
         RUN
         + """
-end = launch.Supervisor.end
+end = supervisor.Supervisor.end
 
 async def kill_one_and_end(self):
     agent = self.children["agent of host 1"].pid
@@ -152,7 +152,7 @@ async def kill_one_and_end(self):
     os.kill(agent, signal.SIGKILL)
     await end(self)
 
-launch.Supervisor.end = kill_one_and_end
+supervisor.Supervisor.end = kill_one_and_end
 run()
 """,
         local=None,

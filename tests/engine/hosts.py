@@ -21,7 +21,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from dsmproc._binding import MASTER, Client, Engine, Home
+from dsmproc._memory.client import MASTER, Client, Engine, Home
 
 SECONDS = 30.0  # nothing here takes longer
 

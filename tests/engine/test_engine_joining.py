@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hosts import SECONDS, Host, Hosts
 
-from dsmproc import _binding
-from dsmproc._binding import Client, lib
+from dsmproc._memory.client import Client, lib
 from dsmproc.errors import HostLostError
 
 
@@ -42,7 +41,7 @@ def test_a_late_wake_up_for_the_greeting_is_not_taken_for_the_end(tmp_path: Path
     the other."""
 
     def body(client: Client) -> tuple[list[tuple[int, list[int]]], int]:
-        listening = _binding.lib = Listening()  # in this process alone
+        listening = client.lib = Listening()  # in this process alone
         client.publish()
         client.new_id()
         return listening.armed, len(client._connections)
@@ -83,7 +82,7 @@ def test_an_agent_that_is_gone_before_its_end_is_awaited(tmp_path: Path) -> None
             return super().dsmproc_lifeline(fd)
 
     def body(client: Client) -> str:
-        _binding.lib = Killing()
+        client.lib = Killing()
         with pytest.raises(HostLostError) as error:
             client.publish()
         return str(error.value)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hosts import ChildDied, Hosts
 
-from dsmproc._binding import Call, Client, Status
+from dsmproc._memory.client import Call, Client, Status
 
 LOCK = 1  # made at host 0
 

@@ -16,7 +16,7 @@ import pytest
 from hosts import Child, ChildDied, Host, Hosts
 from test_engine_memory import write
 
-from dsmproc._binding import Client, Home
+from dsmproc._memory.client import Client, Home
 from dsmproc.errors import HostLostError
 
 PAGE = 4096

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hosts import Hosts
 
-from dsmproc._binding import Client, Home
+from dsmproc._memory.client import Client, Home
 
 PAGE = 4096
 
@@ -140,7 +140,7 @@ def test_false_sharing_keeps_every_byte(tmp_path: Path, mechanism: str) -> None:
 
 
 def wait(client: Client, barrier: int) -> None:
-    from dsmproc._binding import Call, Status
+    from dsmproc._memory.client import Call, Status
 
     status, _ = client.call(Call.BAR_WAIT, barrier, 3, 0)
     assert status == Status.OK

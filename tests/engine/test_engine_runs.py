@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hosts import Hosts
 
-from dsmproc._binding import Client
+from dsmproc._memory.client import Client
 
 PAGE = 4096
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hosts import ChildDied, Hosts
 
-from dsmproc._binding import Client
+from dsmproc._memory.client import Client
 
 LOCKS = [(i % 3) << 48 | i for i in range(1, 5)]
 

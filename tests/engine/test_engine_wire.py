@@ -11,7 +11,7 @@ import pytest
 from hosts import Hosts
 from test_engine_memory import write
 
-from dsmproc._binding import Client
+from dsmproc._memory.client import Client
 
 
 def frame(
@@ -78,7 +78,7 @@ def test_half_a_frame_waits_for_its_other_half(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 8, 9, 10, 11, 13, 99])
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path, kind: int) -> None:
-    from dsmproc._binding import Status, new_request
+    from dsmproc._memory.client import Status, new_request
 
     def body(client: Client, kind: int) -> tuple[int, int]:
         return client.run(new_request(kind)), client.publish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsmproc._binding import Engine, Home
+from dsmproc._memory.client import Engine, Home
 from dsmproc.errors import ClusterError
 
 

@@ -9,8 +9,9 @@ from helpers import RunScript
 BEGIN = """
 import os, signal, threading, time
 import dsmproc as mp
-from dsmproc import _channel, _edges
-from dsmproc._cluster import frames
+from dsmproc._channels import client
+from dsmproc._memory import edges
+from dsmproc._channels import frames
 from dsmproc.connection import wait
 
 def start(host, function, *arguments):
@@ -142,7 +143,7 @@ def once(name, *reads):
 
 def half(box, q):
     head = frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, 100)
-    (whole,) = _channel._pieces(q._link._seals, head, bytes(100))
+    (whole,) = client._pieces(q._link._seals, head, bytes(100))
     q._link._sock.sendall(whole[:60])
     box.put(os.getppid())
     signal.pause()
@@ -158,13 +159,13 @@ def body(q, cut, taken, handed):
     agent = box.get()
     assert [one.get() for one in (q, taken, handed)] == 3 * ["first"]
     waiting = threading.Semaphore(0)
-    answer = _channel.Link._answer
+    answer = client.Link._answer
 
     def counted(*arguments):
         waiting.release()
         return answer(*arguments)
 
-    _channel.Link._answer = counted
+    client.Link._answer = counted
     threads = [threading.Thread(target=once, args=("thread", q.get)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -178,18 +179,18 @@ def body(q, cut, taken, handed):
 
     ready = taken._reader
     waited = wait([ready]) == [ready]
-    observe_newest, _edges.observe_newest = _edges.observe_newest, interrupt
+    observe_newest, edges.observe_newest = edges.observe_newest, interrupt
     try:
         taken.get(timeout=20)
     except KeyboardInterrupt:
-        _edges.observe_newest = observe_newest
+        edges.observe_newest = observe_newest
         once("interrupted", lambda: taken.get(timeout=20), lambda: taken.get(False), taken.empty)
     say("ready", waited, wait([ready], 0) == [])
 
-    other = _channel.Link(handed._link.owner, handed._link.channel, handed._link.role)
+    other = client.Link(handed._link.owner, handed._link.channel, handed._link.role)
     for kind in (frames.GET, frames.CANCEL):
         other._send_request(frames.frame(kind, 7))
-    while _channel._receive(other._sock, other._seals).kind != frames.CANCELLED:
+    while client._receive(other._sock, other._seals).kind != frames.CANCELLED:
         pass
     once("cancelled", other.get, lambda: other.get(flags=frames.NOWAIT))
 
@@ -247,15 +248,15 @@ def test_two_hosts_are_two_losses(run_script: RunScript) -> None:
 
 IN_FLIGHT = """
 def adopt(box, owner, place):
-    anchor = _channel.Link(owner)
+    anchor = client.Link(owner)
     assert anchor.request(frames.ADOPT, place.pack(), tickets=1).kind == frames.OK
     box.put(os.getppid())
     signal.pause()
 
 def body(pipe):
     reader, writer = pipe
-    with _channel.carrying() as places:
-        handle = _channel.handle(writer._writer)
+    with client.carrying() as places:
+        handle = client.handle(writer._writer)
     box = mp.Queue()
     start(1, adopt, box, handle.owner, *places)
     agent = box.get()

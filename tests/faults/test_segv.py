@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from hosts import Child, ChildDied, Hosts
 
-from dsmproc import _faults
-from dsmproc._binding import Client, probe_faults
-from dsmproc._faults import log
+from dsmproc._memory import faults
+from dsmproc._memory.client import Client, probe_faults
+from dsmproc._memory.faults import log
 from dsmproc.errors import ClusterError
 
 PAGE = mmap.PAGESIZE
@@ -284,7 +284,7 @@ def test_it_is_chosen_where_userfaultfd_is_refused(
 ) -> None:
     """Memory works, and one warning says why it is watched so; a name that is refused says it."""
     monkeypatch.delenv("DSMPROC_FAULTS")
-    monkeypatch.setattr(_faults, "_ours", False)  # another test may have said it in this process
+    monkeypatch.setattr(faults, "_ours", False)  # another test may have said it in this process
 
     def body(client: Client, regions: list[int]) -> tuple[str, list[str], int]:
         forbid_userfaultfd()

@@ -29,7 +29,7 @@ from watched import (
     watched,
 )
 
-from dsmproc._binding import Client
+from dsmproc._memory.client import Client
 
 
 def read(process: Process, value: bytes) -> None:

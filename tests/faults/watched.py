@@ -20,7 +20,7 @@ import struct
 import threading
 from collections.abc import Iterator
 
-from dsmproc._ffi import check, lib
+from dsmproc._native.ffi import check, lib
 
 PAGE = mmap.PAGESIZE
 MISSING, WP, MINOR = 1, 2, 4  # what to register; also, shifted, what an event says

@@ -13,7 +13,7 @@ from hostnet import inner
 
 ASK = """
 import sys
-from dsmproc._cluster import wire
+from dsmproc._net import wire
 key = wire.read_key(sys.argv[2])
 with wire.connect_tcp(wire.parse_address(sys.argv[1]), "query", key) as wired:
     assert wired.request(("status", None))["hosts"]

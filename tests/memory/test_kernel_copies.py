@@ -14,7 +14,7 @@ import pytest
 from places import perform, run
 
 import dsmproc
-from dsmproc._binding import probe_faults
+from dsmproc._memory.client import probe_faults
 
 SIZE = 5 * 4096 + 100
 

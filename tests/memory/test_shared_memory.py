@@ -209,17 +209,17 @@ def test_shared_memory(place: str, scenario: Any) -> None:
 
 def test_what_is_forgotten_is_detached(cluster: None) -> None:
     """Dropping the last reference detaches, as far as the next use of memory here."""
-    from dsmproc import _memory
+    from dsmproc._memory import current
 
     first = dsmproc.SharedMemory(create=True, size=10)
-    attached = len(_memory.client()._regions)
+    attached = len(current.client()._regions)
     name = first.name
     del first
     second = dsmproc.SharedMemory(name)
-    assert len(_memory.client()._regions) == attached
+    assert len(current.client()._regions) == attached
     second.close()
     second.unlink()
-    assert len(_memory.client()._regions) == attached - 1
+    assert len(current.client()._regions) == attached - 1
 
 
 def test_it_is_a_standard_one_to_isinstance(cluster: None) -> None:

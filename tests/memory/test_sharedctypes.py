@@ -13,7 +13,8 @@ from places import finish, perform, run, start
 from test_primitives import expect
 
 import dsmproc.sharedctypes
-from dsmproc import _regions, heap
+from dsmproc import heap
+from dsmproc._memory import regions
 
 
 class Point(ctypes.Structure):
@@ -143,4 +144,4 @@ def test_blocks_are_used_again(cluster: None) -> None:
         del large
         gc.collect()
     assert len(heap._packed._arenas) == arenas  # type: ignore[attr-defined]
-    _regions.tidy()  # else the next use of shared memory would detach the last one
+    regions.tidy()  # else the next use of shared memory would detach the last one

@@ -12,9 +12,8 @@ from places import PATIENCE
 from test_interrupted import soon
 
 import dsmproc
-from dsmproc import _channel
-from dsmproc._channel import EMPTY, Link, TimedOut
-from dsmproc._cluster import frames
+from dsmproc._channels import client, frames
+from dsmproc._channels.client import EMPTY, Link, TimedOut
 
 BOTH = frames.READER | frames.WRITER
 
@@ -22,7 +21,7 @@ BOTH = frames.READER | frames.WRITER
 def ask_and_die(link: Link) -> None:
     """Ask for a message, and end before it is acknowledged, as a killed process does."""
     link._sock.sendall(frames.frame(frames.GET, 7))
-    reply = _channel._receive(link._sock)
+    reply = client._receive(link._sock)
     assert reply.kind == frames.MESSAGE and reply.number == 7
     link.close(quietly=True)
 
@@ -54,7 +53,7 @@ def test_cancelled_get_leaves_the_message(cluster: None) -> None:
     # Answered before the cancel is read: the client takes neither, the channel has it again.
     other._sock.sendall(frames.frame(frames.SEND, 0, b"again"))
     other._sock.sendall(frames.frame(frames.GET, 8) + frames.frame(frames.CANCEL, 8))
-    kinds = [_channel._receive(other._sock).kind for _ in range(2)]
+    kinds = [client._receive(other._sock).kind for _ in range(2)]
     assert kinds == [frames.MESSAGE, frames.CANCELLED]
     assert keeper.get(timeout=PATIENCE) == b"again"
     keeper.close()

@@ -15,7 +15,8 @@ from places import PATIENCE, finish, perform, start
 from test_interrupted import Interrupt, interrupt, soon
 from test_primitives import expect
 
-from dsmproc import _channel, reduction
+from dsmproc import reduction
+from dsmproc._channels import client
 from dsmproc.connection import wait
 
 LARGE = 3 << 20
@@ -350,7 +351,7 @@ def home_elsewhere(ctx: Any) -> None:
     finish(maker)
     first.close()
     finish(child)
-    _channel._close_anchors()  # else kept until this process leaves: the leak check would see it
+    client._close_anchors()  # else kept until this process leaves: the leak check would see it
 
 
 def _in_turns(conn: Any, lock: Any, barrier: Any, rounds: int) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dsmproc._regions import HOME_POLICIES
+from dsmproc._memory.regions import HOME_POLICIES
 from dsmproc.bench import _report
 from dsmproc.bench.protocols import MODELS
 

@@ -76,7 +76,7 @@ def why_not() -> str | None:
         if shutil.which(program) is None:
             return f"there is no {program} here"
     done = subprocess.run(
-        [*command(), sys.executable, "-c", "import numpy, dsmproc._binding"],
+        [*command(), sys.executable, "-c", "import numpy, dsmproc._memory.client"],
         cwd="/",
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -96,7 +96,7 @@ def test_a_view_that_outlives_its_shared_memory(run_script: RunScript) -> None:
     run_script(
         """
         import gc, numpy, dsmproc
-        from dsmproc import _memory
+        from dsmproc._memory import current
 
         def fill(name):
             block = dsmproc.SharedMemory(name)

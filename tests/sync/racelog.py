@@ -20,9 +20,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dsmproc._binding import probe_faults
-from dsmproc._cluster.environ import CHOICES, MODELS
-from dsmproc._regions import HOME_POLICIES
+from dsmproc._memory.client import probe_faults
+from dsmproc._memory.regions import HOME_POLICIES
+from dsmproc._settings import CHOICES, MODELS
 from dsmproc.errors import ClusterError
 
 PROGRAM = Path(__file__).with_name("races.py")

@@ -1,4 +1,4 @@
-"""Which addresses are of one host only, and who is told where (dsmproc/_cluster/addresses.py)."""
+"""Which addresses are of one host only, and who is told where (dsmproc/_channels/addresses.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dsmproc._cluster.addresses import Addresses, on_one_host
+from dsmproc._channels.addresses import Addresses, on_one_host
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsmproc._cluster import frames, wire
-from dsmproc._cluster.link import Link
-from dsmproc._cluster.seal import ForgedFrameError, Seals
+from dsmproc._channels import frames
+from dsmproc._channels.link import Link
+from dsmproc._net import wire
+from dsmproc._net.seal import ForgedFrameError, Seals
 from dsmproc.errors import AuthenticationError, ProtocolError
 
 KEY = b"k" * 32

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dsmproc._cluster import wire
-from dsmproc._cluster.seal import Seals
+from dsmproc._net import wire
+from dsmproc._net.seal import Seals
 from dsmproc.errors import AuthenticationError, ProtocolError
 
 KEY = b"k" * 32

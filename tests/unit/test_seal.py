@@ -12,9 +12,9 @@ import threading
 
 import pytest
 
-from dsmproc._cluster import seal, wire
-from dsmproc._cluster.seal import ForgedFrameError, Seal, Seals
-from dsmproc._ffi import ffi, lib
+from dsmproc._native.ffi import ffi, lib
+from dsmproc._net import seal, wire
+from dsmproc._net.seal import ForgedFrameError, Seal, Seals
 
 # SipHash-2-4 with 128 bits of output, as its authors published it: the key is 00 01 … 0f, the input
 # 00 01 … (n - 1). The engine hashes a frame's number first, so inputs begin at 8 bytes.

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dsmproc._cluster.listener import Listener, Peer
 from dsmproc._cluster.master import Master
+from dsmproc._net.listener import Listener, Peer
 
 KEY = b"k" * 32
 SECONDS = 10.0

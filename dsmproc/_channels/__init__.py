@@ -1,0 +1,1 @@
+"""Pipes, queues and connections: the ends in a process, and the broker in its agent."""

@@ -1,0 +1,252 @@
+"""A channel: a FIFO of messages between processes, at the host of the process that made it.
+
+Definitions
+    holder   a link (a connected end) or a ticket (an end in flight); each has a role
+    hand     a message that was given to a link and not acknowledged by it
+    ended    no message, and the last writer is gone
+    broken   the last reader is gone
+    loss     a host that was lost, and had used the channel
+
+Rules
+ 1. A message is in the channel, in one hand, or gone; a hand that is lost gives it back in front.
+ 2. A writer asks for room after every WINDOW of one-way messages, and is answered when the channel
+    is not crowded; a PUT waits here for room. What is sent is always read: a TCP connection whose
+    window stays shut is taken for dead (wire.py: tune).
+ 3. The stamp is the newest that anybody sent with what it did here. `released` counts what was
+    done here by processes of this host, whose writes are not published yet; before an answer
+    leaves the host they must be (broker.py).
+ 4. Who has to wait is told first of each loss that its process does not know yet, if what it waits
+    for might have come from there: a reader, of a host that had written, or had the end and had not
+    read; a writer that waits for room, of one that had read, if nobody else has; who waits for
+    tasks, of one that had taken some and not reported them as done. Losses are told in their
+    order, and an ended channel has no more of them.
+ 5. The end of the last writer is told when it is known whether its host was lost.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from .frames import READER, TASKS, WRITER
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .relays import Wire
+
+
+OWES = 4  # a host has taken tasks and not reported them as done
+
+
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+class Message:
+    """The bytes, and what holds the handles in them alive."""
+
+    __slots__ = ("carried", "data")
+
+    def __init__(self, data: bytes | bytearray, carried: Closing | None = None) -> None:
+        self.data = data
+        self.carried = carried
+
+    def drop(self) -> None:
+        """It has arrived, or never will."""
+        if self.carried is not None:
+            self.carried.close()
+            self.carried = None
+
+
+class Loss(NamedTuple):
+    host: int
+    did: int  # READER and WRITER, and OWES if tasks are undone
+    undone: int
+    why: str
+
+
+class Channel:
+    def __init__(self, number: int, options: int, count: int, size: int) -> None:
+        self.number = number
+        self.options = options
+        self.count_limit = count
+        self.size_limit = size
+        self.links: set[Link] = set()
+        self.listeners: set[Link] = set()  # those that want to be told of messages
+        self.messages: collections.deque[Message] = collections.deque()
+        self.size = 0
+        self.unfinished = 0
+        self.getters: collections.deque[Link] = collections.deque()
+        self.putters: collections.deque[tuple[Link, Message]] = collections.deque()
+        self.joiners: list[Link] = []
+        self.senders: list[Link] = []  # writers that wait for room
+        self.users: dict[int | None, int] = {}  # host (None: ours) -> what its processes did
+        self.taken: dict[int, int] = {}  # host -> tasks that it has not reported as done
+        self.losses: list[Loss] = []
+        self.doubts = 0  # ends of last writers whose hosts may be lost
+        self.stamp = 0
+        self.released = 0
+        self.published = 0
+        self.wire: Wire | None = None
+        self._holders = {READER: 0, WRITER: 0}
+        self._ever = 0
+        self._total = 0
+
+    def join(self, link: Link) -> None:
+        self.links.add(link)
+        if link.tokens:
+            self.listeners.add(link)
+        self.given(link.home, link.role)
+        self.hold(link.role)
+
+    def leave(self, link: Link) -> None:
+        self.links.discard(link)
+        self.listeners.discard(link)
+
+    # -- holders ------------------------------------------------------------------------------
+
+    def hold(self, role: int) -> None:
+        self._total += 1
+        self._ever |= role
+        for one in (READER, WRITER):
+            if role & one:
+                self._holders[one] += 1
+
+    def let_go(self, role: int) -> None:
+        self._total -= 1
+        for one in (READER, WRITER):
+            if role & one:
+                self._holders[one] -= 1
+
+    def far_side(self, role: int, there: bool) -> None:
+        """The other end of the wire of this channel: it ends or breaks the channel like a holder,
+        but keeps nothing alive."""
+        self._ever |= role
+        self._holders[role] = int(there)
+
+    @property
+    def abandoned(self) -> bool:
+        return self._total == 0
+
+    def _gone(self, role: int) -> bool:
+        return bool(self._ever & role) and self._holders[role] == 0
+
+    @property
+    def broken(self) -> bool:
+        return self._gone(READER)
+
+    @property
+    def ended(self) -> bool:
+        return not self.messages and not self.putters and self._gone(WRITER)
+
+    @property
+    def sole_reader(self) -> bool:
+        return self._holders[READER] == 1
+
+    @property
+    def sole_writer(self) -> bool:
+        return self._holders[WRITER] == 1
+
+    # -- losses -------------------------------------------------------------------------------
+
+    def given(self, host: int | None, role: int) -> None:
+        """A process of it has an end, or will have: it may write."""
+        if role & WRITER:
+            self.users.setdefault(host, 0)
+
+    def used(self, link: Link, role: int) -> None:
+        self.users[link.home] = self.users.get(link.home, 0) | role
+
+    def took(self, host: int) -> None:
+        if self.options & TASKS:
+            self.taken[host] = self.taken.get(host, 0) + 1
+
+    def finished(self, host: int | None) -> None:
+        """A task is done; reported by whom took it, as a rule."""
+        if host is not None and self.taken.get(host):
+            self.taken[host] -= 1
+
+    def host_lost(self, host: int, why: str) -> None:
+        """Who had an end, and had not used it, might have written."""
+        did = self.users.pop(host, None)
+        undone = self.taken.pop(host, 0)
+        if did == READER and not (undone or self.count_limit):
+            return  # nobody waits for readers
+        if did is not None:
+            self.losses.append(Loss(host, (did or WRITER) | OWES * bool(undone), undone, why))
+
+    def news(self, link: Link, role: int) -> int:
+        """The loss to tell this link now, from 1, if it waits for who did that; 0: none."""
+        pending = self.losses[link.heard :]
+        return link.heard + 1 if any(loss.did & role for loss in pending) else 0
+
+    def waits_in_vain(self) -> list[tuple[Link, int]]:
+        """Who is to be told of which loss now, if all that could be done was done."""
+        found = [(link, self.news(link, WRITER)) for link in self.getters]
+        if not any(did & READER for did in self.users.values()):
+            found += [(link, self.news(link, READER)) for link, _ in self.putters]
+        found += [(link, self.news(link, OWES)) for link in self.joiners]
+        return [(link, number) for link, number in found if number]
+
+    # -- messages -----------------------------------------------------------------------------
+
+    @property
+    def readable(self) -> bool:
+        """Whether a reader is to be told that something waits."""
+        wired = self.wire is not None and self is self.wire.input and self.wire.maybe_readable()
+        return bool(self.messages) or self.ended or wired
+
+    @property
+    def full(self) -> bool:
+        if self.wire is not None:
+            return True  # it takes messages only when the wire can
+        return 0 < self.count_limit <= len(self.messages)
+
+    @property
+    def crowded(self) -> bool:
+        """Full, by bytes: an empty channel takes a message of any size."""
+        return 0 < self.size_limit < self.size
+
+    def append(self, message: Message) -> None:
+        self.messages.append(message)
+        self.size += len(message.data)
+
+    def give_back(self, message: Message) -> None:
+        self.messages.appendleft(message)
+        self.size += len(message.data)
+
+    def take(self) -> Message:
+        message = self.messages.popleft()
+        self.size -= len(message.data)
+        return message
+
+    def forget(self, link: Link) -> None:
+        """Whatever the link waits for, it does not any more."""
+        if link in self.getters:
+            self.getters.remove(link)
+        for entry in self.putters:
+            if entry[0] is link:
+                self.putters.remove(entry)
+                entry[1].drop()
+                break
+        for waiting in (self.joiners, self.senders):
+            if link in waiting:
+                waiting.remove(link)
+
+    def discard_all(self) -> None:
+        for message in self.messages:
+            message.drop()
+        self.messages.clear()
+        self.size = 0
+
+    # -- stamps -------------------------------------------------------------------------------
+
+    def release(self, local: bool, stamp: int) -> None:
+        """Somebody did something here that may order others after it."""
+        self.stamp = max(self.stamp, stamp)
+        if local:
+            self.released += 1
+
+    @property
+    def owes(self) -> bool:
+        return self.released > self.published

@@ -1,0 +1,1 @@
+"""How clusters and their programs start and end."""

@@ -1,0 +1,583 @@
+"""This process as a client of its host's agent; and, for others to import, the engine itself.
+
+A `Client` maps regions, publishes and observes, takes locks. It connects when it is first used, has
+one connection per thread, and survives fork: the child maps all regions again, at the same
+addresses, with connections of its own.
+
+Blocking requests let go of the GIL, end by Ctrl-C and by timeouts; what was granted in that moment
+is given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import mmap
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from .._native.ffi import MASTER, Broke, Call, Home, Status, check, ffi, lib, raise_status
+from ..errors import ClusterError, HostLostError
+from . import faults
+from .engine import Engine, Notice
+from .faults import probe_faults
+
+__all__ = [
+    "MASTER",
+    "Broke",
+    "Call",
+    "Client",
+    "Engine",
+    "Home",
+    "Lock",
+    "Notice",
+    "Pending",
+    "Status",
+    "probe_faults",
+]
+
+NEWEST = 2**64 - 1
+quick_take, quick_give = lib.dsmproc_quick_take, lib.dsmproc_quick_give
+quick_untake = lib.dsmproc_quick_untake
+GIVE_ASK, GIVE_NOT_OWNED = 1, 3  # what quick_give says
+IDLE: int = lib.DSMPROC_ST_IDLE
+_WAITING: int = lib.DSMPROC_ST_WAITING
+_SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
+
+
+class _Connection:
+    """One thread's connection to the engine; closed with the thread."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._spin = ffi.new("struct dsmproc_spin *")
+
+    def close(self, close: Callable[[int], None] = os.close) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            close(fd)  # at the interpreter's end `os` is gone
+
+    __del__ = close
+
+    def send(self, request: Any) -> None:
+        if lib.dsmproc_request_send(self.fd, request) < 0:
+            self.fail()
+
+    def greet(self, a: int = 0) -> int:
+        """Say hello; the descriptor that comes with the answer, or -1."""
+        hello = new_request(lib.DSMPROC_OP_HELLO, a=a)
+        self.send(hello)
+        self.wait(hello, None)
+        if hello.status:
+            raise_status(hello.status, hello.value, "cannot join this host")
+        return int(hello.fd)
+
+    def arm(self) -> None:
+        """From now on this process ends when the engine's end closes."""
+        error = lib.dsmproc_lifeline(self.fd)
+        if error == -errno.ECONNRESET:
+            self.fail()
+        check(error, "cannot watch the agent")
+
+    def wait(self, request: Any, until: float | None) -> bool:
+        """Until answered; False: the time is over. Signal handlers may raise."""
+        while request.status == _WAITING:
+            left = _SLICE_MS
+            if until is not None:
+                left = min(left, max(0, round((until - time.monotonic()) * 1000)))
+            result = lib.dsmproc_request_wait(self.fd, left, request, self._spin)
+            if result not in (0, -errno.EAGAIN, -errno.EINTR):
+                self.fail()
+            if result and until is not None and time.monotonic() >= until:
+                return False
+        return True
+
+    def cancel(self, request: Any) -> None:
+        """Ask for an end of the request and wait for its answer, which may be success: e.g. for
+        the action of a barrier that all have reached."""
+        if lib.dsmproc_request_cancel(self.fd) < 0:
+            self.fail()
+        self.wait(request, None)
+
+    def end(self, request: Any) -> None:
+        """After an exception: it has had no effect, or what it releases is released."""
+        if self.fd >= 0 and lib.dsmproc_request_end(self.fd, request) < 0:
+            self.close()
+
+    def fail(self) -> NoReturn:
+        self.close()
+        raise HostLostError("the agent of this host is gone")
+
+
+def new_request(
+    kind: int,
+    id: int = 0,
+    a: int = 0,
+    b: int = 0,
+    c: int = 0,
+    op: int = 0,
+    lock: Any = ffi.NULL,
+    descriptor: int = -1,
+) -> Any:
+    """A request that was not sent yet. Its answer comes into it, so nothing that happens to the
+    call that asked loses it."""
+    return ffi.new(
+        "struct dsmproc_request *", (kind, op, id, a, b, c, lock, descriptor, IDLE, 0, -1)
+    )
+
+
+def call_request(
+    op: Call, id: int, a: int = 0, b: int = 0, c: int = 0, quick: Any = ffi.NULL
+) -> Any:
+    """The request for an operation that is kept at the master."""
+    return new_request(lib.DSMPROC_OP_CALL, id, a, b, c, int(op), quick)
+
+
+class Pending:
+    """A request under way, for a loop: when the descriptor is readable it may be `done`."""
+
+    def __init__(self, client: Client, what: str, kind: int, **fields: int) -> None:
+        self._client = client
+        self._what = what
+        self._request = new_request(kind, **fields)
+        self._connection = client._take_free()
+        self._connection.send(self._request)
+
+    def fileno(self) -> int:
+        return self._connection.fd
+
+    def done(self) -> bool:
+        return self._connection.wait(self._request, 0.0)
+
+    def value(self) -> int:
+        status, value = self._request.status, self._request.value
+        if status:
+            raise_status(status, value, self._what)
+        return int(value)
+
+    def close(self) -> None:
+        """The connection is good for the next request, if this one was answered."""
+        if self._request.status == _WAITING:
+            self._connection.close()
+        else:
+            self._client._free.append(self._connection)
+
+
+class _Region:
+    def __init__(self, memory: mmap.mmap, address: int) -> None:
+        self.memory = memory
+        self.address = address
+        self.count = 1
+
+    def unmap(self) -> None:
+        """BufferError while anything refers to the memory: its views, and also arrays that were
+        made of a view which was released, for numpy keeps the object but no export of it."""
+        reference = weakref.ref(self.memory)
+        del self.memory
+        memory = reference()
+        if memory is not None:
+            self.memory = memory
+            raise BufferError("cannot close exported pointers exist")
+
+    def exported(self) -> bool:
+        """Whether a view lives. Slow: it is asked only when unmapping was refused."""
+        return any(type(one).__name__ == "managedbuffer" for one in gc.get_referrers(self.memory))
+
+
+class Client:
+    """This process, as a client of its host's agent."""
+
+    def __init__(self, connect: Callable[[], int], *, lifeline: bool = True) -> None:
+        """`connect` gives a fresh, authenticated unix socket to the agent, of which the engine has
+        the other end. With `lifeline`, this process ends (SIGKILL) when its agent does."""
+        self._connect = connect
+        self._lifeline = lifeline
+        self._control: Any = None
+        self._regions: dict[int, _Region] = {}
+        self._forget()
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(me()))
+
+    def _forget(self) -> None:
+        """No connection, and nothing locked: the state at the start, and in a child after fork."""
+        self._main = -1
+        self._faults = -1
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._free: list[_Connection] = []  # of requests that a loop has made
+
+    # -- connections --
+
+    def open(self) -> None:
+        """Connect this process, if it is not yet. Done by every operation that needs it."""
+        if self._main >= 0:
+            return
+        with self._lock:
+            while self._main < 0:
+                try:
+                    self._join()
+                except HostLostError:
+                    if self._main < 0:
+                        raise
+
+    def _join(self) -> None:
+        """A process has one first connection: another one ends what belongs to the one before. So
+        if a signal handler or a destructor runs in the middle of this, and joins, that counts.
+
+        The process is to end when the engine's end closes. The kernel tells us by the signal by
+        which it tells that something has come; and it may tell so late, when the answer to the
+        greeting was read long ago. Therefore the greeting of a second connection: the engine's
+        thread answers it when it has done with the first."""
+        first = _Connection(self._connect())
+        if self._main >= 0:
+            return
+        fd = first.greet(a=1)
+        if self._control is None:
+            self._control = lib.dsmproc_control_map(fd)
+        os.close(fd)
+        if self._control == ffi.NULL:
+            self._control = None
+            raise ClusterError("the agent speaks another version")
+        if self._lifeline:
+            self._give_back(self._greeted())
+            if self._main >= 0:
+                return
+            first.arm()
+        self._main, first.fd = first.fd, -1
+
+    def _greeted(self) -> _Connection:
+        """A new connection of this process, which has joined."""
+        connection = _Connection(self._connect())
+        connection.greet()
+        self._connections.add(connection)
+        return connection
+
+    def close(self) -> None:
+        """Disconnect; the regions must be detached. Only when no other thread uses this."""
+        with self._lock:
+            if self._main >= 0 and self._lifeline:
+                lib.dsmproc_lifeline_off(self._main)
+            self._drop_connections()
+            self._forget()
+
+    def _drop_connections(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        if self._main >= 0:
+            os.close(self._main)
+        if self._faults >= 0:
+            lib.dsmproc_faults_close(self._faults)
+
+    def _connection(self) -> _Connection:
+        """This thread's, until `_give_back`: a signal handler or a destructor that runs in the
+        middle of a request, and makes one of its own, gets another."""
+        if self._main < 0:
+            self.open()
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.fd >= 0:
+            self._local.connection = None
+            return connection
+        return self._new_connection()
+
+    def _take_free(self) -> _Connection:
+        return self._free.pop() if self._free else self._new_connection()
+
+    def _new_connection(self) -> _Connection:
+        self.open()
+        return self._greeted()
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.fd >= 0 and connection in self._connections:  # not before a fork, or close()
+            self._local.connection = connection
+
+    def run(self, request: Any, timeout: float | None = None) -> int:
+        """Send and wait: the status. An exception (Ctrl-C) ends the request, too: see
+        dsmproc_request_end."""
+        until = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        connection = self._connection()
+        try:
+            connection.send(request)
+            if not connection.wait(request, until):
+                connection.cancel(request)
+            self._give_back(connection)
+            return request.status  # type: ignore[no-any-return]
+        except BaseException:
+            connection.end(request)
+            self._give_back(connection)
+            raise
+
+    def _ask(self, what: str, kind: int, id: int = 0, a: int = 0, **more: Any) -> int:
+        request = new_request(kind, id, a, **more)
+        if self.run(request):
+            raise_status(request.status, request.value, what)
+        return int(request.value)
+
+    # -- consistency --
+
+    @property
+    def host(self) -> int:
+        """The number of this host."""
+        self.open()
+        return int(lib.dsmproc_control_host(self._control))
+
+    def publish(self) -> int:
+        """Make all that this host has written visible to whoever observes the answer (a stamp)."""
+        stamp = self.idle_stamp()
+        return self._ask("publish", lib.DSMPROC_OP_PUBLISH) if stamp is None else stamp
+
+    def begin_publish(self) -> Pending:
+        """The same, for a loop that does not wait."""
+        return Pending(self, "publish", lib.DSMPROC_OP_PUBLISH)
+
+    def idle_stamp(self) -> int | None:
+        """What publish would answer, if it has nothing to do; else None. Never waits."""
+        self.open()
+        stamp = ffi.new("uint64_t *")
+        return int(stamp[0]) if lib.dsmproc_control_idle(self._control, stamp) else None
+
+    def observe(self, stamp: int) -> None:
+        """See at least what the publish with this stamp made visible."""
+        self.open()
+        if stamp > lib.dsmproc_control_seen(self._control):
+            self._ask("observe", lib.DSMPROC_OP_OBSERVE, 0, stamp)
+
+    def begin_observe(self, stamp: int) -> Pending:
+        """The same, for a loop that does not wait."""
+        return Pending(self, "observe", lib.DSMPROC_OP_OBSERVE, a=stamp)
+
+    def begin_leave(self, others: Iterable[int]) -> Pending:
+        """The agent's own: this host's pages move to the other hosts, which are all named."""
+        bits = sum(1 << host for host in others)
+        fields = {
+            name: bits >> 64 * i & (1 << 64) - 1 for i, name in enumerate(("id", "a", "b", "c"))
+        }
+        return Pending(self, "leave", lib.DSMPROC_OP_LEAVE, **fields)
+
+    def observe_newest(self) -> None:
+        """See all that was published anywhere before this call."""
+        self._ask("observe", lib.DSMPROC_OP_OBSERVE, 0, NEWEST)
+
+    def out(self) -> int:
+        """The stamp that goes into messages: all that this host has published or seen."""
+        self.open()
+        return int(lib.dsmproc_control_out(self._control))
+
+    def seen(self) -> int:
+        self.open()
+        return int(lib.dsmproc_control_seen(self._control))
+
+    # -- regions --
+
+    def attach(self, region: int) -> memoryview:
+        """The region's memory, all of its pages. Each attach needs its detach; release the views
+        before (else BufferError, as with mmap)."""
+        with self._lock:
+            known = self._regions.get(region)
+            if known is not None:
+                known.count += 1
+                return memoryview(known.memory)
+            self._open_faults()
+            fd, size = self._attach(region)
+            try:
+                address = 0
+                memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+                with ffi.from_buffer(memory) as start:
+                    address = int(ffi.cast("uintptr_t", start))
+                watched = lib.dsmproc_region_watch(self._faults, address, size)
+                check(watched, "cannot watch memory")
+                self._ask("attach", lib.DSMPROC_OP_MAPPED, region, address)
+            except BaseException:
+                lib.dsmproc_region_left(self._faults, address, 1)
+                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
+                raise
+            finally:
+                os.close(fd)
+            self._regions[region] = _Region(memory, address)
+            return memoryview(memory)
+
+    def detach(self, region: int) -> None:
+        with self._lock:
+            known = self._regions[region]
+            if known.count == 1:
+                lib.dsmproc_region_leave(self._faults, known.address)
+                try:
+                    known.unmap()
+                except BufferError:
+                    lib.dsmproc_region_left(self._faults, known.address, 0)
+                    raise
+                lib.dsmproc_region_left(self._faults, known.address, 1)
+                del self._regions[region]
+                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
+            else:
+                known.count -= 1
+
+    def exported(self, region: int) -> bool:
+        """Whether a view of the region's memory lives in this process."""
+        with self._lock:
+            return self._regions[region].exported()
+
+    def bind(self, buffer: Any, lock: int = 0, large: bool = False) -> None:
+        """The bytes of this buffer, which lies in attached memory, are used under a lock: they
+        travel with it. `lock` is its number, for models in which it matters (0: some lock, which
+        another process names). `large`: its changes are, they go by pages. ValueError if the buffer
+        lies elsewhere."""
+        with ffi.from_buffer(buffer) as start:
+            address, size = int(ffi.cast("uintptr_t", start)), len(start)
+        with self._lock:
+            region, offset = self._place(address, size)
+        if size:
+            first, last = offset // mmap.PAGESIZE, (offset + size - 1) // mmap.PAGESIZE
+            page = region << 32 | first
+            self._ask("bind", lib.DSMPROC_OP_BIND, page, last - first + 1, b=lock, c=int(large))
+
+    def _place(self, address: int, size: int) -> tuple[int, int]:
+        """The region in which these bytes lie, and where in it."""
+        for region, known in self._regions.items():
+            offset = address - known.address
+            if 0 <= offset <= len(known.memory) - size:
+                return region, offset
+        raise ValueError("the buffer is not in the cluster's memory")
+
+    def _open_faults(self) -> None:
+        if self._faults >= 0:
+            return
+        mechanism, why = faults.choose(os.environ.get("DSMPROC_FAULTS"))
+        fd = check(lib.dsmproc_faults_open(mechanism), faults.NAMES[mechanism])
+        try:
+            self._ask("share faults", lib.DSMPROC_OP_FAULTS, a=mechanism, descriptor=fd)
+        except BaseException:
+            lib.dsmproc_faults_close(fd)
+            raise
+        if mechanism == faults.SEGV:
+            faults.share_signal(why)
+        self._faults = fd  # kept: if the agent dies, faults wait instead of reading zeros
+
+    def _attach(self, region: int) -> tuple[int, int]:
+        request = new_request(lib.DSMPROC_OP_ATTACH, region)
+        if self.run(request):
+            why = f"no more shared memory on host {self.host}"
+            raise_status(request.status, request.value, why)
+        return request.fd, request.value * mmap.PAGESIZE
+
+    def _remap(self, region: int, known: _Region) -> None:
+        """In a child: where the parent has it (the child inherited a hole). The agent knows it
+        before it can be touched, by a signal's handler for instance."""
+        fd, size = self._attach(region)
+        try:
+            self._ask("attach", lib.DSMPROC_OP_MAPPED, region, known.address)
+            remapped = lib.dsmproc_region_remap(self._faults, fd, known.address, size)
+            check(remapped, "cannot map a region after fork")
+        finally:
+            os.close(fd)
+
+    def after_fork(self) -> None:
+        """In a child: nothing of the parent's is used any more, its regions are mapped again."""
+        if self._pid == os.getpid():
+            return
+        self._drop_connections()
+        self._forget()
+        if self._regions:
+            self._open_faults()
+        for region, known in self._regions.items():
+            self._remap(region, known)
+
+    # -- locks and what is kept at the master --
+
+    def new_id(self) -> int:
+        """A number that no other object of the cluster has."""
+        return self._ask("new id", lib.DSMPROC_OP_ID)
+
+    def lock_open(self, id: int, recursive: bool = False) -> Lock:
+        """The lock of this id; it is made free, with its token here, by the first to open it on
+        the host where the id was made."""
+        slot = self._ask("open a lock", lib.DSMPROC_OP_LOCK_OPEN, id)
+        quick = new_quick(control=self._control, slot=slot, pid=self._pid, recursive=recursive)
+        return Lock(id, slot, quick)
+
+    def lock_acquire(self, lock: Lock, block: bool = True, timeout: float | None = None) -> bool:
+        if self._main < 0:
+            self.open()
+        if quick_take(lock.quick):
+            return True
+        wait = block and (timeout is None or timeout > 0)
+        request = new_request(lib.DSMPROC_OP_LOCK, lock.id, 0 if wait else 1, lock=lock.quick)
+        status = self.run(request, timeout if wait else None)
+        if status not in (Status.OK, Status.BUSY, Status.CANCELLED):
+            raise_status(status, request.value, "acquire")
+        return status == Status.OK
+
+    def lock_release(self, lock: Lock) -> None:
+        """By whoever: a lock has no owner, but for a recursive one."""
+        if self._main < 0:
+            self.open()
+        given = quick_give(lock.quick)
+        if given == GIVE_ASK:
+            self._ask("release", lib.DSMPROC_OP_UNLOCK, lock.id, lock=lock.quick)
+        elif given:
+            raise_status(Status.TOO_OFTEN, 0, "release")
+
+    def lock_held(self, lock: Lock) -> bool:
+        """Held by a process of this host, as far as this host knows without asking."""
+        self.open()
+        word = int(lib.dsmproc_lock_word(self._control, lock.slot))
+        return word & 3 >= lib.DSM_LOCK_HELD
+
+    def lock_owner_died(self, lock: Lock) -> bool:
+        """To be asked by who holds it: a holder died, and none has said since that what the lock
+        guards is right."""
+        self.open()
+        return bool(lib.dsmproc_lock_owner_died(self._control, lock.slot))
+
+    def lock_consistent(self, lock: Lock) -> None:
+        """By who holds it: what it guards is right again."""
+        self._ask("mark a lock consistent", lib.DSMPROC_OP_CONSISTENT, lock.id)
+
+    def call(
+        self,
+        op: Call,
+        id: int,
+        a: int = 0,
+        b: int = 0,
+        c: int = 0,
+        timeout: float | None = None,
+        block: bool = True,
+    ) -> tuple[int, int]:
+        """An operation at the master. CANCELLED: the timeout. Raises only for lost hosts and
+        nonsense."""
+        if op == Call.SEM_ACQUIRE and (not block or (timeout is not None and timeout <= 0)):
+            c, timeout = 1, None
+        request = call_request(op, id, a, b, c)
+        status = self.run(request, timeout)
+        if status == Status.HOST_LOST or status >= Status.FULL:
+            raise_status(status, request.value, op.name.lower())
+        return status, request.value
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock as this host knows it: its id, its word's place in the control segment, and what this
+    process has of it."""
+
+    id: int
+    slot: int
+    quick: Any = field(compare=False)
+
+
+def new_quick(**fields: Any) -> Any:
+    """What a process has of a lock or a semaphore. For `quick_take` and `quick_give`: take is 0 if
+    `lock_acquire` must be asked, give is GIVE_ASK if `lock_release` must be."""
+    return ffi.new("struct dsmproc_quick *", fields)
+
+
+def _forked(client: Client | None) -> None:
+    if client is not None:
+        with contextlib.suppress(ReferenceError):
+            client.after_fork()

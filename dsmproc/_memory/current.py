@@ -1,0 +1,60 @@
+"""This process's half of the shared memory: one client of its host's engine per membership."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .. import cluster
+from . import edges
+
+if TYPE_CHECKING:
+    from .client import Client
+
+_lock = threading.Lock()
+_client: Client | None = None
+_membership: Any = None  # the one that _client belongs to
+
+
+def client() -> Client:
+    """The engine's client of this process; it connects at its first request."""
+    if _client is not None and cluster.client() is _membership:
+        return _client
+    return _open()
+
+
+def current() -> Client | None:
+    """The client, if there is one now: what was mapped or opened through another is of the past."""
+    return _client
+
+
+def _open() -> Client:
+    global _client, _membership
+    from .client import Client
+
+    with _lock:
+        membership = cluster.client()
+        if _client is None or membership is not _membership:
+            close()
+            _client = Client(lambda: membership.connect_agent("engine-client").detach())
+            _membership = membership
+            edges.attach(_client.publish, _client.observe)
+        return _client
+
+
+def close() -> None:
+    """The membership ends: the agent's end must not be ours (the lifeline)."""
+    global _client, _membership
+    ended, _client, _membership = _client, None, None
+    if ended is not None:
+        edges.detach()
+        ended.close()
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,1 @@
+"""Connections between processes of a cluster: listening, framing, tags, heartbeats."""

@@ -1,0 +1,1 @@
+"""Large arguments and results, which travel once to each host."""

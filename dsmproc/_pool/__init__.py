@@ -1,0 +1,1 @@
+"""Pools: the handler in the pool's process, the workers, and the agent's task mailboxes."""

@@ -1,0 +1,1 @@
+"""What locks and conditions are made of beside lock.py."""
