@@ -12,6 +12,7 @@ from typing import Any
 
 from ._sync.robust import mark_consistent, owner_died
 from .cluster import current_host, hosts, init, shutdown, stats
+from .context import Process
 from .context import default_context as _context
 from .errors import (
     AuthenticationError,
@@ -24,7 +25,6 @@ from .errors import (
     WorkerLostError,
     WriterLostError,
 )
-from .process import Process
 
 SUBDEBUG = 5
 SUBWARNING = 25

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ._launch.local import Plan
+from ._membership import default_key_file
 from ._net import wire
 from ._settings import check_settings, parse_memory
-from .cluster import default_key_file
 from .errors import ProcessError
 
 Arguments = argparse.Namespace

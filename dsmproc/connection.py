@@ -18,7 +18,7 @@ from multiprocessing import connection as standard
 from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
-from . import _std, cluster
+from . import _membership, _std
 from ._channels import client, frames, listeners
 from ._channels.client import Handle, Link, at_the_end
 from ._memory import edges
@@ -144,7 +144,7 @@ def _rebuild(reader: Handle | None, writer: Handle | None) -> LinkConnection:
 
 def Pipe(duplex: bool = True) -> tuple[Any, Any]:
     """Two Connections; as multiprocessing.Pipe. If not duplex, the first one can only receive."""
-    if not cluster.active():
+    if not _membership.active():
         return standard.Pipe(duplex)
     first, second = _one_way()
     if not duplex:
@@ -190,7 +190,7 @@ class ForeignConnection(StdConnection):  # type: ignore[misc]
 
 def _foreign(connection: Any) -> Any:
     """Made by the standard library, challenge and all; from here on it publishes and observes."""
-    if type(connection) is standard.Connection and cluster.active():
+    if type(connection) is standard.Connection and _membership.active():
         connection.__class__ = ForeignConnection
     return connection
 
@@ -261,7 +261,7 @@ def reduce_standard(connection: Any) -> Any:
     kind = frames.READER * readable | frames.WRITER * writable
     if isinstance(connection, ForeignConnection):
         kind |= frames.FOREIGN
-    with cluster.client().connect_agent("wire") as wired:
+    with _membership.client().connect_agent("wire") as wired:
         socket.send_fds(wired.sock, [bytes([kind])], [connection.fileno()])
         places = wired.recv()
         ends = [

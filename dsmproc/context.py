@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import os
 import sys
 import warnings
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from . import _std, cluster, process
+from . import _membership, _std, cluster, process
+from ._std.choice import methods_are_cluster, named, named_method, on_cluster
 
-__all__ = ["ClusterContext", "DefaultContext", "chosen_context"]
+__all__ = ["ClusterContext", "DefaultContext", "Process", "chosen_context"]
 
 __getattr__ = _std.names_of("context")
 STANDARD_METHODS = ("fork", "spawn", "forkserver")
@@ -36,6 +36,17 @@ def _make(module: str, name: str, *arguments: Any, **keywords: Any) -> Any:
             raise
         raise NotImplementedError(f"{name} is not distributed over a cluster yet") from None
     return factory(*arguments, **keywords)
+
+
+class Process(_std.StdProcess):  # type: ignore[misc]
+    """`multiprocessing.Process`: chooses when it is started where it runs."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        chosen = chosen_context().Process
+        if issubclass(chosen, process.ClusterProcess):
+            process_obj._start_method = chosen._start_method
+        return chosen._Popen(process_obj)
 
 
 class ClusterContext(BaseContext):
@@ -120,6 +131,9 @@ class ClusterContext(BaseContext):
     ) -> Any:
         return _make("sharedmem", "SharedMemory", name, create, size, track=track, home=home)
 
+    def _dsmproc_on_cluster(self) -> bool:
+        return True
+
     def get_context(self, method: str | None = None) -> Any:
         return self if method is None else named_context(method)
 
@@ -147,7 +161,7 @@ class ForkServerClusterContext(ClusterContext):
 class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     """The choice at each call. Written out name by name, so that readers and tools find them."""
 
-    Process = process.Process
+    Process = Process
     ProcessError = multiprocessing.ProcessError
     BufferTooShort = multiprocessing.BufferTooShort
     TimeoutError = multiprocessing.TimeoutError
@@ -165,32 +179,34 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
 
     def __init__(self, context: BaseContext | None = None) -> None:
         super().__init__(context or _std.default_context.get_context("fork"))
-        self._method: str | None = None  # a standard start method, named under a cluster
+
+    def _dsmproc_on_cluster(self) -> bool:
+        return on_cluster()
 
     def get_context(self, method: str | None = None) -> Any:
         return chosen_context() if method is None else named_context(method)
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
-        if not cluster.active():
+        if not _membership.active():
             _std.default_context.set_start_method(method, force)
         elif method is None or method == "cluster":
-            self._method = None
+            named.method = None
         else:
             named_context(method)  # ValueError if there is no such method, and the warning
-            self._method = method
+            named.method = method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
-        if cluster.active():
-            method = self._method or _inherited_method()
+        if _membership.active():
+            method = named_method()
             # Who sets a method where there is none would leave the cluster, unless that means it.
-            return method or (None if allow_none and _methods_are_cluster() else "cluster")
+            return method or (None if allow_none and methods_are_cluster() else "cluster")
         method = _std.default_context.get_start_method(allow_none)
         return method
 
     def get_all_start_methods(self) -> list[str]:
         # From 3.14 on the standard one lists "cluster" too, since it is registered there.
         methods = [m for m in _std.default_context.get_all_start_methods() if m != "cluster"]
-        ours = cluster.active() and not _methods_are_cluster()
+        ours = _membership.active() and not methods_are_cluster()
         return ["cluster", *methods] if ours else methods
 
     @property
@@ -273,11 +289,9 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
     ) -> Any:
         """As multiprocessing.shared_memory.SharedMemory, with `track` on every version of Python.
         `home`: the policy for where its pages live, if not the cluster's (DSMPROC_HOME)."""
-        if cluster.active():
+        if _membership.active():
             return cluster_context.SharedMemory(name, create, size, track=track, home=home)
-        from .sharedmem import standard
-
-        return standard(name, create, size, track=track, home=home)
+        return _make("sharedmem", "standard", name, create, size, track=track, home=home)
 
 
 cluster_context = ClusterContext()
@@ -290,26 +304,20 @@ _std.register_concrete_context("cluster", cluster_context)
 
 def chosen_context() -> Any:
     """The cluster's context if there is a cluster, else the standard library's default."""
-    if not cluster.active():
+    if not _membership.active():
         return _std.default_context.get_context()
-    method = default_context._method or _inherited_method()
+    method = named_method()
     if method is None:
         return cluster_context
-    return aliases[method] if _methods_are_cluster() else _std.default_context.get_context(method)
-
-
-def _inherited_method() -> str | None:
-    """The standard start method by whose name this process was started on the cluster."""
-    current = process.current_process()
-    return getattr(current, "_start_method", None) if _methods_are_cluster() else None
+    return aliases[method] if methods_are_cluster() else _std.default_context.get_context(method)
 
 
 def named_context(method: str) -> Any:
     """A context by name. A standard one, named under a cluster, stays on this host and says so."""
     if method == "cluster":
         return cluster_context
-    if cluster.active() and method in STANDARD_METHODS:
-        if _methods_are_cluster():
+    if _membership.active() and method in STANDARD_METHODS:
+        if methods_are_cluster():
             return aliases[method]
         warnings.warn(
             f"the start method {method!r} keeps its processes on this host "
@@ -318,10 +326,6 @@ def named_context(method: str) -> Any:
             stacklevel=_level_outside(),
         )
     return _std.default_context.get_context(method)
-
-
-def _methods_are_cluster() -> bool:
-    return os.environ.get("DSMPROC_METHODS") == "cluster"
 
 
 def _level_outside() -> int:

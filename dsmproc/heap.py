@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing import context, heap, util
 from typing import Any
 
-from . import _std, cluster
+from . import _membership, _std
 from ._memory import regions
 from ._std.choice import Choosing
 from .errors import ClusterError
@@ -78,7 +78,7 @@ class _Heap(heap.Heap):
         super().__init__(FIRST_ARENA)
 
     def malloc(self, size: int) -> tuple[Any, int, int]:
-        membership = cluster.client()
+        membership = _membership.client()
         if os.getpid() != self._lastpid or membership is not self._membership:  # type: ignore[attr-defined]
             self.forget()  # a forked child, or another cluster: new arenas
             self._membership = membership
@@ -109,7 +109,7 @@ def _leave() -> None:
         regions.tidy()
 
 
-cluster.on_leave(_leave)
+_membership.on_leave(_leave)
 
 
 class Block(heap.BufferWrapper):

@@ -24,7 +24,7 @@ from multiprocessing import context, synchronize, util
 from threading import BrokenBarrierError, get_ident
 from typing import Any
 
-from . import cluster
+from . import _membership
 from ._memory import current, edges
 from ._memory.client import (
     GIVE_ASK,
@@ -353,7 +353,9 @@ def _breach(value: int) -> str:
     text = f"the barrier is broken: {_BREACHES[Broke(why)].format(host)}"
     if why == Broke.LOST:
         with contextlib.suppress(OSError, EOFError, ClusterError):
-            text += " (lost so far: " + "; ".join(cluster.client().ask("master", "losses")) + ")"
+            text += (
+                " (lost so far: " + "; ".join(_membership.client().ask("master", "losses")) + ")"
+            )
     return text
 
 

@@ -24,12 +24,13 @@ from multiprocessing.managers import (
 )
 from typing import Any
 
+from . import _membership
 from . import _std as _private
-from . import cluster
 from ._os.handlers import raised_by_handler
 from ._std import pickling
 from ._std.choice import on_cluster
 from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
+from .context import chosen_context, cluster_context
 from .errors import ProcessError
 from .sharedmem import ShareableList, SharedMemory
 
@@ -177,8 +178,6 @@ class BaseManager(StdBaseManager):
     ) -> None:
         self._dsmproc_ours = on_cluster(ctx)
         if self._dsmproc_ours:
-            from .context import cluster_context
-
             serializer = _OURS.get(serializer, serializer)
             ctx = ctx or cluster_context
         StdBaseManager.__init__(self, address, authkey, serializer, ctx, **options)
@@ -195,7 +194,7 @@ class BaseManager(StdBaseManager):
             raise ProcessError("this manager was started already")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        host, address = cluster.client().host, manager._address
+        host, address = _membership.client().host, manager._address
         if address is None:
             host, address = _server_host()
         heard, said = Pipe(duplex=False)
@@ -224,7 +223,7 @@ class BaseManager(StdBaseManager):
         """A server to be run in this process."""
         manager: Any = self
         if self._dsmproc_ours and manager._address is None:
-            here = cluster.client()
+            here = _membership.client()
             (address,) = [h["address"] for h in here.ask("hosts") if h["id"] == here.host]
             manager._address = (address[0], 0)
         return super().get_server()
@@ -276,7 +275,7 @@ class SharedMemoryManager(BaseManager, standard.SharedMemoryManager):
     _Server = _SharedMemoryServer
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        if not cluster.active():
+        if not _membership.active():
             resource_tracker.ensure_running()  # before the server, which is to have the same one
         super().__init__(*arguments, **keywords)
 
@@ -303,8 +302,6 @@ class SharedMemoryManager(BaseManager, standard.SharedMemoryManager):
 
 
 def _pool(*arguments: Any, **keywords: Any) -> Any:
-    from .context import chosen_context
-
     return chosen_context().Pool(*arguments, **keywords)
 
 
@@ -313,7 +310,7 @@ SyncManager.register("Pool", _pool, _std.PoolProxy)
 
 def _server_host() -> tuple[int, tuple[str, int]]:
     """Where a server is to run, and an address at which the others reach what listens there."""
-    client = cluster.client()
+    client = _membership.client()
     if os.environ.get("DSMPROC_PLACE") == "remote":
         host = client.ask("place", "remote", None)
         return host["id"], (host["address"][0], 0)

@@ -18,7 +18,7 @@ from multiprocessing import pool as standard
 from multiprocessing import util
 from typing import Any
 
-from . import _std, cluster
+from . import _membership, _std
 from ._parcels.common import Sharing, sharer, take_apart
 from ._pool.handler import Handler
 from ._pool.member import Member, new_number
@@ -207,7 +207,7 @@ class _Starter:
         self, context: Any, initializer: Any, initargs: tuple[Any, ...], tasks: int | None
     ) -> None:
         self._context = context
-        self._work = (cluster.client().host, initializer, initargs, tasks, True)
+        self._work = (_membership.client().host, initializer, initargs, tasks, True)
         self._tasks = tasks
 
     def __call__(self, pool: int) -> Member:

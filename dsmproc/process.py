@@ -21,31 +21,18 @@ from multiprocessing import connection, util
 from multiprocessing.process import active_children, current_process, parent_process
 from typing import Any
 
-from . import _std
+from . import _membership, _std
 from ._channels import client
 from ._memory import edges
 from ._parcels import arguments
 from ._std import pickling
 from .errors import ClusterError, HostLostError
 
-__all__ = ["ClusterProcess", "Process", "active_children", "current_process", "parent_process"]
+__all__ = ["ClusterProcess", "active_children", "current_process", "parent_process"]
 
 __getattr__ = _std.names_of("process")
 PLACE_ATTEMPTS = 3
 PRELOAD = ("numpy",)  # a worker has it from its start if its parent has
-
-
-class Process(_std.StdProcess):  # type: ignore[misc]
-    """`multiprocessing.Process`: chooses when it is started where it runs."""
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        from .context import chosen_context
-
-        chosen = chosen_context().Process
-        if issubclass(chosen, ClusterProcess):
-            process_obj._start_method = chosen._start_method
-        return chosen._Popen(process_obj)
 
 
 class ClusterProcess(_std.BaseProcess):
@@ -102,8 +89,6 @@ class ClusterPopen:
     method = "cluster"
 
     def __init__(self, process_obj: Any) -> None:
-        from . import cluster
-
         _std.flush_std_streams()
         self.returncode: int | None = None
         self._lost: str | None = None
@@ -111,8 +96,8 @@ class ClusterPopen:
         self._end: list[Any] | None = None  # code and stamp, once received
         self._receiving = threading.Lock()
         self._process = weakref.ref(process_obj)
-        self._client = cluster.client()
-        cluster.announce_roots()
+        self._client = _membership.client()
+        _membership.announce_roots()
         with client.carrying() as self._tickets:
             payload, self._parcels = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)
@@ -261,11 +246,9 @@ class ClusterPopen:
     # -- signals ------------------------------------------------------------------------------
 
     def _send_signal(self, number: int) -> None:
-        from . import cluster
-
         if self.returncode is None:
             try:
-                kind = "dismiss" if cluster.program_ends() else "signal"
+                kind = "dismiss" if _membership.program_ends() else "signal"
                 self._wire.send((kind, int(number)))
             except OSError:
                 if self._speaks(0.1):

@@ -31,7 +31,7 @@ try:
 except ImportError as error:
     raise ImportError("dsmproc.shared_array needs numpy: pip install numpy") from error
 
-from . import cluster
+from . import _membership
 from ._memory import regions
 from .connection import Pipe
 
@@ -97,7 +97,7 @@ def _forget() -> None:
         _lent.popleft()[0].close()
 
 
-cluster.on_leave(_forget)
+_membership.on_leave(_forget)
 os.register_at_fork(after_in_child=_lent.clear)
 
 
@@ -195,7 +195,7 @@ def shared_array(shape: Any, dtype: Any = float, *, home: str | None = None) -> 
         raise TypeError(f"an array of {kind} holds references to objects of one process only")
     like = numpy.broadcast_to(numpy.empty((), kind), shape)
     size = like.size * kind.itemsize
-    block = _Region.make(size, home) if cluster.active() and size else _File.make(size)
+    block = _Region.make(size, home) if _membership.active() and size else _File.make(size)
     return _rebuild(block, 0, like.shape, _row_major(like.shape, kind.itemsize), kind)
 
 

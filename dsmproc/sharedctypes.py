@@ -18,6 +18,7 @@ from typing import Any
 
 from . import _std, heap
 from ._std.choice import on_cluster
+from .context import chosen_context
 from .lock import lock_number
 
 __all__ = [
@@ -103,11 +104,7 @@ def _lock(lock: Any, ctx: Any) -> Any:
 
 
 def _context(ctx: Any) -> Any:
-    if ctx is not None:
-        return ctx
-    from .context import chosen_context
-
-    return chosen_context()
+    return chosen_context() if ctx is None else ctx
 
 
 def copy(obj: Any) -> Any:

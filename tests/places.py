@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import dsmproc
-from dsmproc.cluster import client
+from dsmproc._membership import client
 
 PLACES = ("standard", "driver", "worker")
 making = False  # whether this process is the one in which a scenario runs, as a worker

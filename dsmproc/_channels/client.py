@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .. import cluster
+from .. import _membership
 from .._memory import edges
 from .._net.seal import TAG_BYTES, Seals
 from ..errors import HostLostError, LastWriterLostError, ProcessError, WriterLostError
@@ -75,7 +75,7 @@ class _NoReader(Exception):
 
 def _own_broker() -> Owner:
     """The broker of this process's host."""
-    return Owner(cluster.client().host, ("", 0))
+    return Owner(_membership.client().host, ("", 0))
 
 
 # At the interpreter's end a destructor finds its modules gone, and the kernel closes what is open.
@@ -118,12 +118,12 @@ class Link:
         self.pid = os.getpid()
         self._forks = _forks
         self.lock = threading.Lock()
-        self.remote = self.owner.host != cluster.client().host
+        self.remote = self.owner.host != _membership.client().host
 
     # -- the socket ---------------------------------------------------------------------------
 
     def _connect(self, ticket: int, after: int) -> socket.socket:
-        client = cluster.client()
+        client = _membership.client()
         host = {"id": self.owner.host, "address": self.owner.address}
         try:
             wired = client.connect(host, "channel")
@@ -158,7 +158,7 @@ class Link:
 
     def _lost(self) -> HostLostError:
         host = self.owner.host
-        why = cluster.client().why_lost(host)
+        why = _membership.client().why_lost(host)
         return LostChannelError(f"a pipe or queue was lost with its host: {why}", host)
 
     def _renew(self, after: int) -> None:
@@ -644,7 +644,7 @@ def _close_anchors() -> None:
         anchor.close(quietly=True)
 
 
-cluster.on_leave(_close_anchors)
+_membership.on_leave(_close_anchors)
 
 
 def _forked_child() -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import Any, NamedTuple
 
-from .. import cluster
+from .. import _membership
 from ..errors import HostLostError, ProcessError
 from . import frames
 from .addresses import Place, on_one_host
@@ -25,13 +25,13 @@ class Announced(NamedTuple):
 
 
 def _ask(question: str, place: Place) -> Any:
-    joined = cluster.client()
+    joined = _membership.client()
     return joined.ask("master", "addresses", question, joined.session, place)
 
 
 def announce(address: Any) -> Announced | None:
     """The other hosts' processes may ask for it; nothing to do if they can reach it anyway."""
-    place = on_one_host(address) if cluster.active() else None
+    place = on_one_host(address) if _membership.active() else None
     if place is None:
         return None
     _ask("announce", place)
@@ -40,18 +40,18 @@ def announce(address: Any) -> Announced | None:
 
 def withdraw(announced: Announced | None) -> None:
     """Nobody listens there any more."""
-    if announced is not None and announced.pid == os.getpid() and cluster.active():
+    if announced is not None and announced.pid == os.getpid() and _membership.active():
         with contextlib.suppress(OSError, ProcessError):
             _ask("withdraw", announced.place)
 
 
 def dial(address: Any) -> tuple[Link, Link] | None:
     """Links from and to whoever of this program listens there on another host; None: nobody."""
-    place = on_one_host(address) if cluster.active() else None
+    place = on_one_host(address) if _membership.active() else None
     if place is None:
         return None
     host = _ask("find", place)
-    joined = cluster.client()
+    joined = _membership.client()
     if host is None or host["id"] == joined.host:
         return None
     try:

@@ -32,12 +32,14 @@ def findings() -> list[tuple[str, str]]:
 
 def try_cluster(address: str | None) -> str:
     """What the master at that address says of itself and of this machine."""
-    from .. import cluster
+    from .. import _membership
 
     if not address:
         return "none named (--address, DSMPROC_ADDRESS)"
     try:
-        key = wire.read_key(os.environ.get("DSMPROC_AUTHKEY_FILE") or cluster.default_key_file())
+        key = wire.read_key(
+            os.environ.get("DSMPROC_AUTHKEY_FILE") or _membership.default_key_file()
+        )
         master = wire.parse_address(address)
         status = wire.query(master, key, "status")
         mine = wire.query(master, key, "membership", procs.machine_id())

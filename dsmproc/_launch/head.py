@@ -22,11 +22,11 @@ from .local import private_directory
 
 def key_file(create: bool) -> str:
     """DSMPROC_AUTHKEY_FILE, or the user's own file; the head makes that one if there is none."""
-    from .. import cluster
+    from .. import _membership
 
     path = os.environ.get("DSMPROC_AUTHKEY_FILE")
     if path is None:
-        path = cluster.default_key_file()
+        path = _membership.default_key_file()
         if create and not os.path.exists(path):
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             with contextlib.suppress(FileExistsError):

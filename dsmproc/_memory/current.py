@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .. import cluster
+from .. import _membership
 from . import edges
 
 if TYPE_CHECKING:
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _client: Client | None = None
-_membership: Any = None  # the one that _client belongs to
+_member: Any = None  # the one that _client belongs to
 
 
 def client() -> Client:
     """The engine's client of this process; it connects at its first request."""
-    if _client is not None and cluster.client() is _membership:
+    if _client is not None and _membership.client() is _member:
         return _client
     return _open()
 
 
-def current() -> Client | None:
+def opened() -> Client | None:
     """The client, if there is one now: what was mapped or opened through another is of the past."""
     return _client
 
 
 def _open() -> Client:
-    global _client, _membership
+    global _client, _member
     from .client import Client
 
     with _lock:
-        membership = cluster.client()
-        if _client is None or membership is not _membership:
+        membership = _membership.client()
+        if _client is None or membership is not _member:
             close()
             _client = Client(lambda: membership.connect_agent("engine-client").detach())
-            _membership = membership
+            _member = membership
             edges.attach(_client.publish, _client.observe)
         return _client
 
 
 def close() -> None:
     """The membership ends: the agent's end must not be ours (the lifeline)."""
-    global _client, _membership
-    ended, _client, _membership = _client, None, None
+    global _client, _member
+    ended, _client, _member = _client, None, None
     if ended is not None:
         edges.detach()
         ended.close()
@@ -58,3 +58,4 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+edges.opened_by(client)

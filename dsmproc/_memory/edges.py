@@ -17,10 +17,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .. import _membership
+
 Stamp = int | None
 
 _publish: Callable[[], int] | None = None
 _observe: Callable[[int], None] | None = None
+_opener: Callable[[], Any] | None = None
 
 
 class Sender(Protocol):
@@ -67,6 +70,12 @@ def forget_senders() -> None:
     queued.clear()
 
 
+def opened_by(opener: Callable[[], Any]) -> None:
+    """What opens this process's half of the memory, and returns it."""
+    global _opener
+    _opener = opener
+
+
 def attach(publish: Callable[[], int], observe: Callable[[int], None]) -> None:
     """From now on the edges of this process are real ones."""
     global _publish, _observe
@@ -80,11 +89,9 @@ def detach() -> None:
 
 
 def _open() -> bool:
-    from .. import cluster
-    from . import current
-
-    if cluster.active():
-        current.client()  # calls attach
+    if _membership.active():
+        assert _opener is not None
+        _opener()  # calls attach
     return _publish is not None
 
 
@@ -105,8 +112,9 @@ def observe(stamp: Stamp) -> None:
 
 def observe_newest() -> None:
     """After a message without a stamp: see all that was published anywhere before."""
-    from .. import cluster
-    from . import current
+    if _membership.active():
+        assert _opener is not None
+        _opener().observe_newest()
 
-    if cluster.active():
-        current.client().observe_newest()
+
+_membership.on_loss(observe_newest)  # who is told of it may go on with that host's work

@@ -6,7 +6,7 @@ import collections
 import os
 from typing import Any
 
-from .. import cluster
+from .. import _membership
 from . import current
 
 ANONYMOUS = ""
@@ -35,14 +35,14 @@ def home_policy(name: str | None = None) -> int:
 
 def ask(question: str, *arguments: Any) -> Any:
     """A question to the names at the master, by way of this host's agent."""
-    return cluster.client().ask("master", "names", question, *arguments)
+    return _membership.client().ask("master", "names", question, *arguments)
 
 
 def create(
     name: str | None, size: int, track: bool = True, home: str | None = None
 ) -> tuple[str, int]:
     """A new region: its name and number. With `track` it ends with its driver at the latest."""
-    session = cluster.client().session if track else ""
+    session = _membership.client().session if track else ""
     made: tuple[str, int] = ask("create", name, size, home_policy(home), session)
     return made
 
@@ -71,7 +71,7 @@ class Mapping:
     def detach(self) -> None:
         """BufferError while views of it live; then try again later."""
         self.release()
-        if self._client is current.current():  # else its cluster is over
+        if self._client is current.opened():  # else its cluster is over
             self._client.detach(self.region)
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Mapping:
     def leave(self, drop: bool = False) -> None:
         """As detach, from a destructor; with `drop` the region itself is not needed any more."""
         self.release()
-        if self._client is current.current():  # else its cluster is over
+        if self._client is current.opened():  # else its cluster is over
             _left.append((self, drop))
 
 
@@ -108,5 +108,5 @@ def tidy() -> None:
         except BufferError:  # a view lives on
             _left.append((mapping, drop))
             continue
-        if drop and mapping._client is current.current():
+        if drop and mapping._client is current.opened():
             ask("drop", mapping.region)

@@ -21,7 +21,7 @@ import socket
 import sys
 from typing import Any
 
-from .. import cluster
+from .. import _membership
 from .._pool.frames import SHARED, Packer, unpack_parcel
 from .._std import pickling
 from ..errors import ClusterError
@@ -101,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _fetch(digest: bytes) -> memoryview:
     """From the agent, in memory of this process's own."""
-    with cluster.client().connect_agent("parcel") as wired:
+    with _membership.client().connect_agent("parcel") as wired:
         wired.send(digest)
         _, fds, _, _ = socket.recv_fds(wired.sock, 1, 1)
     if not fds:

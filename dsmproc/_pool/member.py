@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .. import cluster
+from .. import _membership
 from .._memory import edges
 from .._net import wire
 from .._net.seal import TAG_BYTES
@@ -218,7 +218,7 @@ class Member:
             wired.close()
             raise
         self._wire = wired
-        self._remote = self.host != cluster.client().host
+        self._remote = self.host != _membership.client().host
         self._inbox = Inbox(wired)
         self._records = Records()
         self._out: collections.deque[memoryview] = collections.deque()

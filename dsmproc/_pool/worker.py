@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .. import _std, cluster
+from .. import _membership, _std
 from .._memory import edges
 from .._parcels.common import put_together
 from . import frames as frames
@@ -52,7 +52,7 @@ class _Desk:
     """The worker's side of its desk."""
 
     def __init__(self, number: int, home: int) -> None:
-        client = cluster.client()
+        client = _membership.client()
         wired = client.connect_agent("pool-worker")
         wired.send(number)
         self._number = number
@@ -105,7 +105,7 @@ class _Desk:
 
     def shared(self, number: int) -> memoryview:
         """A parcel that tasks have in common, in memory of its own."""
-        with cluster.client().connect_agent("pool-shared") as wired:
+        with _membership.client().connect_agent("pool-shared") as wired:
             wired.send((self._number, number))
             _, fds, _, _ = socket.recv_fds(wired.sock, 1, 1)
         if not fds:

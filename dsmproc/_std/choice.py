@@ -11,23 +11,46 @@ A class of ours names the standard one as `_standard` and is derived from it. Th
 from __future__ import annotations
 
 import inspect
+import os
 import types
+from multiprocessing import process
 from typing import Any
 
-from .. import cluster
+from .. import _membership
 
-__all__ = ["Choosing", "on_cluster"]
+__all__ = ["Choosing", "methods_are_cluster", "named", "named_method", "on_cluster"]
+
+
+class _Named:
+    """What `set_start_method` said under a cluster."""
+
+    method: str | None = None  # a standard start method
+
+
+named = _Named()
+
+
+def named_method() -> str | None:
+    """The standard start method that is chosen under a cluster, here or where we were started."""
+    return named.method or (_inherited_method() if methods_are_cluster() else None)
+
+
+def _inherited_method() -> str | None:
+    """The standard start method by whose name this process was started on the cluster."""
+    return getattr(process.current_process(), "_start_method", None)
+
+
+def methods_are_cluster() -> bool:
+    """Whether the standard start methods mean the cluster."""
+    return os.environ.get("DSMPROC_METHODS") == "cluster"
 
 
 def on_cluster(ctx: Any = None) -> bool:
     """Whether what is made for this context (None: the default one) belongs to the cluster."""
-    from ..context import ClusterContext, DefaultContext, chosen_context
-
-    if ctx is None or isinstance(ctx, DefaultContext):
-        if not cluster.active():
-            return False
-        ctx = chosen_context()
-    return isinstance(ctx, ClusterContext)
+    if ctx is None:
+        return _membership.active() and (named_method() is None or methods_are_cluster())
+    ask = getattr(ctx, "_dsmproc_on_cluster", None)  # a standard context has none
+    return ask is not None and bool(ask())
 
 
 class Choosing(type):
@@ -36,7 +59,7 @@ class Choosing(type):
     def __new__(
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
     ) -> Any:
-        if "_standard" in namespace or cluster.active():
+        if "_standard" in namespace or _membership.active():
             return super().__new__(mcs, name, bases, namespace, **options)
         standard = tuple(vars(base).get("_standard", base) for base in bases)
         if any(isinstance(base, Choosing) for base in standard):  # derived on a cluster, now gone

@@ -1,14 +1,12 @@
 """Modules that a host lacks come from the driver's host, source by source, when imported.
 
 `find` runs in the agent of the driver's host and looks only below the folders that the driver named
-(`driver_roots`). `Finder` runs in the workers, behind all ordinary finders, so what is installed on
+(_net/roots.py). `Finder` runs in the workers, behind all ordinary finders, so what is installed on
 the host wins. Data files are not shipped.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -16,9 +14,6 @@ import importlib.util
 import marshal
 import os
 import pkgutil
-import site
-import sys
-import sysconfig
 import threading
 import types
 from collections.abc import Sequence
@@ -81,43 +76,6 @@ def _read(name: str, spec: importlib.machinery.ModuleSpec) -> dict[str, Any] | N
     else:
         found["source"] = source
     return found
-
-
-def driver_roots() -> list[str]:
-    """Where this driver's own modules are: its script's folder, and all of sys.path that is not
-    this interpreter's own or its packages'."""
-    roots = _main_folder()
-    roots += [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
-    installed = _installed()
-    return [root for root in dict.fromkeys(roots) if not _below(root, installed)]
-
-
-def _main_folder() -> list[str]:
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if file is None:
-        return []
-    folder = os.path.dirname(os.path.abspath(file))
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:  # python -m package.module: the folder that holds the package
-        for _ in range(spec.name.removesuffix(".__main__").count(".")):
-            folder = os.path.dirname(folder)
-    return [folder]
-
-
-@functools.cache
-def _installed() -> tuple[str, ...]:
-    """The folders of the standard library and of installed packages."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    folders = [sysconfig.get_path(name) for name in names]
-    folders.append(os.path.dirname(sysconfig.get_path("stdlib")))  # of python311.zip
-    with contextlib.suppress(AttributeError):  # a site module of an old virtualenv
-        folders += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple(os.path.abspath(folder) for folder in folders)
-
-
-def _below(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
 # -- the worker -------------------------------------------------------------------------------

@@ -28,13 +28,13 @@ def main(fd: int, agent: int) -> None:
 
 
 def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
-    from .. import _patch, _std, cluster
+    from .. import _membership, _patch, _std
     from .._parcels import arguments
     from .._std import pickling
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    cluster.adopt(membership)
+    _membership.adopt(membership)
     if _patch.wanted():
         _patch.install()
     _adopt_directory(membership)

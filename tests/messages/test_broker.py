@@ -110,7 +110,7 @@ def test_channel_ends_with_its_last_holder(cluster: None) -> None:
 def test_nonsense_ends_its_connection_and_nothing_else(cluster: None, nonsense: bytes) -> None:
     keeper = Link(role=BOTH)
     keeper.send(b"kept")
-    wired = dsmproc.cluster.client().connect_agent("channel")
+    wired = dsmproc._membership.client().connect_agent("channel")
     with wired:
         wired.sock.settimeout(PATIENCE)
         wired.sock.sendall(nonsense)

@@ -197,7 +197,7 @@ class Tracer:
             return
         if (label, name) in self._seen:
             return
-        client = sys.modules["dsmproc.cluster"]._state.client
+        client = sys.modules["dsmproc._membership"].state.client
         if client is None:
             return
         self._seen.add((label, name))
