@@ -62,7 +62,7 @@ def standard(
 
 class SharedMemory(StdSharedMemory, metaclass=Choosing):
     """A named block of memory that all hosts of the cluster share. `home`, when it is created: the
-    policy for where its pages live (docs/protocols.md), otherwise the cluster's (DSMPROC_HOME)."""
+    policy for where its pages live (docs/policies.md), otherwise the cluster's (DSMPROC_HOME)."""
 
     _standard = StdSharedMemory
     _make_standard = staticmethod(standard)

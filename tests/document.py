@@ -1,4 +1,4 @@
-"""Generated tables in docs/compatibility.md: rows with a key between two marks.
+"""Generated tables of the documents: rows with a key between two marks.
 
 A run replaces the rows that it has made and leaves the others, so each Python writes its own.
 """
@@ -9,13 +9,14 @@ import fcntl
 import os
 import re
 
-PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
-PATH = os.path.join(PATH, "compatibility.md")
+DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
+COMPATIBILITY = "compatibility.md"
+METHODS = "generated/methods.md"
 
 
-def update(table: str, key: str, row: str) -> None:
+def update(table: str, key: str, row: str, document: str = COMPATIBILITY) -> None:
     """The row of the table whose first cell is `key` becomes `row`."""
-    with open(PATH, "r+", encoding="utf-8") as file:
+    with open(os.path.join(DOCS, document), "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # several runs may end at the same time
         text = replaced(file.read(), table, key, row)
         file.seek(0)

@@ -84,9 +84,8 @@ def replace(document: pathlib.Path, name: str, text: str) -> None:
 
 
 def write(folder: pathlib.Path, where: str, figures: Figures) -> None:
-    document = folder / "protocols.md"
-    replace(document, "goals", goals(figures))
-    replace(document, "protocols", table(where, figures))
+    replace(folder / "results.md", "goals", goals(figures))
+    replace(folder / "generated" / "programs.md", "protocols", table(where, figures))
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
     programs = [name for name in _programs(figures) if name in _reference.FIGURES]

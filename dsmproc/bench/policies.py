@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--policies", default=",".join(HOMES))
     parser.add_argument("--programs", default=",".join(PROGRAMS))
-    parser.add_argument("--out", type=pathlib.Path, help="folder of protocols.md")
+    parser.add_argument("--out", type=pathlib.Path, help="folder of results.md")
     args = parser.parse_args(arguments)
     policies = args.policies.split(",")
     if DEFAULT not in policies or args.rounds < 2:
@@ -82,5 +82,5 @@ def main(arguments: list[str]) -> int:
     text = table(where, measure(args.rounds, policies, args.programs.split(",")), args.rounds)
     print(text)
     if args.out:
-        _report.replace(args.out / "protocols.md", "policies", text)
+        _report.replace(args.out / "results.md", "policies", text)
     return 0

@@ -4,8 +4,8 @@
 
 Each has a cluster of its own: four hosts of one slot on this machine, the polling tick off. The
 programs are those of examples/jump, which check their own results. Rounds go over all systems in
-turn, and each figure is the median of its rounds. With `--out` the tables in its protocols.md are
-replaced and the plots beside it are drawn again.
+turn, and each figure is the median of its rounds. With `--out` the tables in that folder's
+results.md and generated/programs.md are replaced and the plots beside them are drawn again.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--systems", default=",".join(HOMES + MODELS), help="homes and models")
     parser.add_argument("--programs", default=",".join(PROGRAMS + PATTERNS))
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path, help="folder of protocols.md")
+    parser.add_argument("--out", type=pathlib.Path, help="folder of results.md")
     parser.add_argument("--save", type=pathlib.Path, help="also write the figures as JSON")
     parser.add_argument("--read", type=pathlib.Path, help="figures saved before; nothing is run")
     parser.add_argument("--here", help=argparse.SUPPRESS)

@@ -124,7 +124,7 @@ def table(where: str, found: Seconds, rounds: int) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dsmproc.bench speedup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=pathlib.Path, help="folder of protocols.md")
+    parser.add_argument("--out", type=pathlib.Path, help="folder of results.md")
     args = parser.parse_args(arguments)
     sys.path.insert(0, str(EXAMPLES))
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one process, one core: numpy is not imported yet
@@ -140,5 +140,5 @@ def main(arguments: list[str]) -> int:
         }
         picture = _plots.curves("Times faster than one (best)", list(HOSTS), lines, "hosts")
         (args.out / "pictures" / "speedup.svg").write_text(picture)
-        _report.replace(args.out / "protocols.md", "speedup", text)
+        _report.replace(args.out / "results.md", "speedup", text)
     return 0

@@ -167,7 +167,7 @@ def picture(name: str) -> str:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m dsmproc.bench states", description=__doc__)
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of protocols.md")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of policies.md")
     args = parser.parse_args(arguments)
     (args.out / "pictures").mkdir(exist_ok=True)
     for name in (*POLICIES, *MODELS):

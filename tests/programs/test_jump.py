@@ -82,20 +82,19 @@ def test_the_bench_writes_its_table_and_its_plots(tmp_path: pathlib.Path) -> Non
     figures = {policy: {"mm": {**row, "seconds": 2.0}} for policy in ("first", "adaptive")}
     saved = tmp_path / "figures.json"
     saved.write_text(json.dumps({"where": "Nowhere", "figures": figures}))
-    document = tmp_path / "protocols.md"
-    marks = [
-        mark.format(name)
-        for name in ("goals", "protocols")
-        for mark in (_report.BEGIN, "old", _report.END)
-    ]
-    document.write_text("\n".join(["before", *marks, "after"]))
+    (tmp_path / "generated").mkdir()
+    documents = {"goals": tmp_path / "results.md", "protocols": tmp_path / "generated/programs.md"}
+    for name, document in documents.items():
+        marks = [mark.format(name) for mark in (_report.BEGIN, "old", _report.END)]
+        document.write_text("\n".join(["before", *marks, "after"]))
     command = [sys.executable, "-m", "dsmproc.bench", "protocols", "--programs", "mm"]
     done = subprocess.run([*command, "--read", str(saved), "--out", str(tmp_path)], timeout=60)
     assert done.returncode == 0
-    text = document.read_text()
-    assert text.startswith("before\n") and text.endswith("after") and "\nold" not in text
-    assert "| mm | `adaptive` | 2.00 | 1500000 |" in text
-    assert "| mm | 1.50 | 8.10 | 0.19 | 5.5 | 0.27 |" in text
+    text = {name: document.read_text() for name, document in documents.items()}
+    for one in text.values():
+        assert one.startswith("before\n") and one.endswith("after") and "\nold" not in one
+    assert "| mm | `adaptive` | 2.00 | 1500000 |" in text["protocols"]
+    assert "| mm | 1.50 | 8.10 | 0.19 | 5.5 | 0.27 |" in text["goals"]
     for picture in ("seconds", "messages", "bytes"):
         drawn = (tmp_path / "pictures" / f"{picture}.svg").read_text()
         assert "mm, adaptive: 1.00" in drawn

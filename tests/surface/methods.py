@@ -2,7 +2,7 @@
 
 Runs the scenarios of tests/places.py in the place "worker" (a process on host 1 makes the objects,
 the driver is on host 0, children run on hosts 0 and 2) with a tracer in every process, and writes
-the table in docs/compatibility.md. A method of an object that is shared counts if a child on
+the table in docs/generated/methods.md. A method of an object that is shared counts if a child on
 another host than the object's called it; one of a handle (a process, a pool, a manager, a listener)
 if the process on host 1 called it, whose child was elsewhere. Exit code 1: a method has no test.
 """
@@ -78,7 +78,8 @@ def main() -> int:
             name = f"{one.name}.{method}"
             if name not in tests:
                 missing.append(name)
-            document.update("methods", name, f"| {name} | {show(tests.get(name, '::—'))} |")
+            row = f"| {name} | {show(tests.get(name, '::—'))} |"
+            document.update("methods", name, row, document.METHODS)
     print(f"{len(missing)} without a test: {', '.join(missing)}")
     return int(bool(missing) or code != 0)
 
