@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-NATIVE = $(wildcard dsmproc/_native/*/*.[ch]) dsmproc/_native/build.py setup.py pyproject.toml
+C_FILES = $(wildcard dsmproc/_native/*/*.[ch] dsmproc/_native/*/*/*.[ch])
+NATIVE = $(C_FILES) dsmproc/_native/build.py setup.py pyproject.toml
 
 .PHONY: help demo test bench compat compat-cpython compat-cpython-tests compatibility races soak check clean
 
@@ -58,7 +59,7 @@ check: $(VENV)/built ## formatting, lint and types
 	$(RUN) -m ruff format --check dsmproc tests examples setup.py
 	$(RUN) -m ruff check dsmproc tests examples setup.py
 	$(RUN) -m mypy
-	clang-format-14 --dry-run --Werror dsmproc/_native/*/*.[ch]
+	clang-format-14 --dry-run --Werror $(C_FILES)
 
 -include tests/sim.mk
 

@@ -1,5 +1,6 @@
 # The simulator, the fuzzers and the sanitizers. Included by the Makefile.
-CORE_C = $(wildcard dsmproc/_native/core/*.c)
+CORE_C = $(wildcard dsmproc/_native/core/*.c dsmproc/_native/core/*/*.c)
+CORE_H = $(wildcard dsmproc/_native/core/*.h dsmproc/_native/core/*/*.h)
 FUZZERS = host master diff pack wire
 DECODERS = wire diff pack
 # A landing must not depend on luck: .ci/run says FUZZ_LIMIT="-seed=1 -runs=50000".
@@ -42,7 +43,7 @@ swarm: $(VENV)/built ## new random worlds, STEPS=100000000 of HOMES="..." and of
 litmus: $(VENV)/built ## the litmus programs with too many orders for the tests, to their ends (6 minutes)
 	$(RUN) -m tests.sim.whole
 
-build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(wildcard dsmproc/_native/core/*.h)
+build/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.[ch]) $(CORE_C) $(CORE_H)
 	mkdir -p build
 	$(CLANG) $(STRICT) $(SANITIZE) -fsanitize=fuzzer $< $(CORE_C) -o $@
 

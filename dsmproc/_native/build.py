@@ -10,9 +10,11 @@ HERE = "dsmproc/_native"
 CFLAGS = ["-std=c17", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE"]
 CFLAGS += ["-UNDEBUG"]  # assertions stay on in the product: our own invariants always hold
 CFLAGS += ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
-CORE_SOURCES = sorted(glob.glob(f"{HERE}/core/*.c"))
-HEADERS = sorted(glob.glob(f"{HERE}/*/*.h"))
-ENGINE_SOURCES = sorted(glob.glob(f"{HERE}/sys/*.c") + glob.glob(f"{HERE}/engine/*.c"))
+CORE_SOURCES = sorted(glob.glob(f"{HERE}/core/**/*.c", recursive=True))
+HEADERS = sorted(glob.glob(f"{HERE}/**/*.h", recursive=True))
+ENGINE_SOURCES = sorted(
+    source for folder in ("sys", "engine", "client") for source in glob.glob(f"{HERE}/{folder}/*.c")
+)
 MODULES = ["core", "engine"]
 
 

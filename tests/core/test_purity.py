@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.xdist_group("purity")  # one process compiles the core, not two
-POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless", "blocks")
+POLICIES = ("first", "fixed", "barrier", "migrating", "adaptive", "homeless", "policy")
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "dsmproc" / "_native" / "core"
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "__assert_fail", "_GLOBAL_OFFSET_TABLE_"}
@@ -21,8 +21,9 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The core compiled as the product compiles it (paths there are from the root)."""
     flags = runpy.run_path(str(ROOT / "dsmproc/_native/build.py"))["CFLAGS"]
     made = []
-    for source in sorted(CORE.glob("*.c")):
-        made.append(tmp_path_factory.mktemp("core") / (source.stem + ".o"))
+    for source in sorted(CORE.rglob("*.c")):
+        name = "_".join(source.relative_to(CORE).with_suffix(".o").parts)
+        made.append(tmp_path_factory.mktemp("core") / name)
         include = f"-I{CORE.parent}"
         subprocess.run(["cc", *flags, include, "-c", str(source), "-o", made[-1]], check=True)
     return made
@@ -47,7 +48,7 @@ def test_the_core_keeps_nothing_between_steps(objects: list[Path]) -> None:
     text = subprocess.run(
         ["size", "--format=berkeley", *objects], check=True, capture_output=True, text=True
     ).stdout
-    tables = {"page.o", "policy.o"} | {f"home_{name}.o" for name in POLICIES}
+    tables = {"host_page.o"} | {f"policy_{name}.o" for name in POLICIES}
     for line in text.splitlines()[1:]:
         _, data, bss, *_, name = line.split()
         # tables of pointers are data only because the library is position independent

@@ -33,7 +33,7 @@ def cache() -> Path:
 
 def key(name: str) -> str:
     digest = hashlib.sha256((sys.version + name).encode())
-    for path in sorted(CORE.glob("*.[ch]")) + [Path(__file__)]:
+    for path in sorted(CORE.rglob("*.[ch]")) + [Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
@@ -51,7 +51,7 @@ def build(name: str, to: Path) -> None:
     ffi.set_source(
         name,
         '#include "core/core.h"\n' + more,
-        sources=[str(path) for path in sorted(CORE.glob("*.c"))],
+        sources=[str(path) for path in sorted(CORE.rglob("*.c"))],
         include_dirs=[str(CORE.parent)],
         extra_compile_args=["-std=c17", "-g", "-UNDEBUG", *FLAGS[name]],
         extra_link_args=FLAGS[name][1:],

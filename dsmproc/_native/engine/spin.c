@@ -1,5 +1,5 @@
 #include "engine/spin.h"
-#include "sys/spin.h"
+#include "sys/cores.h"
 
 /* ns. Below LEAST it is not worth two looks: the limit is 0 then. */
 enum { LEAST = 4000, FIRST = 50000, MOST = 100000 };

@@ -1,0 +1,38 @@
+/* Home policies: where a page lives. Each is one small file, home_*.c; policy.c is their table.
+ *
+ * Two questions are all that they differ in. Where does a page live before anybody has written it?
+ * And may a host that has changed its copy ask the home to move to it, instead of sending the diff?
+ * It gets the home only if nobody else has changed the page since it fetched it (rule COUNTED), so
+ * a policy can never lose a write, only time.
+ */
+#ifndef DSM_CORE_POLICY_POLICY_H
+#define DSM_CORE_POLICY_POLICY_H
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a writer knows of the page when it has compared it with its twin. */
+struct dsm_written {
+    uint32_t diff, page_size; /* bytes of the diff, of the page */
+    uint32_t streak;          /* publishes in a row in which only this host changed it */
+    uint32_t patience;        /* how often a home that moved here moved on at once */
+    bool barrier;             /* this publish goes before an arrival at a barrier */
+};
+
+struct dsm_policy {
+    const char *name;
+    /* Of a region's page `index`, of `pages`. DSM_NO_HOST: to be claimed. */
+    uint32_t (*first_home)(uint32_t index, uint32_t pages, uint32_t hosts);
+    bool (*takes)(const struct dsm_written *written);
+};
+
+extern const struct dsm_policy dsm_home_first, dsm_home_fixed, dsm_home_blocks, dsm_home_barrier,
+    dsm_home_migrating, dsm_home_adaptive, dsm_home_homeless;
+
+bool dsm_policy_known(uint32_t policy);
+const struct dsm_policy *dsm_policy(uint32_t policy);
+uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t pages, uint32_t hosts);
+/* Helpers that several policies share. */
+uint32_t dsm_home_by_claim(uint32_t index, uint32_t pages, uint32_t hosts);
+bool dsm_home_stays(const struct dsm_written *written);
+
+#endif
