@@ -58,7 +58,7 @@ __all__ = [
     "Semaphore",
 ]
 
-ARRIVED, LATER = 1, 2  # what a cancelled BAR_WAIT had come to (barrier.c)
+ARRIVED, LATER = 1, 2  # what a cancelled BAR_WAIT had come to (master/barrier.c)
 RECURSIVE_MUTEX: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]
 SEMAPHORE: int = synchronize.SEMAPHORE  # type: ignore[attr-defined]
 SEM_VALUE_MAX: int = synchronize.SEM_VALUE_MAX  # type: ignore[attr-defined]

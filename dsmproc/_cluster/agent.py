@@ -472,7 +472,7 @@ class Agent:
     async def _why(self, host: int) -> str:
         """Why a host was lost. The client may know of it before the master does. It may go on with
         what was done there when this returns: nothing that is still on its way from there will be
-        heard (core/cut.c)."""
+        heard (core/master/cut.c)."""
         for _ in range(20):
             if host in self.lost:
                 await self._cut_of(host).wait()

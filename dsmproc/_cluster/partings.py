@@ -4,7 +4,7 @@ A host that is stopped, or behind a cut wire, closes nothing: whoever waits on a
 would wait until it comes back. At the address of one that is dead somebody else may listen. The
 agent parts its own connections, and tells its host's clients: first who was lost before they asked,
 in one frame, and then each loss in a record of its own, with which the handler of a signal does the
-same there (_native/sys/part.c), whatever their threads do just now.
+same there (_native/client/part.c), whatever their threads do just now.
 """
 
 from __future__ import annotations

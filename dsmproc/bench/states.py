@@ -3,7 +3,7 @@
     python -m dsmproc.bench states --out docs
 
 Each edge is a line of `COMMON` or of a policy's own below; a state that the core does not have is
-refused. The edges are those of the pictures at the top of core/page.c, move.c, homeless.c and
+refused. The edges are those of the pictures at the top of core/host/page.c, move.c, homeless.c and
 single.c. A model is drawn with homes that stay; its edges stand for the common ones between the
 same states.
 """

@@ -29,7 +29,7 @@ def test_worlds_whose_hosts_die_or_leave_read_only_right_values(policy: str) -> 
 
 @pytest.mark.parametrize("policy", ["adaptive", "homeless"])
 def test_worlds_that_iterate_read_only_right_values(policy: str) -> None:
-    """Neighbours read each other's bands at each barrier: their homes feed them (feed.c)."""
+    """Neighbours read each other's bands at each barrier: their homes feed them (host/feed.c)."""
     options = Options(policy, bands=True)
     result = run_seeds(range(WORLDS // 6), options)
     assert result.failed is None, f"{result.text}\nreplay: {replay_command(result.failed, options)}"

@@ -16,7 +16,7 @@
  *   HAND   n u16, n x (page u64, epoch u32, changes u32), then n pages        bulk
  *   HANDED n u16, n x (page u64, epoch u32, answer u8 (0: no; 1: yes; 2: not yet))  bulk
  *   BYE    answer u8         0: this host takes nothing any more; 1: nothing is sent to it  bulk
- *   homeless pages (homeless.c, collect.c)
+ *   homeless pages (host/homeless.c, host/collect.c)
  *   WANT   page u64, from u32, upto u32   the diffs of these intervals of yours     fast
  *   DIFFS  page u64, from u32, upto u32, gone u8 (1: they were collected), n u16,
  *            n x (interval u32, tag u64, length u32), then the n diffs              fast

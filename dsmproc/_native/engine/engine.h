@@ -29,7 +29,7 @@ enum {
     DSM_SOURCE_FAULTS = 5, /* in struct dsm_client */
     DSM_SOURCE_LIFE = 6,   /* in struct dsm_client: its pidfd */
     DSM_SOURCE_BEAT = 7,   /* the heartbeat's timer */
-    DSM_SOURCE_HOLD = 9,   /* pages were held long enough (single.c) */
+    DSM_SOURCE_HOLD = 9,   /* pages were held long enough (host/single.c) */
 };
 
 /* A request's number is a counter << 16 | index of its connection. */

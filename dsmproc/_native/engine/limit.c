@@ -1,5 +1,5 @@
 /* The memory limit: what the regions and twins take is measured after enough pages came. Above the
- * limit the protocol gives up copies that their homes can send again (core/evict.c).
+ * limit the protocol gives up copies that their homes can send again (core/host/evict.c).
  *
  * Written pages are not among them. So if that is not enough, the host is *relieved*: it publishes
  * early, which is always legal and makes copies of them. Faults are held until that

@@ -30,7 +30,7 @@ struct dsm_segv_command {
     uint64_t address, bytes;
 };
 
-/* ---- client: segv.c. One line a process; any thread may call. ---- */
+/* ---- client: client/segv.c. One line a process; any thread may call. ---- */
 /* The agent's end of a new line, or -errno. It is kept open here too: a fault then waits when the
  * agent is gone, until our lifeline ends us. */
 int dsm_segv_open(void);

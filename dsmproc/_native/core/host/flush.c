@@ -1,5 +1,5 @@
 /* Comparing dirty pages with their twins, and what becomes of the diffs: they are sent to the homes,
- * or wait while the homes are asked for (move.c) or sought (seek.c).
+ * or wait while the homes are asked for (move.c) or sought (recover.c).
  *
  * Invariants, by their rules (docs/protocol.md).
  *   ACK: a page is UNACKED from its comparison until the home has acknowledged the diff, or moved

@@ -2,7 +2,7 @@
  *
  * Definitions. An *interval* is what one publish of a host announces; a host numbers its own. A
  * publish makes a diff of each page that it announces and *keeps* it: nothing is sent. The notice
- * that others get names the page's *writers*, for each the newest interval (writers.c). A copy that
+ * that others get names the page's *writers*, for each the newest interval (master/homeless.c). A copy that
  * lacks a diff is *stale*: out of every process's reach, its content stays. The *tag* of a diff is
  * how far its host had been told of the master's log when it was made. The *base* is the host that the
  * page's record names as its home: it always has a copy, which may be stale.

@@ -1,11 +1,11 @@
 /* One host's part of the protocol: its state, and what the files of the host offer each other.
  *
- *   host.c     dsm_host_init, dsm_host_step: which function serves which event
+ *   step.c     dsm_host_init, dsm_host_step: which function serves which event
  *   region.c   regions and the page table
  *   page.c     the automaton of a page: faults, fetches, invalidations
  *   home.c     what a home does: give copies, apply diffs
  *   move.c     how a home moves: taken by a writer, or handed over
- *   seek.c     a page whose home is gone: where it lives now, or whose copy is the page
+ *   recover.c  a page whose home is gone: where it lives now, or whose copy is the page
  *   leave.c    this host leaves: its pages move to others
  *   run.c      what one fault brings for the pages behind it
  *   flush.c    comparisons, diffs, acknowledgements
@@ -16,7 +16,7 @@
  *   publish.c  publish: compare, claim, wait for the homes, announce
  *   observe.c  observe, and what must wait until invalidations are finished (the gate)
  *   homeless.c pages whose writers keep their diffs; keep.c, collect.c: the writers
- *   token.c    locks whose token is or is not here
+ *   lock.c     locks whose token is or is not here
  *   call.c     operations kept at the master: semaphores, barriers
  */
 #ifndef DSM_CORE_HOST_HOST_H
@@ -498,7 +498,7 @@ int dsm_single_on_copy(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_single_on_stranded(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_single_check(const struct dsm_page *page);
 
-/* seek.c */
+/* recover.c */
 /* Ask the master where this page lives: its home is gone. */
 void dsm_seek(struct dsm_host *host, struct dsm_page *page);
 /* It needs not be sought any more. */
@@ -599,7 +599,7 @@ void dsm_collect_host_lost(struct dsm_host *host, uint32_t who);
 int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_collect_on_collected(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
-/* token.c */
+/* lock.c */
 int dsm_token_open(struct dsm_host *host, const struct dsm_event *event);
 int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event);
 int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event);

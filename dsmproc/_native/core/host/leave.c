@@ -13,7 +13,7 @@
  * still ask of it they ask the new homes when it is gone, and send the diffs there that it did not
  * acknowledge (KEPT, CUT). Pages go by HAND, so what they hold is owed (LENT, move.c), and the last publish
  * before GONE announces it. The tokens that are here go back when the master hears that the host is
- * gone; the call behind all that it has said tells the master that nothing is lost with it (mlock.c).
+ * gone; the call behind all that it has said tells the master that nothing is lost with it (master/lock.c).
  */
 #include <string.h>
 

@@ -16,7 +16,7 @@
  * whoever takes and releases it, until a holder says CONSISTENT. The master is told when it begins and
  * when it ends, and tells every host before it grants it the token; so the host that has the token
  * knows, and shows it beside the word. The master adds that a host which had the token was lost
- * (mlock.c).
+ * (master/lock.c).
  *
  * Under scc and erc the core must hear of every take and release: the word of a free lock is ABSENT,
  * that of a held one HELD_WANTED. What was written before a lock is taken (scc) or released is

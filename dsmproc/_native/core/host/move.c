@@ -17,7 +17,7 @@
  *      and what must wait for invalidations waits (observe.c)
  *   b  while HANDING, nobody here writes the page: if it comes back, it is what it was
  *   APPLIED: a host that gives a page away of which it owes a notice of a change says so when it
- *      is asked which copy is the newest (seek.c)
+ *      is asked which copy is the newest (recover.c)
  *   FETCHED: the giver protects the page in all local processes before its bytes are copied
  *   LENT (home.c): TAKEN says that the page is unchanged: it is HOME, so what it holds was
  *      announced or is owed, and the writer's copy had it. HAND carries bytes as they are: a

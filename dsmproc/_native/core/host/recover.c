@@ -1,5 +1,5 @@
 /* A page whose home is gone: the host left, or died. The master is asked where it lives (WHERE), and
- * knows, or asks all hosts what they have (ASK, SAY; its half is in search.c), and says (FOUND):
+ * knows, or asks all hosts what they have (ASK, SAY; its half is in master/recover.c), and says (FOUND):
  *
  *   any page, home gone ──fault, diff──► SEEKING ──FOUND_HOME──► the GET, the DIFF goes there
  *                                           ├──FOUND_COPY──► the same; where the copy is: HOME

@@ -1,5 +1,5 @@
 /* Sequential consistency, the host's half (IVY: one writer, or several readers; its improved central
- * manager). The master's half is msingle.c: it knows who has the page, and serves one request for it
+ * manager). The master's half is master/single.c: it knows who has the page, and serves one request for it
  * after the other. There are no twins, diffs or notices, and a publish has nothing to do: a write is
  * done when no other host has the page any more.
  *

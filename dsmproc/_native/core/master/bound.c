@@ -1,4 +1,4 @@
-/* Changes that came with their bytes (bound.c), and who may be told them as updates.
+/* Changes that came with their bytes (host/bound.c), and who may be told them as updates.
  *
  * For a page whose last notices all came as CHANGES the master keeps their diffs, the newest ones,
  * and `since`: the stamp of the last notice of the page whose bytes it does not have. A host that was

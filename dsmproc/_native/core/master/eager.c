@@ -3,7 +3,7 @@
  *
  *   NOTICE ──► NOTICES, TOLD to all other hosts ──► KNOWN from each ──► PUBLISHED
  *
- * Whatever a host does after a publish waits for its PUBLISHED (publish.c).
+ * Whatever a host does after a publish waits for its PUBLISHED (host/publish.c).
  */
 #include "core/master/master.h"
 

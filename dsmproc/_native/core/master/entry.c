@@ -5,7 +5,7 @@
  * not bound may be read stale; that is the model's price for grants that say little.
  *
  * `told` of the master says up to where a host was told everything; of what is bound to one lock it
- * may have been told more, and must not be told twice (carry.c): the lock has a `told` of its own. A
+ * may have been told more, and must not be told twice (bound.c): the lock has a `told` of its own. A
  * page bound to several locks, or to one that was granted before while the page had changed already,
  * is *shared*: every grant tells of it, always by name.
  */

@@ -1,4 +1,4 @@
-/* Who has written a page that has no home (homeless.c), at the master.
+/* Who has written a page that has no home (host/homeless.c), at the master.
  *
  * A NOTICE of such a page is told to others with all its writers: for each its newest interval, and
  * only those that the other was not told yet. An interval is what one publish announces; the master

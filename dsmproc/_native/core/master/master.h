@@ -1,15 +1,15 @@
 /* The master's part of the protocol.
  *
- *   master.c     dsm_master_init, dsm_master_step: which function serves which event
- *   version.c    the log: stamps, page versions, homes; what a host must be told
- *   writers.c    who has written a page that has no home
- *   carry.c      changes that came with their bytes
+ *   step.c       dsm_master_init, dsm_master_step: which function serves which event
+ *   publish.c    the log: stamps, page versions, homes; what a host must be told
+ *   homeless.c   who has written a page that has no home
+ *   bound.c      changes that came with their bytes
  *   entry.c      entry consistency: what is bound to which lock
  *   scope.c      scope consistency: what was written under which lock
  *   eager.c      eager release consistency: a publish ends when all hosts know of it
- *   search.c     where pages live whose home is gone
- *   mregion.c    regions: who has them attached, and when they end
- *   mlock.c      where each lock's token is, and who waits for it
+ *   recover.c    where pages live whose home is gone
+ *   region.c     regions: who has them attached, and when they end
+ *   lock.c       where each lock's token is, and who waits for it
  *   semaphore.c  permits
  *   barrier.c    parties
  *
@@ -38,10 +38,10 @@ struct dsm_version {
     dsm_ref region;
     uint32_t index, epoch;
     uint16_t last_host, home;
-    dsm_ref carry;     /* carry.c (0: its last notice came without bytes) */
+    dsm_ref carry;     /* bound.c (0: its last notice came without bytes) */
     dsm_ref lock;      /* entry.c: what it is bound to (0: nothing) */
     uint8_t lost;      /* its home died, and no copy was known to be the newest */
-    dsm_ref writers;   /* writers.c */
+    dsm_ref writers;   /* homeless.c */
     uint8_t unused[8]; /* a reference counts units of 16 bytes: records side by side fill them */
 };
 _Static_assert(sizeof(struct dsm_version) % DSM_ARENA_UNIT == 0, "a version fills whole units");
@@ -68,7 +68,7 @@ struct dsm_asker { /* somebody who waits at the master */
     uint64_t req;
 };
 
-/* A page whose home is gone: who asks, and what the hosts say (search.c). */
+/* A page whose home is gone: who asks, and what the hosts say (recover.c). */
 struct dsm_search {
     dsm_ref next;
     uint32_t epoch; /* the newest that is known of, and the home then */
@@ -135,7 +135,7 @@ struct dsm_master {
     dsm_ref open;           /* scope.c: locks that are held */
     struct dsm_queue eager; /* eager.c: publishes that not all hosts know of */
     struct dsm_queue cuts;  /* cut.c: hosts that are lost, and not all others know */
-    struct dsm_map singles; /* msingle.c: by page */
+    struct dsm_map singles; /* single.c: by page */
     dsm_ref single_list;
     uint32_t rounds;
     struct dsm_out *out;
@@ -192,7 +192,7 @@ void dsm_cut_host_lost(struct dsm_master *master, uint32_t host);
 bool dsm_cut_is_out(const struct dsm_master *master, uint32_t host);
 int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 
-/* msingle.c */
+/* single.c */
 int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_single_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
@@ -200,7 +200,7 @@ int dsm_single_on_still(struct dsm_master *master, uint32_t from, struct dsm_cur
 void dsm_single_host_left(struct dsm_master *master, uint32_t host);
 void dsm_single_end(struct dsm_master *master, uint32_t region);
 
-/* version.c */
+/* publish.c */
 void dsm_version_published(struct dsm_master *master, uint32_t host);
 /* Before a lock is granted to the host: what the model says that it must know. */
 void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock);
@@ -213,7 +213,7 @@ void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mr
                            bool with_pages, bool asked);
 void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
 
-/* writers.c */
+/* homeless.c */
 struct dsm_told { /* a WRITERS message being made */
     uint32_t message, n_at, n;
 };
@@ -226,7 +226,7 @@ void dsm_writers_tell(struct dsm_master *master, struct dsm_told *told, uint32_t
                       const struct dsm_version *version, uint64_t since);
 void dsm_writers_end(struct dsm_master *master, struct dsm_told *told);
 
-/* carry.c */
+/* bound.c */
 /* A change of the page, stamped master->log, came with its diff; before it is noticed. */
 void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
                    const uint8_t *bytes, uint32_t len);
@@ -249,7 +249,7 @@ struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id);
 bool dsm_version_concerns(const struct dsm_master *master, const struct dsm_version *version,
                           uint32_t host, uint64_t told);
 
-/* search.c */
+/* recover.c */
 int dsm_search_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 int dsm_search_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 void dsm_search_host_joined(struct dsm_master *master, uint32_t host);
@@ -257,7 +257,7 @@ void dsm_search_host_lost(struct dsm_master *master, uint32_t host);
 void dsm_search_forget(struct dsm_master *master, uint32_t region);
 void dsm_search_tell(struct dsm_master *master); /* at the end of a step */
 
-/* mregion.c */
+/* region.c */
 struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id);
 int dsm_mregion_made(struct dsm_master *master, const struct dsm_event *event);
 int dsm_mregion_unlink(struct dsm_master *master, const struct dsm_event *event);
@@ -282,7 +282,7 @@ struct dsm_call {
     uint64_t req, id, a, b, c;
 };
 
-/* mlock.c */
+/* lock.c */
 /* The lock's record, made if needed; NULL: the id is that of something else. */
 struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id);
 int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);

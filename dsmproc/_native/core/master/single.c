@@ -1,4 +1,4 @@
-/* Sequential consistency, the master's half (single.c): the directory of pages.
+/* Sequential consistency, the master's half (host/single.c): the directory of pages.
  *
  * Requests for a page are served one after the other; whatever this takes is done before the next.
  *

@@ -1,4 +1,4 @@
-/* Home policies: where a page lives. Each is one small file, home_*.c; policy.c is their table.
+/* Home policies: where a page lives. Each is one small file; policy.c is their table.
  *
  * Two questions are all that they differ in. Where does a page live before anybody has written it?
  * And may a host that has changed its copy ask the home to move to it, instead of sending the diff?
