@@ -70,7 +70,8 @@ enum {
      * then on this host is deaf to the others: end it. One that leaves already must have been told
      * of this host by its own event, or have been cut off: else it could be handed pages. */
     DSM_EV_LEAVE = 22,
-    DSM_EV_CONSISTENT = 23, /* req, id: its holder says that what it guards is right (host/lock.c) */
+    DSM_EV_CONSISTENT =
+        23, /* req, id: its holder says that what it guards is right (host/lock.c) */
 };
 
 /* ---- actions of a host, in the order in which they must be done -------------------------- */
@@ -286,9 +287,10 @@ struct dsm_config {
     uint32_t grants;    /* local grants of a lock while another host waits for it */
     uint32_t carry;     /* bytes of a bound page's diff that go with a notice (0: none); the master:
                            how many it keeps of a page */
-    uint32_t feed;  /* notices followed by a fetch after which a home feeds (host/feed.c; 0: never) */
-    uint32_t model; /* DSM_LRC, ...: the same at the master and at all hosts */
-    uint64_t keep;  /* bytes of kept diffs above which they are collected (host/collect.c) */
+    uint32_t
+        feed; /* notices followed by a fetch after which a home feeds (host/feed.c; 0: never) */
+    uint32_t model;     /* DSM_LRC, ...: the same at the master and at all hosts */
+    uint64_t keep;      /* bytes of kept diffs above which they are collected (host/collect.c) */
     uint64_t rules_off; /* bit set of DSM_RULE_*; heeded only by the mutation build */
 };
 
@@ -306,7 +308,8 @@ enum {
     DSM_RULE_LATE = 9,        /* a late attach starts with the list of noticed pages */
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
-    DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (host/run.c) */
+    DSM_RULE_LOOK =
+        12, /* an opened page is unwritten only if it was so when protected (host/run.c) */
     DSM_RULE_FORWARD = 13, /* a diff that reaches a host that is not home goes to the one that is */
     DSM_RULE_COUNTED = 14, /* a home goes without its page only if the copy there is equal */
     DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */

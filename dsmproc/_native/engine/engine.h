@@ -281,11 +281,11 @@ void dsm_requests_collect(struct dsmproc_engine *engine);
 
 /* locks.c */
 /* The lock's slot, opened at its first use here. Negative: no room. */
-int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id);
-struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id);
-void dsm_lock_set(struct dsmproc_engine *engine, const struct dsm_action *action);
+int64_t dsm_locks_open(struct dsmproc_engine *engine, uint64_t id);
+struct dsm_word *dsm_locks_find(struct dsmproc_engine *engine, uint64_t id);
+void dsm_locks_set(struct dsmproc_engine *engine, const struct dsm_action *action);
 /* Release on behalf of a process that cannot. */
-void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id);
+void dsm_locks_release(struct dsmproc_engine *engine, uint64_t id);
 /* Free all that this process (0: any) held when it died; the next holders are told. `why`: the
  * notices' arg. */
 void dsm_locks_owner_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t why);

@@ -300,7 +300,7 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
         return act_poison(engine, action);
     case DSM_ACT_WORD:
         dsm_agent_show(engine);
-        return dsm_lock_set(engine, action);
+        return dsm_locks_set(engine, action);
     case DSM_ACT_REPLY:
         return dsm_requests_reply(engine, action->req, action->flag, action->arg);
     case DSM_ACT_REGION:

@@ -20,7 +20,7 @@ static int64_t add_slot(struct dsmproc_engine *engine, uint64_t id) {
     return slot;
 }
 
-int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
+int64_t dsm_locks_open(struct dsmproc_engine *engine, uint64_t id) {
     uint64_t *known = dsm_table_find(&engine->agent.locks, id);
     if (known) return (int64_t)*known;
     int64_t slot = add_slot(engine, id);
@@ -30,16 +30,17 @@ int64_t dsm_lock_open(struct dsmproc_engine *engine, uint64_t id) {
     return slot;
 }
 
-struct dsm_word *dsm_lock_find(struct dsmproc_engine *engine, uint64_t id) {
+struct dsm_word *dsm_locks_find(struct dsmproc_engine *engine, uint64_t id) {
     uint64_t *slot = dsm_table_find(&engine->agent.locks, id);
     return slot ? &engine->agent.control->words[*slot] : NULL;
 }
 
-void dsm_lock_set(struct dsmproc_engine *engine, const struct dsm_action *action) {
+void dsm_locks_set(struct dsmproc_engine *engine, const struct dsm_action *action) {
     uint64_t id = action->id;
     uint32_t flag = action->flag, client = action->client;
-    struct dsm_word *word = dsm_lock_find(engine, id);
-    if (!word && add_slot(engine, id) >= 0) word = dsm_lock_find(engine, id); /* recalled from us */
+    struct dsm_word *word = dsm_locks_find(engine, id);
+    if (!word && add_slot(engine, id) >= 0)
+        word = dsm_locks_find(engine, id); /* recalled from us */
     if (!word) return dsm_engine_fail(engine, "no room for one more lock");
     if (flag == DSM_WORD_TAKE || flag == DSM_WORD_SEIZE) {
         bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word)
@@ -62,8 +63,8 @@ void dsm_lock_set(struct dsmproc_engine *engine, const struct dsm_action *action
     atomic_store_explicit(&word->word, value, memory_order_release);
 }
 
-void dsm_lock_release(struct dsmproc_engine *engine, uint64_t id) {
-    struct dsm_word *word = dsm_lock_find(engine, id);
+void dsm_locks_release(struct dsmproc_engine *engine, uint64_t id) {
+    struct dsm_word *word = dsm_locks_find(engine, id);
     if (!word || dsm_word_give(word) != DSM_GIVE_ASK) return;
     struct dsm_event event = {.kind = DSM_EV_UNLOCK, .id = id};
     dsm_agent_later(engine, &event);

@@ -95,7 +95,7 @@ static void orphan_answered(struct dsmproc_engine *engine, struct dsm_conn *conn
     const struct dsmproc_request *request = &conn->request;
     bool granted = conn->status == DSM_ST_OK;
     if (request->kind == DSMPROC_OP_LOCK && granted) {
-        dsm_lock_release(engine, request->id);
+        dsm_locks_release(engine, request->id);
     } else if (request->kind == DSMPROC_OP_ATTACH && granted && conn->client) {
         struct dsm_event event = {
             .kind = DSM_EV_DETACH, .client = conn->client->slot, .id = request->id};
@@ -248,7 +248,7 @@ static void detach(struct dsmproc_engine *engine, struct dsm_conn *conn) {
 
 static void lock_open(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     if (!conn->request.id) return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
-    int64_t slot = dsm_lock_open(engine, conn->request.id);
+    int64_t slot = dsm_locks_open(engine, conn->request.id);
     reply_now(engine, conn, slot < 0 ? DSMPROC_ST_FULL : DSM_ST_OK, (uint64_t)slot);
 }
 
@@ -272,7 +272,7 @@ static void bind_pages(struct dsmproc_engine *engine, struct dsm_conn *conn) {
 static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, uint32_t kind) {
     const struct dsmproc_request *request = &conn->request;
     bool lock = kind == DSM_EV_LOCK || kind == DSM_EV_UNLOCK || kind == DSM_EV_CONSISTENT;
-    if (lock && !dsm_lock_find(engine, request->id))
+    if (lock && !dsm_locks_find(engine, request->id))
         return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
     struct dsm_event event = {.kind = kind,
                               .client = conn->client->slot,

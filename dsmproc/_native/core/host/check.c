@@ -17,7 +17,7 @@ static int check_page(const struct dsm_host *host, const struct dsm_page *page, 
     seen->handing += (page->flags & DSM_HANDING) != 0;
     seen->awaited += (page->flags & DSM_AWAITED) != 0;
     if (state >= DSM_PAGE_STATES) return 1;
-    bool homeless = dsm_homeless(host, page);
+    bool homeless = dsm_page_is_homeless(host, page);
     if (homeless && (home || state == DSM_FETCHING || page->flags & DSM_UNACKED)) return 27;
     if (!homeless && state == DSM_STALE) return 28;
     if (!homeless && home != (page->home == host->config.host) && state != DSM_ZERO &&

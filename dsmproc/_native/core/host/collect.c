@@ -98,7 +98,7 @@ static void collect(struct dsm_host *host, struct dsm_history *history) {
     if (page->home == host->config.host || (lost && page->flags & DSM_ORPHAN))
         dsm_kept_drop(host, history, (uint32_t)host->stamped);
     else if (lost)
-        dsm_seek(host, page);
+        dsm_page_seek(host, page);
     else
         send_collect(host, history, page->home, false);
     if (!DSM_RULE_ON(host, DSM_RULE_COLLECTED))

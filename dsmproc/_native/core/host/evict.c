@@ -11,7 +11,7 @@ enum { LOOKED_AT = 4096 }; /* most pages that one step looks at */
 
 static bool is_spare(const struct dsm_host *host, const struct dsm_page *page) {
     if (page->waiters || page->flags) return false;
-    if (page->state != DSM_ZERO && dsm_homeless(host, page))
+    if (page->state != DSM_ZERO && dsm_page_is_homeless(host, page))
         return dsm_homeless_is_spare(host, page);
     return page->state == DSM_CLEAN || page->state == DSM_ZERO;
 }
@@ -37,7 +37,7 @@ static const struct dsm_region *region_at_hand(struct dsm_host *host) {
     return region;
 }
 
-int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_evict_pages(struct dsm_host *host, const struct dsm_event *event) {
     host->tight = event->client != 0;
     uint64_t left = event->arg < DSM_EVICT_MAX ? event->arg : DSM_EVICT_MAX;
     for (uint32_t looked = 0; left && looked < LOOKED_AT; looked++) {
@@ -46,8 +46,8 @@ int dsm_evict(struct dsm_host *host, const struct dsm_event *event) {
         bool ready = region->state == DSM_REGION_READY && region->pages;
         struct dsm_page *page = ready ? dsm_page_known(host, region, (uint32_t)host->hand) : NULL;
         if (page && page->state == DSM_CLEAN && !page->flags && dsm_is_lost(host, page->home) &&
-            !dsm_homeless(host, page)) {
-            dsm_seek(host, page);
+            !dsm_page_is_homeless(host, page)) {
+            dsm_page_seek(host, page);
         } else if (page && is_spare(host, page)) {
             evict(host, page);
             left--;

@@ -39,8 +39,8 @@ static void number_diff(struct dsm_host *host, struct dsm_page *page, uint32_t l
 /* Bare: no notice has named it since it was ZERO, and no comparison has found a change. */
 static bool is_zero_again(const struct dsm_host *host, const struct dsm_page *page,
                           const struct dsm_compared *result) {
-    return page->run & DSM_BARE && !result->len && !result->early && !dsm_homeless(host, page) &&
-           DSM_RULE_ON(host, DSM_RULE_ZERO);
+    return page->run & DSM_BARE && !result->len && !result->early &&
+           !dsm_page_is_homeless(host, page) && DSM_RULE_ON(host, DSM_RULE_ZERO);
 }
 
 /* What the result means for the page; the diff, if there is one, is still to be sent. */
@@ -57,7 +57,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     dsm_run_compared(page, result->len != 0);
     bool zero = is_zero_again(host, page, result); /* ZERO */
     bool bare = zero && result->keep;
-    if (result->len && dsm_homeless(host, page)) { /* it is kept already */
+    if (result->len && dsm_page_is_homeless(host, page)) { /* it is kept already */
         if (page->hot < UINT8_MAX) page->hot++;
         page->idle = 0;
         result->len = 0;
@@ -77,7 +77,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
         number_diff(host, page, result->len);
         if (dsm_is_lost(host, page->home)) {
             result->len = 0;
-            dsm_seek(host, page);
+            dsm_page_seek(host, page);
         }
         result->take = result->len && !result->early && dsm_move_wanted(host, page, result->len);
     } else if (page->idle < UINT8_MAX) {
@@ -90,7 +90,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     }
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = zero ? DSM_ZERO : DSM_CLEAN;
-    if (result->early && dsm_homeless(host, page)) {
+    if (result->early && dsm_page_is_homeless(host, page)) {
         dsm_homeless_close(host, page);
     } else if (result->early) {
         dsm_page_act(host, DSM_ACT_PUNCH, page);
@@ -159,7 +159,7 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_compared *result = &host->compare[host->compared];
     if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
     struct dsm_page *page = dsm_page_at(host, result->page);
-    if (event->arg && !result->look && !result->bound && dsm_homeless(host, page)) {
+    if (event->arg && !result->look && !result->bound && dsm_page_is_homeless(host, page)) {
         uint64_t room = 2 * event->arg + dsm_homeless_room(host);
         if (!event->bytes || event->len != event->arg) return DSM_E_EVENT;
         if (!dsm_arena_room(&host->arena, room)) return DSM_E_MEMORY;
@@ -232,7 +232,7 @@ static void try_elsewhere(struct dsm_host *host, struct dsm_page *page, uint32_t
         page->epoch = epoch;
     }
     if (dsm_is_lost(host, page->home))
-        dsm_seek(host, page);
+        dsm_page_seek(host, page);
     else
         dsm_page_send_kept(host, page);
 }

@@ -19,7 +19,7 @@
 
 void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page) {
     if (page->state != DSM_ZERO || page->home != host->config.host) return;
-    if (dsm_homeless(host, page)) return;
+    if (dsm_page_is_homeless(host, page)) return;
     dsm_page_act(host, DSM_ACT_ZERO, page);
     page->state = DSM_HOME;
     page->changes = 1;

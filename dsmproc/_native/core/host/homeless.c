@@ -32,7 +32,7 @@
 
 enum { ALL = UINT32_MAX };
 
-bool dsm_homeless(const struct dsm_host *host, const struct dsm_page *page) {
+bool dsm_page_is_homeless(const struct dsm_host *host, const struct dsm_page *page) {
     const struct dsm_region *region = dsm_at(host, page->region);
     return region->policy == DSM_HOME_HOMELESS;
 }
@@ -217,7 +217,7 @@ static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
     if (page->home == host->config.host || page->flags & DSM_ORPHAN) {
         dsm_page_poison(host, page); /* c */
     } else if (dsm_is_lost(host, page->home)) {
-        dsm_seek(host, page);
+        dsm_page_seek(host, page);
     } else {
         uint32_t message = dsm_send(host->out, page->home, DSM_FAST, DSM_MSG_WANT_BASE);
         dsm_put64(host->out, history->page);

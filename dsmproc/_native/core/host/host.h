@@ -368,7 +368,7 @@ int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event);
 int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor);
 int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor);
 /* Is n x (page u64, count u16, home u16, epoch u32) sound, as far as the regions are known? */
-bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n);
+bool dsm_page_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n);
 
 /* page.c */
 int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
@@ -500,19 +500,19 @@ int dsm_single_check(const struct dsm_page *page);
 
 /* recover.c */
 /* Ask the master where this page lives: its home is gone. */
-void dsm_seek(struct dsm_host *host, struct dsm_page *page);
+void dsm_page_seek(struct dsm_host *host, struct dsm_page *page);
 /* It needs not be sought any more. */
-void dsm_sought(struct dsm_host *host, struct dsm_page *page);
-void dsm_seek_send(struct dsm_host *host); /* at the end of a step */
-int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor);
-int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor);
-void dsm_seek_is_cut(struct dsm_host *host, uint32_t who); /* and all is announced */
-int dsm_seek_on_found(struct dsm_host *host, struct dsm_cursor *cursor);
+void dsm_page_sought(struct dsm_host *host, struct dsm_page *page);
+void dsm_page_seek_send(struct dsm_host *host); /* at the end of a step */
+int dsm_recover_on_ask(struct dsm_host *host, struct dsm_cursor *cursor);
+int dsm_recover_on_cut(struct dsm_host *host, struct dsm_cursor *cursor);
+void dsm_recover_is_cut(struct dsm_host *host, uint32_t who); /* and all is announced */
+int dsm_recover_on_found(struct dsm_host *host, struct dsm_cursor *cursor);
 /* A host is lost, or has left: nothing of it is heard from here on. */
-void dsm_seek_host_lost(struct dsm_host *host, uint32_t who);
+void dsm_recover_host_lost(struct dsm_host *host, uint32_t who);
 
 /* leave.c */
-int dsm_leave(struct dsm_host *host, const struct dsm_event *event);
+int dsm_leave_start(struct dsm_host *host, const struct dsm_event *event);
 void dsm_leave_go_on(struct dsm_host *host); /* at the end of a step, and at EV_MORE */
 int dsm_leave_on_bye(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 void dsm_leave_host_lost(struct dsm_host *host, uint32_t who);
@@ -525,7 +525,7 @@ static inline void dsm_leave_found(struct dsm_host *host) {
 void dsm_leave_came(struct dsm_host *host, struct dsm_page *page);
 
 /* evict.c */
-int dsm_evict(struct dsm_host *host, const struct dsm_event *event);
+int dsm_evict_pages(struct dsm_host *host, const struct dsm_event *event);
 
 /* publish.c */
 /* A page at home here changed: it will be announced, and no copy of it is held any more. */
@@ -557,11 +557,12 @@ struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t h
                                   uint32_t epoch);
 /* May the master say so? */
 bool dsm_observe_possible(const struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch);
-void dsm_gate(struct dsm_host *host, struct dsm_job job); /* do it when invalidations are done */
-void dsm_gate_try(struct dsm_host *host);
+void dsm_observe_gate(struct dsm_host *host,
+                      struct dsm_job job); /* do it when invalidations are done */
+void dsm_observe_gate_try(struct dsm_host *host);
 
 /* homeless.c */
-bool dsm_homeless(const struct dsm_host *host, const struct dsm_page *page);
+bool dsm_page_is_homeless(const struct dsm_host *host, const struct dsm_page *page);
 /* Bring the copy of a homeless page up to date, then serve those who wait for it. */
 void dsm_homeless_fetch(struct dsm_host *host, struct dsm_page *page);
 /* Keep the diff that a comparison found. */
@@ -600,20 +601,20 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
 int dsm_collect_on_collected(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 
 /* lock.c */
-int dsm_token_open(struct dsm_host *host, const struct dsm_event *event);
-int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event);
-int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event);
-int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event);
-void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job);
-void dsm_token_try_failed(struct dsm_host *host, uint64_t id);
-void dsm_token_owner_died(struct dsm_host *host, uint64_t id);
-int dsm_token_consistent(struct dsm_host *host, const struct dsm_event *event);
-void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job);
-void dsm_token_take(struct dsm_host *host, uint64_t id); /* what was written before is announced */
-void dsm_token_release(struct dsm_host *host, dsm_ref job);
-void dsm_token_leave(struct dsm_host *host, uint64_t id); /* the publish before it is announced */
-void dsm_token_unlock_here(struct dsm_host *host, const struct dsm_job *job);
-void dsm_token_cancel(struct dsm_host *host, dsm_ref job);
+int dsm_lock_open(struct dsm_host *host, const struct dsm_event *event);
+int dsm_lock_acquire(struct dsm_host *host, const struct dsm_event *event);
+int dsm_lock_unlock(struct dsm_host *host, const struct dsm_event *event);
+int dsm_lock_worded(struct dsm_host *host, const struct dsm_event *event);
+void dsm_lock_recalled(struct dsm_host *host, const struct dsm_job *job);
+void dsm_lock_try_failed(struct dsm_host *host, uint64_t id);
+void dsm_lock_owner_died(struct dsm_host *host, uint64_t id);
+int dsm_lock_consistent(struct dsm_host *host, const struct dsm_event *event);
+void dsm_lock_granted(struct dsm_host *host, const struct dsm_job *job);
+void dsm_lock_take(struct dsm_host *host, uint64_t id); /* what was written before is announced */
+void dsm_lock_release(struct dsm_host *host, dsm_ref job);
+void dsm_lock_leave(struct dsm_host *host, uint64_t id); /* the publish before it is announced */
+void dsm_lock_unlock_here(struct dsm_host *host, const struct dsm_job *job);
+void dsm_lock_cancel(struct dsm_host *host, dsm_ref job);
 
 /* call.c */
 int dsm_call_request(struct dsm_host *host, const struct dsm_event *event);

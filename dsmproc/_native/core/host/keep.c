@@ -108,7 +108,7 @@ int dsm_homeless_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_c
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     const struct dsm_page *page = dsm_page_there(host, id);
     if (!page) return DSM_OK; /* the region has ended, for who asks too */
-    if (!dsm_homeless(host, page)) return DSM_E_PEER;
+    if (!dsm_page_is_homeless(host, page)) return DSM_E_PEER;
     bool here = page->state == DSM_CLEAN || page->state == DSM_DIRTY || page->state == DSM_STALE;
     uint32_t how =
         is_base(host, page) ? (here ? DSM_BASE_HERE : DSM_BASE_LOST) : DSM_BASE_ELSEWHERE;

@@ -36,7 +36,7 @@ static uint32_t next_heir(struct dsm_host *host) {
     return DSM_NO_HOST;
 }
 
-int dsm_leave(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_leave_start(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_cursor cursor = {.at = event->bytes, .end = event->bytes + event->len};
     struct dsm_leave leave = {.req = event->req, .state = DSM_LEAVES};
     for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
@@ -66,13 +66,13 @@ static const struct dsm_region *region_here(struct dsm_host *host) {
 }
 
 static void look_at(struct dsm_host *host, struct dsm_page *page, uint64_t *pages, uint32_t *n) {
-    bool homeless = dsm_homeless(host, page);
+    bool homeless = dsm_page_is_homeless(host, page);
     if (page->flags & DSM_AWAITED) return;
     if (homeless ? dsm_collect_is_base(host, page) : dsm_at_home(page))
         pages[(*n)++] = dsm_page_id(host, page);
     else if (!homeless && !host->leave.sweeps && dsm_is_lost(host, page->home) &&
              (page->state == DSM_CLEAN || page->state == DSM_DIRTY))
-        dsm_seek(host, page);
+        dsm_page_seek(host, page);
 }
 
 /* One slice of the sweep; false: it came to its end. */

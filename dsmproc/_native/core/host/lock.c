@@ -128,7 +128,7 @@ static void send_scope(struct dsm_host *host, uint64_t id, bool open) {
     dsm_sent(host->out, message, 0);
 }
 
-void dsm_token_take(struct dsm_host *host, uint64_t id) {
+void dsm_lock_take(struct dsm_host *host, uint64_t id) {
     struct dsm_lock *lock = lock_of(host, id);
     lock->busy = 0;
     if (lock->waiters.head) {
@@ -152,13 +152,13 @@ static void refuse_tries(struct dsm_host *host, struct dsm_lock *lock) {
     lock->waiters = left;
 }
 
-int dsm_token_open(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_lock_open(struct dsm_host *host, const struct dsm_event *event) {
     if (!event->id) return DSM_E_EVENT;
     open_lock(host, event->id);
     return DSM_OK;
 }
 
-int dsm_token_lock(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_lock_acquire(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     bool try = event->arg == 1;
     if (!lock) return DSM_E_EVENT;
@@ -216,7 +216,7 @@ static void begin_release(struct dsm_host *host, struct dsm_lock *lock, uint32_t
     dsm_publish_then(host, dsm_job_new(host, job));
 }
 
-void dsm_token_release(struct dsm_host *host, dsm_ref ref) {
+void dsm_lock_release(struct dsm_host *host, dsm_ref ref) {
     const struct dsm_job *job = dsm_at(host, ref);
     struct dsm_lock *lock = lock_of(host, job->id);
     send_scope(host, job->id, false);
@@ -230,7 +230,7 @@ void dsm_token_release(struct dsm_host *host, dsm_ref ref) {
     dispatch(host, lock);
 }
 
-int dsm_token_worded(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_lock_worded(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     if (!lock || host->word_lock != event->id) return DSM_E_EVENT;
     uint32_t why = host->word_why;
@@ -263,7 +263,7 @@ static void unlock_elsewhere(struct dsm_host *host, const struct dsm_event *even
     dsm_publish_then(host, dsm_job_new(host, job));
 }
 
-int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_lock_unlock(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     if (!lock) return DSM_E_EVENT;
     if (lock->token != DSM_TOKEN_HERE && event->arg) {
@@ -280,7 +280,7 @@ int dsm_token_unlock(struct dsm_host *host, const struct dsm_event *event) {
 }
 
 /* Only who holds it knows; where the token is not, nobody does. */
-int dsm_token_consistent(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_lock_consistent(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_lock *lock = lock_of(host, event->id);
     if (!lock) return DSM_E_EVENT;
     if (lock->token == DSM_TOKEN_HERE && lock->died) {
@@ -294,7 +294,7 @@ int dsm_token_consistent(struct dsm_host *host, const struct dsm_event *event) {
 /* ---- the master's words, past the gate
  * ---------------------------------------------------------------------------- */
 
-void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job) {
+void dsm_lock_recalled(struct dsm_host *host, const struct dsm_job *job) {
     struct dsm_lock *lock = open_lock(host, job->id);
     if (lock->token != DSM_TOKEN_HERE) return; /* it crossed our RETURN */
     if (!job->try) lock->recalled = 1;
@@ -306,12 +306,12 @@ void dsm_token_recalled(struct dsm_host *host, const struct dsm_job *job) {
     take_word(host, lock, job->try ? FOR_TRY : FOR_RECALL);
 }
 
-void dsm_token_owner_died(struct dsm_host *host, uint64_t id) {
+void dsm_lock_owner_died(struct dsm_host *host, uint64_t id) {
     struct dsm_lock *lock = lock_of(host, id);
     if (lock && lock->token == DSM_TOKEN_ASKED) set_died(host, lock, true);
 }
 
-void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job) {
+void dsm_lock_granted(struct dsm_host *host, const struct dsm_job *job) {
     struct dsm_lock *lock = lock_of(host, job->id);
     /* Who hears from us from now on must know what we were told, seen or not. */
     if (job->arg > host->published) host->published = job->arg;
@@ -323,14 +323,14 @@ void dsm_token_granted(struct dsm_host *host, const struct dsm_job *job) {
     dispatch(host, lock);
 }
 
-void dsm_token_try_failed(struct dsm_host *host, uint64_t id) {
+void dsm_lock_try_failed(struct dsm_host *host, uint64_t id) {
     struct dsm_lock *lock = lock_of(host, id);
     if (!lock || lock->token != DSM_TOKEN_ASKED) return;
     refuse_tries(host, lock);
     if (!lock->asked_blocking) lock->token = DSM_TOKEN_ABSENT;
 }
 
-void dsm_token_leave(struct dsm_host *host, uint64_t id) {
+void dsm_lock_leave(struct dsm_host *host, uint64_t id) {
     struct dsm_lock *lock = lock_of(host, id);
     assert(lock && lock->token == DSM_TOKEN_LEAVING);
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_RETURN);
@@ -345,7 +345,7 @@ void dsm_token_leave(struct dsm_host *host, uint64_t id) {
 }
 
 /* A release that was made on another host: job->client. */
-void dsm_token_unlock_here(struct dsm_host *host, const struct dsm_job *job) {
+void dsm_lock_unlock_here(struct dsm_host *host, const struct dsm_job *job) {
     const struct dsm_lock *lock = lock_of(host, job->id);
     host->word_job = *job;
     if (lock && lock->token == DSM_TOKEN_HERE)
@@ -354,7 +354,7 @@ void dsm_token_unlock_here(struct dsm_host *host, const struct dsm_job *job) {
         answer_unlock(host, FOR_UNLOCK_FAR, DSM_ST_TOO_OFTEN);
 }
 
-void dsm_token_cancel(struct dsm_host *host, dsm_ref ref) {
+void dsm_lock_cancel(struct dsm_host *host, dsm_ref ref) {
     const struct dsm_job *job = dsm_at(host, ref);
     struct dsm_lock *lock = lock_of(host, job->id);
     dsm_queue_remove(host, &lock->waiters, ref);

@@ -148,7 +148,7 @@ static uint32_t give_bases(struct dsm_host *host, uint64_t *pages, uint32_t n, u
     uint32_t homes = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct dsm_page *page = dsm_page_there(host, pages[i]);
-        if (!dsm_homeless(host, page))
+        if (!dsm_page_is_homeless(host, page))
             pages[homes++] = pages[i];
         else if (dsm_collect_is_base(host, page))
             dsm_collect_adopt(host, page, to);
@@ -201,7 +201,7 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
 enum { REFUSED, TAKEN, NOT_YET };
 
 static bool can_inherit(const struct dsm_host *host, const struct dsm_page *page) {
-    return page && !dsm_homeless(host, page) && host->leave.state == DSM_STAYS &&
+    return page && !dsm_page_is_homeless(host, page) && host->leave.state == DSM_STAYS &&
            !(page->flags & (DSM_UNACKED | DSM_HANDING)) && !dsm_at_home(page) &&
            page->state != DSM_LOST;
 }
@@ -226,7 +226,7 @@ static void inherit(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
                     uint32_t off) {
     bool dirty = page->state == DSM_DIRTY;
     take_bytes(host, page, off);
-    dsm_sought(host, page);
+    dsm_page_sought(host, page);
     page->flags &= (uint16_t)~DSM_OFFERED;
     page->run &= DSM_BOUND;
     page->state = dirty ? DSM_HOME_DIRTY : DSM_HOME;
@@ -345,7 +345,7 @@ void dsm_move_lost(struct dsm_host *host, struct dsm_page *page) {
     page->flags &= (uint16_t)~DSM_HANDING;
     host->handing--;
     if (dsm_page_revalidate(host, page)) dsm_page_invalidate(host, page);
-    if (page->state == DSM_CLEAN) dsm_seek(host, page); /* before it is given up as a copy */
+    if (page->state == DSM_CLEAN) dsm_page_seek(host, page); /* before it is given up as a copy */
     if (!page->waiters) return;
     if (page->state == DSM_ABSENT)
         dsm_page_fetch(host, page, 1);

@@ -119,7 +119,7 @@ static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t
 int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint64_t upto = dsm_get64(cursor);
     uint32_t n = dsm_get16(cursor);
-    if (cursor->bad || !dsm_runs_sound(host, *cursor, n)) return DSM_E_PEER;
+    if (cursor->bad || !dsm_page_runs_sound(host, *cursor, n)) return DSM_E_PEER;
     int status = judge(host, *cursor, n);
     if (status != DSM_OK) return status;
     for (uint32_t i = 0; i < n; i++) {
@@ -129,7 +129,7 @@ int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
         for (; count--; id++)
             notice(host, id, home, epoch);
     }
-    if (upto) dsm_gate(host, (struct dsm_job){.kind = DSM_JOB_SEEN, .arg = upto});
+    if (upto) dsm_observe_gate(host, (struct dsm_job){.kind = DSM_JOB_SEEN, .arg = upto});
     return DSM_OK;
 }
 
@@ -156,19 +156,19 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
         serve(host);
         break;
     case DSM_JOB_OWNER_DIED:
-        dsm_token_owner_died(host, job->id);
+        dsm_lock_owner_died(host, job->id);
         break;
     case DSM_JOB_GRANT:
-        dsm_token_granted(host, job);
+        dsm_lock_granted(host, job);
         break;
     case DSM_JOB_RECALL:
-        dsm_token_recalled(host, job);
+        dsm_lock_recalled(host, job);
         break;
     case DSM_JOB_TRY_FAILED:
-        dsm_token_try_failed(host, job->id);
+        dsm_lock_try_failed(host, job->id);
         break;
     case DSM_JOB_UNLOCK:
-        dsm_token_unlock_here(host, job);
+        dsm_lock_unlock_here(host, job);
         break;
     case DSM_JOB_TOLD:
         send_known(host, job->arg);
@@ -179,7 +179,7 @@ static void pass(struct dsm_host *host, const struct dsm_job *job) {
     }
 }
 
-void dsm_gate(struct dsm_host *host, struct dsm_job job) {
+void dsm_observe_gate(struct dsm_host *host, struct dsm_job job) {
     if (!host->gate.head && is_open(host)) {
         pass(host, &job);
         return;
@@ -189,7 +189,7 @@ void dsm_gate(struct dsm_host *host, struct dsm_job job) {
     dsm_queue_push(host, &host->gate, ref);
 }
 
-void dsm_gate_try(struct dsm_host *host) {
+void dsm_observe_gate_try(struct dsm_host *host) {
     while (host->gate.head && is_open(host)) {
         dsm_ref ref = dsm_queue_pop(host, &host->gate);
         struct dsm_job job = *(struct dsm_job *)dsm_at(host, ref);

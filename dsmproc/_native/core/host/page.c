@@ -180,7 +180,8 @@ void dsm_page_poison(struct dsm_host *host, struct dsm_page *page) {
         struct dsm_action *action = dsm_act(host->out, DSM_ACT_POISON);
         action->id = dsm_page_id(host, page);
         action->client = waiter->client;
-        action->host = dsm_homeless(host, page) ? dsm_homeless_culprit(host, page) : page->home;
+        action->host =
+            dsm_page_is_homeless(host, page) ? dsm_homeless_culprit(host, page) : page->home;
     }
     page->state = DSM_LOST;
     forget_waiters(host, page);
@@ -205,7 +206,7 @@ static void send_get(struct dsm_host *host, const struct dsm_page *first, uint32
 void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
     if (++host->gets == 0) host->gets = 1;
     for (uint32_t i = 0; i < count; i++) {
-        dsm_sought(host, &first[i]); /* a notice has said where it lives */
+        dsm_page_sought(host, &first[i]); /* a notice has said where it lives */
         first[i].state = DSM_FETCHING;
         first[i].get = host->gets;
     }
@@ -214,14 +215,14 @@ void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count,
 
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach) {
-    if (dsm_homeless(host, page)) {
+    if (dsm_page_is_homeless(host, page)) {
         dsm_homeless_fetch(host, page);
         return;
     }
     assert(page->state == DSM_ABSENT && page->home != host->config.host);
     if (page->flags & DSM_UNACKED && DSM_RULE_ON(host, DSM_RULE_ONE_DIFF)) return; /* later */
     if (dsm_is_lost(host, page->home)) {
-        dsm_seek(host, page);
+        dsm_page_seek(host, page);
         return;
     }
     struct dsm_run run = run_around(host, page, 1, reach, fetches_with);
@@ -357,7 +358,7 @@ int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor) {
     }
     page->get = 0;
     page->state = DSM_ABSENT;
-    if (page->waiters) dsm_seek(host, page);
+    if (page->waiters) dsm_page_seek(host, page);
     return DSM_OK;
 }
 

@@ -155,7 +155,7 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
             page->home = (uint16_t)home;
             page->epoch = epoch;
         }
-        if (dsm_homeless(host, page)) {
+        if (dsm_page_is_homeless(host, page)) {
             if (page->home == host->config.host) dsm_page_owe(host, page, true);
             if (page->state == DSM_DIRTY) dsm_page_compare(host, page, false, false);
         } else if (page->home == host->config.host) {
@@ -249,18 +249,18 @@ static void go_on(struct dsm_host *host, dsm_ref ref) {
         dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
         break;
     case DSM_JOB_OPEN:
-        dsm_token_take(host, job->id);
+        dsm_lock_take(host, job->id);
         dsm_job_free(host, ref);
         break;
     case DSM_JOB_CLOSE:
-        dsm_token_release(host, ref);
+        dsm_lock_release(host, ref);
         break;
     case DSM_JOB_CUT:
-        dsm_seek_is_cut(host, job->client);
+        dsm_recover_is_cut(host, job->client);
         dsm_job_free(host, ref);
         break;
     case DSM_JOB_RETURN:
-        dsm_token_leave(host, job->id);
+        dsm_lock_leave(host, job->id);
         dsm_job_free(host, ref);
         break;
     case DSM_JOB_CALL:

@@ -21,15 +21,15 @@
 
 enum { RECOVERED = 1 << 20 }; /* added to `changes`: no copy elsewhere has such a number (12) */
 
-void dsm_seek(struct dsm_host *host, struct dsm_page *page) {
+void dsm_page_seek(struct dsm_host *host, struct dsm_page *page) {
     if (page->flags & DSM_SEEKING) return;
     page->flags |= DSM_SEEKING;
     host->seeking++;
-    if (host->nseek == DSM_SLICE) dsm_seek_send(host);
+    if (host->nseek == DSM_SLICE) dsm_page_seek_send(host);
     host->seek[host->nseek++] = dsm_page_id(host, page);
 }
 
-void dsm_seek_send(struct dsm_host *host) {
+void dsm_page_seek_send(struct dsm_host *host) {
     uint32_t n = 0, message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_WHERE);
     uint32_t n_at = host->out->nbytes;
     dsm_put16(host->out, 0);
@@ -46,7 +46,7 @@ void dsm_seek_send(struct dsm_host *host) {
     host->nseek = 0;
 }
 
-void dsm_sought(struct dsm_host *host, struct dsm_page *page) {
+void dsm_page_sought(struct dsm_host *host, struct dsm_page *page) {
     if (!(page->flags & DSM_SEEKING)) return;
     page->flags &= (uint16_t)~DSM_SEEKING;
     host->seeking--;
@@ -67,7 +67,7 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
     }
     if (!(page->flags & DSM_UNACKED)) return;
     if (DSM_RULE_ON(host, DSM_RULE_KEPT))
-        dsm_seek(host, page); /* KEPT */
+        dsm_page_seek(host, page); /* KEPT */
     else
         dsm_page_acked(host, page);
 }
@@ -81,7 +81,7 @@ static bool may_be_left(const struct dsm_host *host, const struct dsm_page *page
     return dsm_at_home(page) && page->flags & DSM_HELD;
 }
 
-void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
+void dsm_recover_host_lost(struct dsm_host *host, uint32_t who) {
     if (dsm_is_lost(host, who)) return;
     host->lost[who / 64] |= 1ULL << (who % 64);
     dsm_leave_host_lost(host, who);
@@ -104,16 +104,16 @@ void dsm_seek_host_lost(struct dsm_host *host, uint32_t who) {
     dsm_homeless_host_lost(host, who);
 }
 
-int dsm_seek_on_cut(struct dsm_host *host, struct dsm_cursor *cursor) {
+int dsm_recover_on_cut(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t who = dsm_get16(cursor);
     if (!dsm_cursor_done(cursor) || who >= DSM_MAX_HOSTS || who == host->config.host)
         return DSM_E_PEER;
-    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* CUT */
+    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_recover_host_lost(host, who); /* CUT */
     dsm_publish_then(host, dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_CUT, .client = who}));
     return DSM_OK;
 }
 
-void dsm_seek_is_cut(struct dsm_host *host, uint32_t who) {
+void dsm_recover_is_cut(struct dsm_host *host, uint32_t who) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_IS_CUT);
     dsm_put16(host->out, who);
     dsm_sent(host->out, message, 0);
@@ -122,7 +122,7 @@ void dsm_seek_is_cut(struct dsm_host *host, uint32_t who) {
 /* ---- what this host knows ---------------------------------------------------------------- */
 
 static uint32_t what_is_here(const struct dsm_host *host, const struct dsm_page *page) {
-    if (dsm_homeless(host, page)) /* what only its writers have no copy has */
+    if (dsm_page_is_homeless(host, page)) /* what only its writers have no copy has */
         return page->home == host->config.host && page->state != DSM_LOST ? DSM_SAY_HOME : 0;
     uint32_t what = page->flags & DSM_APPLIED ? DSM_SAY_APPLIED : 0;
     bool copy = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
@@ -147,7 +147,7 @@ static void say(struct dsm_host *host, uint64_t id) {
     dsm_put32(host->out, epoch);
 }
 
-int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
+int dsm_recover_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint64_t lost[DSM_MAX_HOSTS / 64];
     for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
         lost[i] = dsm_get64(cursor);
@@ -157,7 +157,7 @@ int dsm_seek_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
         return DSM_E_PEER;
     for (uint32_t who = 0; who < DSM_MAX_HOSTS; who++)
         if (lost[who / 64] >> (who % 64) & 1 && DSM_RULE_ON(host, DSM_RULE_CUT))
-            dsm_seek_host_lost(host, who); /* CUT */
+            dsm_recover_host_lost(host, who); /* CUT */
     if (!n) return DSM_OK;
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_SAY);
     dsm_put32(host->out, round);
@@ -191,10 +191,10 @@ static void become_home(struct dsm_host *host, struct dsm_page *page, uint32_t e
 
 /* The question that was asked is answered: go on with what it was asked for. */
 static void go_on(struct dsm_host *host, struct dsm_page *page) {
-    if (dsm_homeless(host, page))
+    if (dsm_page_is_homeless(host, page))
         dsm_homeless_found(host, page);
     else if (page->flags & DSM_UNACKED && dsm_is_lost(host, page->home))
-        dsm_seek(host, page); /* that one is gone, too */
+        dsm_page_seek(host, page); /* that one is gone, too */
     else if (page->flags & DSM_UNACKED)
         dsm_page_send_kept(host, page);
     else if (page->state == DSM_ABSENT && page->waiters)
@@ -208,7 +208,7 @@ static void lives_at(struct dsm_host *host, struct dsm_page *page, uint32_t home
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }
-    dsm_sought(host, page);
+    dsm_page_sought(host, page);
     if (waits) go_on(host, page);
     if (only_copy && page->state != DSM_ZERO) dsm_page_invalidate(host, page); /* NEWEST */
 }
@@ -216,8 +216,8 @@ static void lives_at(struct dsm_host *host, struct dsm_page *page, uint32_t home
 static void lost_for_good(struct dsm_host *host, struct dsm_page *page) {
     page->flags |= DSM_ORPHAN;
     if (!(page->flags & DSM_SEEKING)) return;
-    dsm_sought(host, page);
-    if (dsm_homeless(host, page)) {
+    dsm_page_sought(host, page);
+    if (dsm_page_is_homeless(host, page)) {
         dsm_homeless_found(host, page);
         return;
     }
@@ -245,12 +245,12 @@ static void found(struct dsm_host *host, struct dsm_page *page, uint32_t how, ui
     } else if (home != host->config.host) {
         lives_at(host, page, home, epoch, how == DSM_FOUND_COPY);
     } else if (how == DSM_FOUND_COPY) {
-        dsm_sought(host, page);
+        dsm_page_sought(host, page);
         become_home(host, page, epoch);
     }
 }
 
-int dsm_seek_on_found(struct dsm_host *host, struct dsm_cursor *cursor) {
+int dsm_recover_on_found(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 15)
         return DSM_E_PEER;

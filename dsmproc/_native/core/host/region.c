@@ -273,7 +273,7 @@ static void free_pages(struct dsm_host *host, struct dsm_region *region) {
         if (!ref) continue;
         struct dsm_page *pages = dsm_at(host, ref);
         for (uint32_t i = 0; i < DSM_CHUNK; i++) {
-            if (dsm_homeless(host, &pages[i]))
+            if (dsm_page_is_homeless(host, &pages[i]))
                 dsm_homeless_forget(host, dsm_page_id(host, &pages[i]));
             if (pages[i].flags & DSM_UNACKED) host->unacked--;
             if (pages[i].flags & DSM_INVALID_LATER) host->invalid_later--;
@@ -310,7 +310,7 @@ int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor) {
     return DSM_OK;
 }
 
-bool dsm_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
+bool dsm_page_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
     uint32_t total = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t id = dsm_get64(&cursor);

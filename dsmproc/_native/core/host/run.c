@@ -110,7 +110,8 @@ void dsm_run_brought(struct dsm_host *host, uint64_t first, uint64_t end) {
 
 static bool is_wanted(const struct dsm_host *host, const struct dsm_page *page) {
     return page && page->state == DSM_ABSENT && !(page->flags & DSM_UNACKED) &&
-           !(page->run & DSM_SHY) && !dsm_is_lost(host, page->home) && !dsm_homeless(host, page);
+           !(page->run & DSM_SHY) && !dsm_is_lost(host, page->home) &&
+           !dsm_page_is_homeless(host, page);
 }
 
 /* Where the pages end that this fault's row wants. In its own chunk that may be more than the fault

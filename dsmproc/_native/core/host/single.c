@@ -279,8 +279,8 @@ int dsm_single_on_stranded(struct dsm_host *host, struct dsm_cursor *cursor) {
         return DSM_E_PEER;
     const struct dsm_page *page = named(host, cursor, id);
     if (!page) return cursor->bad ? DSM_E_PEER : DSM_OK;
-    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_seek_host_lost(host, who); /* c */
-    if (page->get != number) return DSM_OK;                             /* a DONE is on its way */
+    if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_recover_host_lost(host, who); /* c */
+    if (page->get != number) return DSM_OK; /* a DONE is on its way */
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_STILL);
     dsm_put64(host->out, id);
     dsm_put32(host->out, number);

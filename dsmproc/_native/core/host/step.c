@@ -63,7 +63,7 @@ static int cancel(struct dsm_host *host, uint64_t req) {
     if (!ref) return DSM_OK; /* its answer is on the way */
     struct dsm_job *job = dsm_at(host, ref);
     if (job->kind == DSM_JOB_LOCK) {
-        dsm_token_cancel(host, ref);
+        dsm_lock_cancel(host, ref);
     } else if (job->kind == DSM_JOB_CALL) {
         dsm_call_cancel(host, ref);
     } else { /* the job stays where it is and answers nobody */
@@ -123,7 +123,7 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
 /* A word of the master that must wait for the notices before it. */
 static int gated(struct dsm_host *host, const struct dsm_cursor *cursor, struct dsm_job job) {
     if (!dsm_cursor_done(cursor) || !KNOWN_STATUS(job.status)) return DSM_E_PEER;
-    dsm_gate(host, job);
+    dsm_observe_gate(host, job);
     return DSM_OK;
 }
 
@@ -167,9 +167,9 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     case DSM_MSG_DROP:
         return dsm_region_on_drop(host, cursor);
     case DSM_MSG_ASK:
-        return dsm_seek_on_ask(host, cursor);
+        return dsm_recover_on_ask(host, cursor);
     case DSM_MSG_FOUND:
-        return dsm_seek_on_found(host, cursor);
+        return dsm_recover_on_found(host, cursor);
     case DSM_MSG_INV:
         return dsm_single_on_inv(host, cursor);
     case DSM_MSG_GIVE:
@@ -177,7 +177,7 @@ static int from_master(struct dsm_host *host, uint32_t type, struct dsm_cursor *
     case DSM_MSG_OWN:
         return dsm_single_on_own(host, cursor);
     case DSM_MSG_CUT:
-        return dsm_seek_on_cut(host, cursor);
+        return dsm_recover_on_cut(host, cursor);
     case DSM_MSG_STRANDED:
         return dsm_single_on_stranded(host, cursor);
     case DSM_MSG_NONE:
@@ -233,7 +233,7 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
 
 static int host_lost(struct dsm_host *host, uint32_t who) {
     if (who >= DSM_MAX_HOSTS || who == host->config.host) return DSM_E_EVENT;
-    dsm_seek_host_lost(host, who);
+    dsm_recover_host_lost(host, who);
     return DSM_OK;
 }
 
@@ -253,7 +253,7 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
     case DSM_EV_DIFFED:
         return dsm_page_diffed(host, event);
     case DSM_EV_WORDED:
-        return dsm_token_worded(host, event);
+        return dsm_lock_worded(host, event);
     case DSM_EV_MORE:
         dsm_publish_slice(host);
         dsm_single_held(host);
@@ -276,23 +276,23 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
     case DSM_EV_CANCEL:
         return cancel(host, event->req);
     case DSM_EV_LOCK_OPEN:
-        return dsm_token_open(host, event);
+        return dsm_lock_open(host, event);
     case DSM_EV_LOCK:
-        return dsm_token_lock(host, event);
+        return dsm_lock_acquire(host, event);
     case DSM_EV_UNLOCK:
-        return dsm_token_unlock(host, event);
+        return dsm_lock_unlock(host, event);
     case DSM_EV_CONSISTENT:
-        return dsm_token_consistent(host, event);
+        return dsm_lock_consistent(host, event);
     case DSM_EV_CALL:
         return dsm_call_request(host, event);
     case DSM_EV_EVICT:
-        return dsm_evict(host, event);
+        return dsm_evict_pages(host, event);
     case DSM_EV_BIND:
         return dsm_bound_bind(host, event);
     case DSM_EV_HAND:
         return dsm_move_hand(host, event);
     case DSM_EV_LEAVE:
-        return dsm_leave(host, event);
+        return dsm_leave_start(host, event);
     default:
         return DSM_E_EVENT;
     }
@@ -306,14 +306,14 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     host->row = NULL;
     int status = serve(host, event);
     if (status == DSM_OK) {
-        dsm_gate_try(host);
+        dsm_observe_gate_try(host);
         dsm_publish_go_on(host);
         dsm_collect_go_on(host);
         if (host->leave.state == DSM_LEAVES) {
             dsm_leave_go_on(host);
             dsm_publish_go_on(host);
         }
-        if (host->nseek) dsm_seek_send(host);
+        if (host->nseek) dsm_page_seek_send(host);
     }
     host->out = NULL;
     host->event = NULL;

@@ -39,7 +39,7 @@ static void drop_oldest(struct dsm_master *master, struct carry *carry) {
     dsm_arena_give(&master->arena, ref, size_of(diff->len));
 }
 
-void dsm_carry_drop(struct dsm_master *master, struct dsm_version *version) {
+void dsm_mbound_drop(struct dsm_master *master, struct dsm_version *version) {
     if (!version->carry) return;
     struct carry *carry = dsm_at(master, version->carry);
     while (carry->n)
@@ -78,12 +78,12 @@ static void drop_older(struct dsm_master *master, struct carry *carry, const uin
     }
 }
 
-void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
-                   const uint8_t *bytes, uint32_t len) {
+void dsm_mbound_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
+                    const uint8_t *bytes, uint32_t len) {
     uint64_t room = size_of(len) + sizeof(struct carry);
     if (len > master->config.carry || !dsm_arena_room(&master->arena, room) ||
         dsm_entry_is_shared(version)) {
-        dsm_carry_drop(master, version);
+        dsm_mbound_drop(master, version);
         return;
     }
     if (!version->carry) {
@@ -108,12 +108,12 @@ void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint3
     carry->bytes += len;
 }
 
-void dsm_carry_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader) {
+void dsm_mbound_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader) {
     if (version->carry) ((struct carry *)dsm_at(master, version->carry))->reader = reader;
 }
 
-bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version *version,
-                      uint32_t host) {
+bool dsm_mbound_serves(const struct dsm_master *master, const struct dsm_version *version,
+                       uint32_t host) {
     if (!version->carry) return false;
     const struct carry *carry = dsm_at(master, version->carry);
     if (carry->reader != DSM_NO_HOST && carry->reader != host) return false;
@@ -131,15 +131,15 @@ static void put_diff(struct dsm_master *master, uint64_t id, const struct dsm_ve
         dsm_put8(master->out, diff->bytes[i]);
 }
 
-void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
-                    uint64_t id, const struct dsm_version *version) {
+void dsm_mbound_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
+                     uint64_t id, const struct dsm_version *version) {
     const struct carry *carry = dsm_at(master, version->carry);
     uint64_t upto = dsm_entry_told(master, version, host);
     for (dsm_ref at = carry->diffs.head; at; at = dsm_next(master, at)) {
         const struct carried *diff = dsm_at(master, at);
         bool told = diff->stamp <= upto && DSM_RULE_ON(master, DSM_RULE_ONCE);
         if (told || diff->host == host) continue;
-        if (updates->n == DSM_BATCH) dsm_carry_end(master, updates);
+        if (updates->n == DSM_BATCH) dsm_mbound_end(master, updates);
         if (!updates->n) {
             updates->message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_UPDATES);
             updates->n_at = master->out->nbytes;
@@ -150,7 +150,7 @@ void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint
     }
 }
 
-void dsm_carry_end(struct dsm_master *master, struct dsm_updates *updates) {
+void dsm_mbound_end(struct dsm_master *master, struct dsm_updates *updates) {
     if (!updates->n) return;
     dsm_patch16(master->out, updates->n_at, updates->n);
     dsm_sent(master->out, updates->message, 0);

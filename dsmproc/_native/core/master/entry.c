@@ -26,7 +26,7 @@ static void bind(struct dsm_master *master, struct dsm_version *version, struct 
     if (version->lock == ref) return;
     bool fresh = !version->lock && (!version->last || !lock->told);
     version->lock = fresh || !DSM_RULE_ON(master, DSM_RULE_SHARED) ? ref : SHARED;
-    if (!fresh) dsm_carry_drop(master, version);
+    if (!fresh) dsm_mbound_drop(master, version);
 }
 
 int dsm_entry_on_bind(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {

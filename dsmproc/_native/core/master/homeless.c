@@ -13,12 +13,12 @@ struct writer {
     uint64_t stamp;
 };
 
-bool dsm_writers_kept(const struct dsm_master *master, const struct dsm_version *version) {
+bool dsm_mhomeless_kept(const struct dsm_master *master, const struct dsm_version *version) {
     const struct dsm_mregion *region = dsm_at(master, version->region);
     return region->policy == DSM_HOME_HOMELESS;
 }
 
-void dsm_writers_note(struct dsm_master *master, struct dsm_version *version, uint32_t host) {
+void dsm_mhomeless_note(struct dsm_master *master, struct dsm_version *version, uint32_t host) {
     dsm_ref ref = version->writers;
     while (ref && ((const struct writer *)dsm_at(master, ref))->host != host)
         ref = dsm_next(master, ref);
@@ -33,7 +33,7 @@ void dsm_writers_note(struct dsm_master *master, struct dsm_version *version, ui
     writer->stamp = master->log;
 }
 
-void dsm_writers_forget(struct dsm_master *master, struct dsm_version *version) {
+void dsm_mhomeless_forget(struct dsm_master *master, struct dsm_version *version) {
     for (dsm_ref at = version->writers, next; at; at = next) {
         next = dsm_next(master, at);
         dsm_arena_give(&master->arena, at, sizeof(struct writer));
@@ -41,9 +41,9 @@ void dsm_writers_forget(struct dsm_master *master, struct dsm_version *version) 
     version->writers = 0;
 }
 
-void dsm_writers_tell(struct dsm_master *master, struct dsm_told *told, uint32_t host, uint64_t id,
-                      const struct dsm_version *version, uint64_t since) {
-    if (told->n == DSM_BATCH) dsm_writers_end(master, told);
+void dsm_mhomeless_tell(struct dsm_master *master, struct dsm_told *told, uint32_t host,
+                        uint64_t id, const struct dsm_version *version, uint64_t since) {
+    if (told->n == DSM_BATCH) dsm_mhomeless_end(master, told);
     if (!told->n) {
         told->message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_WRITERS);
         dsm_put64(master->out, master->log);
@@ -66,7 +66,7 @@ void dsm_writers_tell(struct dsm_master *master, struct dsm_told *told, uint32_t
     dsm_patch16(master->out, n_at, n);
 }
 
-void dsm_writers_end(struct dsm_master *master, struct dsm_told *told) {
+void dsm_mhomeless_end(struct dsm_master *master, struct dsm_told *told) {
     if (!told->n) return;
     dsm_patch16(master->out, told->n_at, told->n);
     dsm_sent(master->out, told->message, 0);

@@ -193,21 +193,21 @@ bool dsm_cut_is_out(const struct dsm_master *master, uint32_t host);
 int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 
 /* single.c */
-int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_single_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_single_on_still(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-void dsm_single_host_left(struct dsm_master *master, uint32_t host);
-void dsm_single_end(struct dsm_master *master, uint32_t region);
+int dsm_msingle_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_msingle_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_msingle_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_msingle_on_still(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_msingle_host_left(struct dsm_master *master, uint32_t host);
+void dsm_msingle_end(struct dsm_master *master, uint32_t region);
 
 /* publish.c */
 void dsm_version_published(struct dsm_master *master, uint32_t host);
 /* Before a lock is granted to the host: what the model says that it must know. */
 void dsm_tell_grant(struct dsm_master *master, uint32_t host, struct dsm_object *lock);
 void dsm_tell(struct dsm_master *master, uint32_t host);
-int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mpublish_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mpublish_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mpublish_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
 /* Send REGION with all its pages ever noticed, at this position of the log. */
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
                            bool with_pages, bool asked);
@@ -217,32 +217,32 @@ void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region);
 struct dsm_told { /* a WRITERS message being made */
     uint32_t message, n_at, n;
 };
-bool dsm_writers_kept(const struct dsm_master *master, const struct dsm_version *version);
+bool dsm_mhomeless_kept(const struct dsm_master *master, const struct dsm_version *version);
 /* The host announces that it has written the page. */
-void dsm_writers_note(struct dsm_master *master, struct dsm_version *version, uint32_t host);
-void dsm_writers_forget(struct dsm_master *master, struct dsm_version *version);
+void dsm_mhomeless_note(struct dsm_master *master, struct dsm_version *version, uint32_t host);
+void dsm_mhomeless_forget(struct dsm_master *master, struct dsm_version *version);
 /* Those who wrote it after `since`. */
-void dsm_writers_tell(struct dsm_master *master, struct dsm_told *told, uint32_t host, uint64_t id,
-                      const struct dsm_version *version, uint64_t since);
-void dsm_writers_end(struct dsm_master *master, struct dsm_told *told);
+void dsm_mhomeless_tell(struct dsm_master *master, struct dsm_told *told, uint32_t host,
+                        uint64_t id, const struct dsm_version *version, uint64_t since);
+void dsm_mhomeless_end(struct dsm_master *master, struct dsm_told *told);
 
 /* bound.c */
 /* A change of the page, stamped master->log, came with its diff; before it is noticed. */
-void dsm_carry_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
-                   const uint8_t *bytes, uint32_t len);
+void dsm_mbound_add(struct dsm_master *master, struct dsm_version *version, uint32_t host,
+                    const uint8_t *bytes, uint32_t len);
 /* Who is told the bytes: one host, or all (DSM_NO_HOST). */
-void dsm_carry_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader);
-void dsm_carry_drop(struct dsm_master *master, struct dsm_version *version);
+void dsm_mbound_for(struct dsm_master *master, struct dsm_version *version, uint32_t reader);
+void dsm_mbound_drop(struct dsm_master *master, struct dsm_version *version);
 /* Can the host be told what changed, instead of that the page did? */
-bool dsm_carry_serves(const struct dsm_master *master, const struct dsm_version *version,
-                      uint32_t host);
+bool dsm_mbound_serves(const struct dsm_master *master, const struct dsm_version *version,
+                       uint32_t host);
 /* An UPDATES message being written (n = 0: none is). */
 struct dsm_updates {
     uint32_t message, n_at, n;
 };
-void dsm_carry_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
-                    uint64_t id, const struct dsm_version *version);
-void dsm_carry_end(struct dsm_master *master, struct dsm_updates *updates);
+void dsm_mbound_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
+                     uint64_t id, const struct dsm_version *version);
+void dsm_mbound_end(struct dsm_master *master, struct dsm_updates *updates);
 /* The page's version, made if needed; NULL: no such region. The page must lie in it. */
 struct dsm_version *dsm_version_find(struct dsm_master *master, uint64_t id);
 /* Would a host that was told so far have to be told of it? */
@@ -250,12 +250,12 @@ bool dsm_version_concerns(const struct dsm_master *master, const struct dsm_vers
                           uint32_t host, uint64_t told);
 
 /* recover.c */
-int dsm_search_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-int dsm_search_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
-void dsm_search_host_joined(struct dsm_master *master, uint32_t host);
-void dsm_search_host_lost(struct dsm_master *master, uint32_t host);
-void dsm_search_forget(struct dsm_master *master, uint32_t region);
-void dsm_search_tell(struct dsm_master *master); /* at the end of a step */
+int dsm_mrecover_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+int dsm_mrecover_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor);
+void dsm_mrecover_host_joined(struct dsm_master *master, uint32_t host);
+void dsm_mrecover_host_lost(struct dsm_master *master, uint32_t host);
+void dsm_mrecover_forget(struct dsm_master *master, uint32_t region);
+void dsm_mrecover_tell(struct dsm_master *master); /* at the end of a step */
 
 /* region.c */
 struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id);

@@ -140,11 +140,11 @@ static void tell_writers(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (is_news(master, version, host, NULL) && dsm_writers_kept(master, version))
-            dsm_writers_tell(master, &told, host, page_id(master, version), version,
-                             master->told[host]);
+        if (is_news(master, version, host, NULL) && dsm_mhomeless_kept(master, version))
+            dsm_mhomeless_tell(master, &told, host, page_id(master, version), version,
+                               master->told[host]);
     }
-    dsm_writers_end(master, &told);
+    dsm_mhomeless_end(master, &told);
 }
 
 static void tell_updates(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
@@ -152,10 +152,10 @@ static void tell_updates(struct dsm_master *master, uint32_t host, const struct 
     for (dsm_ref at = master->newest; at; at = version_at(master, at)->older) {
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
-        if (is_news(master, version, host, lock) && dsm_carry_serves(master, version, host))
-            dsm_carry_tell(master, &updates, host, page_id(master, version), version);
+        if (is_news(master, version, host, lock) && dsm_mbound_serves(master, version, host))
+            dsm_mbound_tell(master, &updates, host, page_id(master, version), version);
     }
-    dsm_carry_end(master, &updates);
+    dsm_mbound_end(master, &updates);
 }
 
 static void tell(struct dsm_master *master, uint32_t host, const struct dsm_object *lock) {
@@ -165,11 +165,11 @@ static void tell(struct dsm_master *master, uint32_t host, const struct dsm_obje
         const struct dsm_version *version = version_at(master, at);
         if (version->last <= master->told[host]) break;
         if (!is_news(master, version, host, lock)) continue;
-        if (dsm_writers_kept(master, version)) {
+        if (dsm_mhomeless_kept(master, version)) {
             kept = true;
             continue;
         }
-        if (dsm_carry_serves(master, version, host)) {
+        if (dsm_mbound_serves(master, version, host)) {
             carried = true;
             continue;
         }
@@ -267,7 +267,7 @@ static void published(struct dsm_master *master, uint32_t host, uint32_t last) {
         dsm_version_published(master, host);
 }
 
-int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_mpublish_on_notice(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
     if (!runs_sound(master, *cursor, n)) return DSM_E_PEER;
     master->log++;
@@ -281,9 +281,9 @@ int dsm_version_on_notice(struct dsm_master *master, uint32_t from, struct dsm_c
         for (uint32_t k = 0; k < count; k++) {
             struct dsm_version *version = version_of(master, region, (uint32_t)id + k);
             if (!settle(master, version, from, home, epoch) || !changed) continue;
-            dsm_carry_drop(master, version);
+            dsm_mbound_drop(master, version);
             notice(master, version, from);
-            if (region->policy == DSM_HOME_HOMELESS) dsm_writers_note(master, version, from);
+            if (region->policy == DSM_HOME_HOMELESS) dsm_mhomeless_note(master, version, from);
             dsm_scope_wrote(master, version, from);
         }
     }
@@ -322,7 +322,7 @@ static bool changes_sound(const struct dsm_master *master, struct dsm_cursor cur
     return bytes == cursor.end;
 }
 
-int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_mpublish_on_changes(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t last = dsm_get8(cursor), n = dsm_get16(cursor);
     if (cursor->bad || !changes_sound(master, *cursor, n)) return DSM_E_PEER;
     const uint8_t *bytes = cursor->at + (size_t)n * CHANGE;
@@ -333,8 +333,8 @@ int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_
         if (region) {
             struct dsm_version *version = version_of(master, region, (uint32_t)change.id);
             if (settle(master, version, from, change.home, change.epoch)) {
-                dsm_carry_add(master, version, from, bytes, change.len);
-                dsm_carry_for(master, version, change.reader);
+                dsm_mbound_add(master, version, from, bytes, change.len);
+                dsm_mbound_for(master, version, change.reader);
                 notice(master, version, from);
                 dsm_scope_wrote(master, version, from);
             }
@@ -345,7 +345,7 @@ int dsm_version_on_changes(struct dsm_master *master, uint32_t from, struct dsm_
     return DSM_OK;
 }
 
-int dsm_version_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_mpublish_on_claim(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8)
         return DSM_E_PEER;
@@ -402,9 +402,9 @@ static void send_writers(struct dsm_master *master, uint32_t to, const struct ds
         }
         uint64_t id = (uint64_t)region->id << 32 | index;
         const struct dsm_version *version = dsm_version_find(master, id);
-        if (version->last) dsm_writers_tell(master, &told, to, id, version, 0);
+        if (version->last) dsm_mhomeless_tell(master, &told, to, id, version, 0);
     }
-    dsm_writers_end(master, &told);
+    dsm_mhomeless_end(master, &told);
 }
 
 void dsm_version_send_list(struct dsm_master *master, uint32_t to, struct dsm_mregion *region,
@@ -440,8 +440,8 @@ void dsm_version_forget(struct dsm_master *master, struct dsm_mregion *region) {
         struct dsm_version *versions = dsm_at(master, chunk);
         for (uint32_t k = 0; k < DSM_VERSIONS; k++) {
             unlink_version(master, &versions[k]);
-            dsm_carry_drop(master, &versions[k]);
-            dsm_writers_forget(master, &versions[k]);
+            dsm_mbound_drop(master, &versions[k]);
+            dsm_mhomeless_forget(master, &versions[k]);
         }
         dsm_arena_give(&master->arena, chunk, DSM_VERSIONS * sizeof *versions);
     }

@@ -71,7 +71,7 @@ static void put_found(struct dsm_master *master, const struct dsm_found *found) 
     dsm_put32(master->out, found->epoch);
 }
 
-void dsm_search_tell(struct dsm_master *master) {
+void dsm_mrecover_tell(struct dsm_master *master) {
     EACH_HOST(host, master->joined) {
         uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_FOUND);
         dsm_put16(master->out, master->nfound);
@@ -94,7 +94,7 @@ static void answer(struct dsm_master *master, const uint64_t *to, struct dsm_fou
 /* All hosts hear it: those that asked go on, those that have copies know what becomes of them. */
 static void announce(struct dsm_master *master, struct dsm_search *search, uint32_t how,
                      uint32_t home, uint32_t epoch) {
-    if (master->nfound == DSM_SLICE) dsm_search_tell(master);
+    if (master->nfound == DSM_SLICE) dsm_mrecover_tell(master);
     master->found[master->nfound++] = (struct dsm_found){search->page, how, home, epoch};
     end_search(master, search);
 }
@@ -198,7 +198,7 @@ static void where(struct dsm_master *master, uint32_t from, uint64_t id, uint32_
     if (!search->asked) consider(master, search);
 }
 
-int dsm_search_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_mrecover_on_where(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 14 ||
         !where_sound(master, *cursor, n))
@@ -295,7 +295,7 @@ static void hear(struct dsm_search *search, uint32_t from, uint32_t what, uint32
     if (what & DSM_SAY_COMING) search->coming |= from == search->home;
 }
 
-int dsm_search_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_mrecover_on_say(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t round = dsm_get32(cursor), n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_BATCH || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 15)
         return DSM_E_PEER;
@@ -315,12 +315,12 @@ int dsm_search_on_say(struct dsm_master *master, uint32_t from, struct dsm_curso
 /* ---- hosts come and go ------------------------------------------------------------------- */
 
 /* It has never heard of those that are gone. */
-void dsm_search_host_joined(struct dsm_master *master, uint32_t host) {
+void dsm_mrecover_host_joined(struct dsm_master *master, uint32_t host) {
     uint32_t n_at;
     if (any(master->gone)) dsm_sent(master->out, begin_ask(master, host, &n_at), 0);
 }
 
-void dsm_search_host_lost(struct dsm_master *master, uint32_t host) {
+void dsm_mrecover_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->search_list, next; at; at = next) {
         struct dsm_search *search = dsm_at(master, at);
         next = search->next;
@@ -333,7 +333,7 @@ void dsm_search_host_lost(struct dsm_master *master, uint32_t host) {
     ask_hosts(master);
 }
 
-void dsm_search_forget(struct dsm_master *master, uint32_t region) {
+void dsm_mrecover_forget(struct dsm_master *master, uint32_t region) {
     for (dsm_ref at = master->search_list, next; at; at = next) {
         struct dsm_search *search = dsm_at(master, at);
         next = search->next;

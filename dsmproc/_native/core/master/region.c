@@ -71,9 +71,9 @@ static void end_if_unused(struct dsm_master *master, struct dsm_mregion *region)
         dsm_sent(master->out, message, 0);
     }
     dsm_act(master->out, DSM_ACT_REGION_END)->id = region->id;
-    dsm_search_forget(master, region->id);
+    dsm_mrecover_forget(master, region->id);
     dsm_version_forget(master, region);
-    dsm_single_end(master, region->id);
+    dsm_msingle_end(master, region->id);
     dsm_ref *at = &master->region_list, ref = dsm_ref_of(master, region);
     while (*at != ref)
         at = &((struct dsm_mregion *)dsm_at(master, *at))->next;

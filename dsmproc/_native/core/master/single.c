@@ -183,7 +183,7 @@ static bool is_page(struct dsm_master *master, uint64_t page) {
     return region && (uint32_t)page < region->pages;
 }
 
-int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_msingle_on_need(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint64_t page = dsm_get64(cursor);
     uint32_t write = dsm_get8(cursor), number = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor) || !number || master->config.model != DSM_SC) return DSM_E_PEER;
@@ -197,7 +197,7 @@ int dsm_single_on_need(struct dsm_master *master, uint32_t from, struct dsm_curs
     return DSM_OK;
 }
 
-int dsm_single_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_msingle_on_done(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     struct single *single = find(master, dsm_get64(cursor));
     uint32_t number = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
@@ -215,7 +215,7 @@ int dsm_single_on_done(struct dsm_master *master, uint32_t from, struct dsm_curs
     return DSM_OK;
 }
 
-int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_msingle_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     struct single *single = find(master, dsm_get64(cursor));
     uint32_t round = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
@@ -234,7 +234,7 @@ int dsm_single_on_gone(struct dsm_master *master, uint32_t from, struct dsm_curs
     return DSM_OK;
 }
 
-int dsm_single_on_still(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_msingle_on_still(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     struct single *single = find(master, dsm_get64(cursor));
     uint32_t number = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
@@ -281,12 +281,12 @@ static void lose(struct dsm_master *master, struct single *single, uint32_t host
     go_on(master, single);
 }
 
-void dsm_single_host_left(struct dsm_master *master, uint32_t host) {
+void dsm_msingle_host_left(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->single_list; at; at = dsm_next(master, at))
         lose(master, dsm_at(master, at), host);
 }
 
-void dsm_single_end(struct dsm_master *master, uint32_t region) {
+void dsm_msingle_end(struct dsm_master *master, uint32_t region) {
     for (dsm_ref *at = &master->single_list; *at;) {
         dsm_ref ref = *at;
         struct single *single = dsm_at(master, ref);

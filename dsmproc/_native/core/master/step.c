@@ -119,11 +119,11 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
     if (!dsm_bit(master->joined, from)) return DSM_E_EVENT;
     switch (type) {
     case DSM_MSG_CLAIM:
-        return dsm_version_on_claim(master, from, &cursor);
+        return dsm_mpublish_on_claim(master, from, &cursor);
     case DSM_MSG_NOTICE:
-        return dsm_version_on_notice(master, from, &cursor);
+        return dsm_mpublish_on_notice(master, from, &cursor);
     case DSM_MSG_CHANGES:
-        return dsm_version_on_changes(master, from, &cursor);
+        return dsm_mpublish_on_changes(master, from, &cursor);
     case DSM_MSG_BIND:
         return dsm_entry_on_bind(master, from, &cursor);
     case DSM_MSG_OBSERVE:
@@ -153,17 +153,17 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
     case DSM_MSG_IS_CUT:
         return dsm_cut_on_is_cut(master, from, &cursor);
     case DSM_MSG_NEED:
-        return dsm_single_on_need(master, from, &cursor);
+        return dsm_msingle_on_need(master, from, &cursor);
     case DSM_MSG_DONE:
-        return dsm_single_on_done(master, from, &cursor);
+        return dsm_msingle_on_done(master, from, &cursor);
     case DSM_MSG_GONE:
-        return dsm_single_on_gone(master, from, &cursor);
+        return dsm_msingle_on_gone(master, from, &cursor);
     case DSM_MSG_STILL:
-        return dsm_single_on_still(master, from, &cursor);
+        return dsm_msingle_on_still(master, from, &cursor);
     case DSM_MSG_WHERE:
-        return dsm_search_on_where(master, from, &cursor);
+        return dsm_mrecover_on_where(master, from, &cursor);
     case DSM_MSG_SAY:
-        return dsm_search_on_say(master, from, &cursor);
+        return dsm_mrecover_on_say(master, from, &cursor);
     default:
         return DSM_E_PEER;
     }
@@ -177,7 +177,7 @@ static int host_joined(struct dsm_master *master, uint32_t host) {
     master->told[host] = master->log;
     dsm_set_bit(master->gone, host, false);
     dsm_set_bit(master->left, host, false);
-    dsm_search_host_joined(master, host);
+    dsm_mrecover_host_joined(master, host);
     return DSM_OK;
 }
 
@@ -192,9 +192,9 @@ static int host_lost(struct dsm_master *master, uint32_t host) {
     }
     dsm_cut_host_lost(master, host);
     dsm_eager_host_lost(master, host);
-    dsm_single_host_left(master, host);
+    dsm_msingle_host_left(master, host);
     dsm_mregion_host_lost(master, host);
-    dsm_search_host_lost(master, host);
+    dsm_mrecover_host_lost(master, host);
     return DSM_OK;
 }
 
@@ -220,7 +220,7 @@ int dsm_master_step(struct dsm_master *master, const struct dsm_event *event, st
     if (!dsm_arena_room(&master->arena, 0)) return DSM_E_MEMORY;
     master->out = out;
     int status = serve(master, event);
-    if (master->nfound) dsm_search_tell(master);
+    if (master->nfound) dsm_mrecover_tell(master);
     master->out = NULL;
     return status;
 }
