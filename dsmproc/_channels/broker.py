@@ -55,6 +55,7 @@ class Broker:
         self.address: tuple[str, int] = ("", 0)
         self.channels: dict[int, Channel] = {}
         self.links: dict[int, Link] = {}
+        self._connections: set[Link] = set()  # also of those that have no number yet
         self.tickets = TicketOffice(self, connect)
         self.wires = Wires(self, memory.observe)
         self._memory = memory
@@ -92,8 +93,9 @@ class Broker:
         sock = socket.socket(fileno=peer.detach())
         sock.setblocking(False)
         self.listener.traffic.began(sock, peer)
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: Link(self, local, sock, seals, peer.host), sock)
+        link = Link(self, local, sock, seals, peer.host)
+        self._connections.add(link)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: link, sock)
 
     def host_lost(self, host: int) -> None:
         """Its processes hold nothing any more, though nobody may close their connections."""
@@ -331,7 +333,15 @@ class Broker:
 
     # -- ends ---------------------------------------------------------------------------------
 
+    async def close(self) -> None:
+        """Nothing is heard or answered any more."""
+        self.wires.close()
+        for link in self._connections:
+            link.abort()
+        await asyncio.sleep(0)  # their ends are in the loop's next turn
+
     def disconnected(self, link: Link) -> None:
+        self._connections.discard(link)
         self.listener.traffic.ended(link.sock)
         self.detached(link)
 

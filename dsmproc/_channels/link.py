@@ -99,7 +99,9 @@ class Link(asyncio.BufferedProtocol):
             self._transport.close()
 
     def abort(self) -> None:
+        """Nothing is written to it any more, or heard of it."""
         if not self.closed:
+            self.closed = True
             self._transport.abort()
 
     # -- one after the other ------------------------------------------------------------------

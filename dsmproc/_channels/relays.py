@@ -274,6 +274,11 @@ class Wires:
         finally:
             office.holder_gone(peer)
 
+    def close(self) -> None:
+        """No descriptor says anything any more."""
+        if self._epoll is not None:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+
     def watch(self, wire: Wire, fd: int, events: int) -> None:
         if self._epoll is None:
             self._epoll = select.epoll()

@@ -233,6 +233,7 @@ class Agent:
         finally:
             await self.workers.end(0)
             await self.listener.close()
+            await self.broker.close()
             if self.engine is not None:
                 loop.remove_reader(self.engine.fileno())
                 self.engine.stop()

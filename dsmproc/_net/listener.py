@@ -106,6 +106,8 @@ class Peer:
 
     def post(self, message: Any) -> None:
         """Send soon, in the order of the calls, without waiting; a peer that is gone is ignored."""
+        if self.sock.fileno() < 0:
+            return  # perhaps the loop ends, and a task would be left
         task = self._loop.create_task(self._post(message))
         self._posting.add(task)
         task.add_done_callback(self._posting.discard)
@@ -148,6 +150,7 @@ class Listener:
         self._peers: set[Peer] = set()
         self._pending = asyncio.Semaphore(PENDING_LIMIT)
         self._strangers = Strangers()
+        self._closed = False
 
     def on(self, purpose: str, handler: Handler, *, local: bool = False) -> None:
         """`local`: for processes of this host alone, by the unix socket."""
@@ -179,8 +182,14 @@ class Listener:
         self.spawn(self._accept(sock))
         return sock.getsockname()[:2] if sock.family != socket.AF_UNIX else sock.getsockname()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task that lives until it ends or the listener closes; its errors are logged."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """A task that lives until it ends or the listener closes; its errors are logged. What comes
+        after that never begins: the loop may end before it would."""
+        if self._closed:
+            work.close()
+            never = asyncio.get_running_loop().create_future()
+            never.cancel()
+            return never
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -279,6 +288,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening and end every task but the caller's."""
+        self._closed = True
         self._strangers.close()
         loop = asyncio.get_running_loop()
         for sock in self._sockets:

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from dsmproc._channels import client, frames
+from dsmproc._channels.broker import Broker
 from dsmproc._cluster.master import Master
+from dsmproc._net import wire
 from dsmproc._net.listener import Listener, Peer
 
 KEY = b"k" * 32
@@ -93,3 +96,67 @@ def test_a_handshake_that_ends_when_the_listener_closes(turns: int) -> None:
             await asyncio.wait_for(listener.close(), SECONDS)
 
     assert run(body) == []
+
+
+def test_what_comes_after_the_listener_has_closed_never_begins() -> None:
+    async def body() -> None:
+        listener = Listener(KEY)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            peer = Peer(ours)
+            peer.close()
+            await listener.close()
+            peer.post("too late")
+            assert listener.spawn(asyncio.sleep(0)).cancelled()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    assert run(body) == []
+
+
+class Memory:
+    """Of a host that has nothing to publish."""
+
+    def publish_now(self) -> int | None:
+        return 0
+
+    async def publish(self) -> int:
+        return 0
+
+    async def observe(self, stamp: int | None) -> None:
+        """There is nothing."""
+
+
+@pytest.mark.parametrize("end", ["by the peer", "by the broker"])
+def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> None:
+    """Whether that host is lost is asked by a task, which nobody would wait for."""
+
+    async def body() -> None:
+        listener = Listener(KEY)
+        broker = Broker(listener, Memory(), never, never)
+        address = listener.listen_tcp("127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        client = await loop.run_in_executor(None, writer_of_host_1, address)
+        assert broker.channels
+        await listener.close()
+        if end == "by the peer":
+            client.close()
+            while broker.links:
+                await asyncio.sleep(0)
+        await broker.close()
+        assert not broker.channels
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        client.close()
+
+    async def never(_: int) -> Any:
+        await asyncio.Event().wait()
+
+    assert run(body) == []
+
+
+def writer_of_host_1(address: tuple[str, int]) -> wire.Wire:
+    client = wire.connect_tcp(address, "channel", KEY, 1)
+    wish = frames.Attach(0, frames.WRITER, 0, 0, 0, 0, 0, 0)
+    for piece in client._pieces(client.seals, frames.frame(frames.ATTACH, 1, wish.pack())):
+        client.sock.sendall(piece)
+    assert client._receive(client.sock, client.seals).kind == frames.OK
+    return client
