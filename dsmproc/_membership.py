@@ -142,11 +142,16 @@ class Client:
         host's work: what was published there is seen, and nothing else will come any more."""
         try:
             why = str(self.ask("why", host))
-            for callback in state.losing:
-                callback()
+            _losing()
             return why
         except ClusterError as error:
             return str(error)
+
+    def why_if_lost(self, host: int) -> str:
+        """The same of a host of which something has ended; "" if that alone has ended."""
+        why = "" if host == self.host else str(self.ask("lost", host))
+        _losing()
+        return why
 
 
 class _State:
@@ -187,6 +192,11 @@ def client() -> Client:
 def on_leave(callback: Callable[[], None]) -> None:
     """Call back when this process leaves its cluster (shutdown), while it is still a member."""
     state.leaving.append(callback)
+
+
+def _losing() -> None:
+    for callback in state.losing:
+        callback()
 
 
 def on_loss(callback: Callable[[], None]) -> None:

@@ -23,6 +23,7 @@ from ._channels import client, frames, listeners
 from ._channels.client import Handle, Link, at_the_end
 from ._memory import edges
 from ._std import pickling
+from .errors import HostLostError, LastReaderLostError, LastWriterLostError, LostChannelError
 
 __all__ = [
     "Client",
@@ -178,14 +179,38 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
 class ForeignConnection(StdConnection):  # type: ignore[misc]
     """A standard connection whose other end need not know of the cluster."""
 
+    _host: int | None = None  # of the other end, where that is known
+
     def _send_bytes(self, buf: Any) -> None:
         edges.publish()
-        super()._send_bytes(buf)
+        try:
+            super()._send_bytes(buf)
+        except ConnectionError as error:
+            self._ended(error)
+            raise
 
     def _recv_bytes(self, maxsize: int | None = None) -> Any:
-        buffer = super()._recv_bytes(maxsize)
+        try:
+            buffer = super()._recv_bytes(maxsize)
+        except (EOFError, ConnectionError) as error:
+            self._ended(error)
+            raise
         edges.observe_newest()
         return buffer
+
+    def _ended(self, error: Exception) -> None:
+        """Raise an error of its kind that says so, if the other end was lost with its host."""
+        host, self._host = self._host, None
+        why = "" if host is None else _membership.client().why_if_lost(host)
+        if why:
+            text = f"{why}. The other end of this connection was there: connect again, elsewhere"
+            raise _LOSSES.get(type(error), LostChannelError)(text, host) from None
+
+
+_LOSSES: dict[type[Exception], type[HostLostError]] = {
+    EOFError: LastWriterLostError,
+    BrokenPipeError: LastReaderLostError,
+}
 
 
 def _foreign(connection: Any) -> Any:
@@ -198,7 +223,11 @@ def _foreign(connection: Any) -> Any:
 def Client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
     """As multiprocessing.connection.Client. Where nobody listens at such an address on this host,
     a Listener of this program on another host is meant."""
-    return _foreign(reach(address, family, authkey))
+    host = listeners.host_at(address)  # now: who has accepted one may listen no more
+    connection = _foreign(reach(address, family, authkey))
+    if isinstance(connection, ForeignConnection):
+        connection._host = host
+    return connection
 
 
 def reach(address: Any, family: str | None, authkey: bytes | None) -> Any:

@@ -1,7 +1,12 @@
-"""What can go wrong in a cluster. Every error is a ProcessError and says which host, and why."""
+"""What can go wrong in a cluster. Every error is a ProcessError and says which host, and why.
+
+The classes that a program can meet are here, all of them, and names of `dsmproc` too. Where the
+standard library would raise another class, they are derived from that as well.
+"""
 
 from __future__ import annotations
 
+import errno
 from multiprocessing import AuthenticationError, BufferTooShort, ProcessError, TimeoutError
 
 __all__ = [
@@ -9,9 +14,12 @@ __all__ = [
     "BufferTooShort",
     "ClusterError",
     "HostLostError",
+    "LastReaderLostError",
     "LastWriterLostError",
+    "LostChannelError",
     "ProcessError",
     "ProtocolError",
+    "QueueOwnerLostError",
     "TimeoutError",
     "WorkerLostError",
     "WriterLostError",
@@ -44,6 +52,35 @@ class WriterLostError(HostLostError):
 
 class LastWriterLostError(WriterLostError, EOFError):
     """The same, of a pipe into which nobody can write any more: it has ended."""
+
+
+class _LostConnectionError(HostLostError, ConnectionError):
+    """Also an OSError: programs expect one."""
+
+    def __init__(self, message: str, host: int | None = None) -> None:
+        super().__init__(message, host)
+        self.errno, self.strerror = self._number, message
+
+    _number: int
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class LastReaderLostError(_LostConnectionError, BrokenPipeError):
+    """A host was lost, and with it the last process that could read what is sent."""
+
+    _number = errno.EPIPE
+
+
+class LostChannelError(_LostConnectionError, ConnectionResetError):
+    """The host at which a pipe or queue lived was lost, or that of a connection's other end."""
+
+    _number = errno.ECONNRESET
+
+
+class QueueOwnerLostError(ClusterError, EOFError):
+    """The process that served a standard queue to other hosts has ended."""
 
 
 class WorkerLostError(ProcessError):

@@ -26,6 +26,7 @@ from typing import Any
 
 from . import _membership
 from . import _std as _private
+from ._channels.listeners import host_at
 from ._os.handlers import raised_by_handler
 from ._std import pickling
 from ._std.choice import on_cluster
@@ -111,10 +112,12 @@ class _Listener(Listener):
 
 
 def _client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
+    host = host_at(address)
     connection = _ours(reach(address, family, authkey))
     if type(connection) is _Connection:
         connection.__class__ = _Asking
         connection._way = (address, family, authkey)
+        connection._host = host
     return connection
 
 

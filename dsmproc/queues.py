@@ -249,8 +249,7 @@ class SimpleQueue(queues.SimpleQueue, metaclass=Choosing):  # type: ignore[type-
     _standard = queues.SimpleQueue
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._reader, self._writer = Pipe(duplex=False)
-        self._poll = self._reader.poll
+        self.__setstate__(Pipe(duplex=False))
 
     def __getstate__(self) -> Any:
         context.assert_spawning(self)
@@ -258,6 +257,7 @@ class SimpleQueue(queues.SimpleQueue, metaclass=Choosing):  # type: ignore[type-
 
     def __setstate__(self, state: Any) -> None:
         self._reader, self._writer = state
+        self._reader._reader.what = self._writer._writer.what = "queue"  # in errors
         self._poll = self._reader.poll
 
     def get(self) -> Any:

@@ -356,8 +356,9 @@ class Broker:
         channel.forget(link)
         self._take_back(link)
         channel.leave(link)
-        if in_order and link.role == frames.WRITER and channel.sole_writer:
-            channel.users.pop(link.home, None)
+        if in_order:
+            if link.role == frames.WRITER and channel.sole_writer:
+                channel.users.pop(link.home, None)
             self.let_go(channel, link.role)
         else:
             self.let_go(channel, link.role, link.home)
@@ -374,6 +375,8 @@ class Broker:
         if host is not None and role == frames.WRITER and channel.sole_writer:
             channel.doubts += 1
             self.spawn(self._resolve(channel, host))
+        if host is not None and role == frames.READER and channel.sole_reader:
+            channel.last_reader = frames.NUMBER.pack(host)
         channel.let_go(role)
         if channel.abandoned:
             channel.discard_all()
@@ -395,7 +398,10 @@ class Broker:
             while channel.putters and not channel.full:
                 putter, message = channel.putters.popleft()
                 self._accept(putter, message)
-                self.answer(putter, frames.BROKEN if channel.broken else frames.OK)
+                if channel.broken:
+                    self.answer(putter, frames.BROKEN, channel.last_reader)
+                else:
+                    self.answer(putter, frames.OK)
             if not (channel.getters and channel.messages):
                 break
             self._hand(channel.getters.popleft(), channel.take())
@@ -406,7 +412,8 @@ class Broker:
         if channel.senders and (channel.broken or not channel.crowded):
             senders, channel.senders = channel.senders, []
             for link in senders:
-                link.reply(frames.BROKEN if channel.broken else frames.OK, link.active)
+                kind = frames.BROKEN if channel.broken else frames.OK
+                link.reply(kind, link.active, channel.last_reader)
         for link in channel.listeners:
             self.tell(link)
 
@@ -416,7 +423,7 @@ class Broker:
             if link.role == frames.WRITER and not link.broken:
                 link.broken = True
                 if not link.active:  # else its request is answered with it
-                    link.reply(frames.BROKEN, 0)
+                    link.reply(frames.BROKEN, 0, channel.last_reader)
 
     def _hand(self, link: Link, message: Message) -> None:
         link.hand, link.hand_number = message, link.active

@@ -83,6 +83,7 @@ class Channel:
         self.users: dict[int | None, int] = {}  # host (None: ours) -> what its processes did
         self.taken: dict[int, int] = {}  # host -> tasks that it has not reported as done
         self.losses: list[Loss] = []
+        self.last_reader = b""  # of a broken one: the number of its host, if that may be lost
         self.doubts = 0  # ends of last writers whose hosts may be lost
         self.stamp = 0
         self.released = 0

@@ -24,7 +24,14 @@ from typing import Any, NamedTuple
 from .. import _membership
 from .._memory import edges
 from .._net.seal import TAG_BYTES, Seals
-from ..errors import HostLostError, LastWriterLostError, ProcessError, WriterLostError
+from ..errors import (
+    HostLostError,
+    LastReaderLostError,
+    LastWriterLostError,
+    LostChannelError,
+    ProcessError,
+    WriterLostError,
+)
 from . import frames
 
 TOGETHER = 1 << 16  # header and body in one buffer below this
@@ -41,13 +48,6 @@ def _forked_parent() -> None:
 
 
 os.register_at_fork(after_in_parent=_forked_parent)
-
-
-class LostChannelError(HostLostError, ConnectionResetError):
-    """The host at which a pipe or queue lived was lost. Also an OSError: programs expect one."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class Owner(NamedTuple):
@@ -101,7 +101,10 @@ class Link:
         self.channel = channel
         self.role = role
         self.closed = True
+        self.what = "queue" if role == frames.READER | frames.WRITER else "pipe"
         self.broken = False  # a writer without readers
+        self._last_reader: int | None = None  # its host, if that may be lost
+        self._reader_lost: str | None = None  # why; "" if it is not lost
         self._unsure = False  # an operation was left in the middle: what the socket holds
         self.wired = self.foreign = False  # a descriptor is behind the channel; of any machine
         self._options = options
@@ -159,7 +162,24 @@ class Link:
     def _lost(self) -> HostLostError:
         host = self.owner.host
         why = _membership.client().why_lost(host)
-        return LostChannelError(f"a pipe or queue was lost with its host: {why}", host)
+        what = self.what if self.role else "pipe or queue"
+        return LostChannelError(f"a {what} was lost with its host: {why}", host)
+
+    def _broken_by(self, body: bytes | bytearray) -> None:
+        """The broker says that the last reader is gone, and perhaps of which host it was."""
+        self.broken = True
+        if body:
+            (self._last_reader,) = frames.NUMBER.unpack(body)
+
+    def _broken_pipe(self) -> Exception:
+        """The last reader is gone: it has closed its end, or ended, or was lost with its host."""
+        host = self._last_reader
+        if self._reader_lost is None:
+            self._reader_lost = "" if host is None else _membership.client().why_if_lost(host)
+        if not self._reader_lost:
+            return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        text = f"Nobody else can read from this {self.what}: what was not read is lost"
+        return LastReaderLostError(f"{self._reader_lost}. {text}", host)
 
     def _renew(self, after: int) -> None:
         """A new socket under the old number; closing the old one tells the broker to go on."""
@@ -199,8 +219,7 @@ class Link:
         """Something ended an operation in the middle: the link stays usable. Raises what that
         means for the caller; returns if it is the error itself."""
         if isinstance(error, _NoReader):
-            self.broken = True
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+            raise self._broken_pipe() from None
         if isinstance(error, (EOFError, ConnectionError)):
             if self.closed:
                 raise OSError("handle is closed") from None
@@ -249,7 +268,7 @@ class Link:
 
     def _wait_for_room(self) -> None:
         if self.request(frames.ROOM).kind == frames.BROKEN:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise self._broken_pipe()
         self._sent = 0
 
     def _send(self, data: Any, stamp: int) -> None:
@@ -263,7 +282,7 @@ class Link:
         """A message; waits until the broker has it."""
         reply = self.request(frames.PUT, body, stamp=self.stamp(), tickets=tickets)
         if reply.kind == frames.BROKEN:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise self._broken_pipe()
 
     def stamp(self) -> int:
         """What this process's host has written goes before a message to another host."""
@@ -283,8 +302,8 @@ class Link:
 
     def _raise_broken(self) -> None:
         """Something came to a writer that asked for nothing: the last reader is gone."""
-        if not self.broken and not self._sock.recv(1, socket.MSG_PEEK):
-            raise EOFError
+        if not self.broken:
+            self._broken_by(_receive(self._sock, self._seals).body)
         raise _NoReader
 
     # -- requests -----------------------------------------------------------------------------
@@ -354,7 +373,7 @@ class Link:
                     return None
             reply = _receive(self._sock, self._seals)
             if reply.kind == frames.BROKEN:
-                self.broken = True
+                self._broken_by(reply.body)
             if reply.number == number:
                 return reply
 
@@ -364,7 +383,7 @@ class Link:
         edges.observe_newest()
         self._sock.sendall(_pieces(self._seals, ACK)[0])
         self.told = loss.number
-        kind_of, text = _losses(self.role, kind, reply.flags, loss.undone)
+        kind_of, text = _losses(self.what, kind, reply.flags, loss.undone)
         return kind_of(f"{why}. {text}", loss.host)
 
     def learn(self, told: int) -> None:
@@ -514,7 +533,7 @@ class Link:
             self.lock.release()
 
 
-def _losses(role: int, kind: int, flags: int, undone: int) -> tuple[type[HostLostError], str]:
+def _losses(what: str, kind: int, flags: int, undone: int) -> tuple[type[HostLostError], str]:
     """What a lost host means for who waits in a request, and what can be done."""
     if kind == frames.PUT:
         return HostLostError, "No other host reads from this full queue; to wait for one, put again"
@@ -522,8 +541,7 @@ def _losses(role: int, kind: int, flags: int, undone: int) -> tuple[type[HostLos
         text = f"It had not done {undone} tasks of this queue; put them again, report those with"
         return HostLostError, f"{text} task_done(), and join again"
     if flags & frames.ENDED:
-        return LastWriterLostError, "Nobody else can write into this pipe"
-    what = "queue" if role & frames.WRITER else "pipe"
+        return LastWriterLostError, f"Nobody else can write into this {what}: it has ended"
     return WriterLostError, f"It could write into this {what}; to wait for others, read again"
 
 

@@ -28,6 +28,9 @@ was not told since its last one: it makes the descriptor of an idle reader reada
 LOST (Loss) is the answer to a request that has to wait, once for each lost host on which it waits
 in vain (channel.py).
 
+BROKEN carries the NUMBER of the host of the last reader, if that has not closed its end: it may be
+lost with its host, of which the writer asks its own agent.
+
 A stamp of 0 is none. A message may carry tickets: `tickets` of them stand before its data.
 """
 

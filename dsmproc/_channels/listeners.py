@@ -11,6 +11,7 @@ import os
 from typing import Any, NamedTuple
 
 from .. import _membership
+from .._os.procs import machine_id
 from ..errors import HostLostError, ProcessError
 from . import frames
 from .addresses import Place, on_one_host
@@ -43,6 +44,19 @@ def withdraw(announced: Announced | None) -> None:
     if announced is not None and announced.pid == os.getpid() and _membership.active():
         with contextlib.suppress(OSError, ProcessError):
             _ask("withdraw", announced.place)
+
+
+def host_at(address: Any) -> int | None:
+    """The host of whoever of this program listens there, if it can be told."""
+    if not _membership.active():
+        return None
+    place, here = on_one_host(address), _membership.client()
+    if place is not None:
+        told = _ask("find", place)  # whoever is meant on another machine is not who answers here
+        found = [told] if told is not None and told["machine"] == machine_id() else []
+    else:
+        found = [host for host in here.ask("hosts") if host["address"][0] == address[0]]
+    return found[0]["id"] if len(found) == 1 else None
 
 
 def dial(address: Any) -> tuple[Link, Link] | None:

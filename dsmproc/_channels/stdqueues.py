@@ -28,18 +28,14 @@ from typing import Any
 from .. import _std, cluster
 from .._std import pickling
 from ..connection import LinkConnection, Pipe, wait
-from ..errors import ClusterError, HostLostError
+from ..errors import HostLostError, QueueOwnerLostError
 
-__all__ = ["QueueOwnerLostError", "reduce_standard"]
+__all__ = ["reduce_standard"]
 
 GOOD, RAISED, STOPPED = "good", "raised", "stopped"
 STOP = ("stop",)
 SLICE = 0.1  # seconds between looks at the caller, while a server waits for room or for tasks
 LOST = (EOFError, OSError, HostLostError)
-
-
-class QueueOwnerLostError(ClusterError, EOFError):
-    """The process that served a standard queue to other hosts has ended."""
 
 
 def reduce_standard(made: Any) -> Any:

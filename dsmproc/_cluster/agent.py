@@ -94,6 +94,7 @@ class Agent:
             "hosts": lambda: self.call("hosts"),
             "master": self.call,  # any of Master.calls, by its name
             "why": self._why,
+            "lost": self._why_if_lost,
             "roots": self._new_roots,
             "stats": self._stats,
         }
@@ -496,12 +497,20 @@ class Agent:
             del self._probes[token]
         return not alive.done() and host not in self._left
 
+    async def _why_if_lost(self, host: int) -> str:
+        return await self._why(host) if await self._is_lost(host) else ""
+
     def _on_probe(self, asker: int, token: int) -> None:
         self._notice("probed", asker, token)
 
     def _on_probed(self, token: int) -> None:
         if token in self._probes:
             self._probes[token].set_result(None)
+
+    def _on_unknown(self, host: int) -> None:
+        """A probed one: it is lost, as we have been told, or was before we came."""
+        if host not in self.lost:
+            self._cut_of(host).set()
 
     async def _session(self, peer: Peer) -> None:
         """A driver: everything it started anywhere ends when it does, however it ends."""

@@ -319,6 +319,8 @@ class Master:
         """An agent wants to hear of another one; if that is gone, it has been told."""
         if number in self.hosts:
             self.hosts[number].control.post(("probe", host.id, token))
+        else:
+            host.control.post(("unknown", number))
 
     def _on_probed(self, _: Host, asker: int, token: int) -> None:
         if asker in self.hosts:

@@ -314,6 +314,106 @@ def test_writers_that_wait_in_vain(run_script: RunScript) -> None:
     ]
 
 
+READER_LOST = """
+def read_one(box, *readers):
+    for one in readers:
+        one.recv()
+    box.put((os.getppid(), os.getpid()))
+    while True:
+        signal.pause()
+
+def until_broken(send, *what):
+    while (found := outcome(send, *what)) is None:
+        pass
+    return found
+
+def write_until_broken(name, writer, *what):
+    say(name, *(until_broken(writer.send, *what) for _ in range(2)))
+
+def body(*pipes):
+    box = mp.Queue()
+    (of_worker, one), *lost = pipes
+    for _, writer in pipes:
+        writer.send("first")
+    start(1, read_one, box, *(reader for reader, _ in lost))
+    agent, _ = box.get()
+    start(0, read_one, box, of_worker)
+    _, worker = box.get()
+    for reader, _ in pipes:
+        reader.close()
+    (_, small), (_, large), (_, handles) = lost
+    full = start(2, write_until_broken, "large", large, bytes(frames.WINDOW))
+    lose(agent)
+    write_until_broken("small", small, "x")
+    write_until_broken("handles", handles, one)
+    full.join()
+    os.kill(worker, signal.SIGKILL)
+    write_until_broken("worker", one, "x")
+
+perform(body, *4 * ["mp.Pipe(False)"])
+"""
+
+
+def test_who_writes_to_a_lost_reader(run_script: RunScript) -> None:
+    """A worker that is killed alone leaves a broken pipe, as ever."""
+    result = run_script(BEGIN + READER_LOST, local=4).check()
+    assert sorted(result.lines()) == [
+        "handles LastReaderLostError LastReaderLostError",
+        "large LastReaderLostError LastReaderLostError",
+        "small LastReaderLostError LastReaderLostError",
+        "worker BrokenPipeError BrokenPipeError",
+    ]
+
+
+CLIENTS = """
+import tempfile
+from dsmproc.connection import Client, Listener
+
+def serve(box, address):
+    with Listener(address) as listener:
+        box.put(listener.address)
+        ours = listener.accept()
+    box.put((os.getppid(), os.getpid()))
+    while True:
+        signal.pause()
+
+def connect(host, address):
+    box = mp.Queue()
+    start(host, serve, box, address)
+    return Client(box.get()), *box.get()
+
+def told_by(conn):
+    return outcome(conn.recv), outcome(conn.recv)
+
+def sent(conn):
+    while (found := outcome(conn.send, bytes(100))) is None:
+        pass
+    return found in ("LastReaderLostError", "LostChannelError")
+
+def body(folder):
+    inet, unix = ("127.0.0.1", 0), os.path.join(folder, "socket")
+    reads, agent, _ = connect(1, inet)
+    writes, _, _ = connect(1, unix)
+    ended, _, worker = connect(0, unix + "2")
+    lose(agent)
+    say("client", *told_by(reads), sent(writes))
+    os.kill(worker, signal.SIGKILL)
+    say("worker", *told_by(ended))
+
+with tempfile.TemporaryDirectory() as folder:
+    start(2, body, folder).join()
+"""
+
+
+def test_a_client_of_a_lost_listener(run_script: RunScript) -> None:
+    """As the standard library says it, and which host it was."""
+    result = run_script(BEGIN + CLIENTS, local=3).check()
+    assert result.lines() == [
+        "client LastWriterLostError EOFError True",
+        "worker EOFError EOFError",
+    ]
+
+
 LEAVING = """
 def body(q, pipe):
     reader, writer = pipe

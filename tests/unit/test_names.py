@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import inspect
 import multiprocessing
+import pickle
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -11,6 +15,7 @@ import threading
 import pytest
 
 import dsmproc
+import dsmproc._cluster
 
 
 def test_every_name_of_multiprocessing_is_there() -> None:
@@ -95,3 +100,42 @@ def test_submodules_by_their_standard_names() -> None:
     assert dsmproc.shared_memory.SharedMemory
     with pytest.raises(AttributeError):
         dsmproc.no_such_thing  # noqa: B018
+
+
+INTERNAL = {  # what the cluster's own processes raise among themselves
+    "ForgedFrameError",
+    "StartError",
+    "UnreachableError",
+    "_LostConnectionError",
+}
+
+
+def test_every_error_of_a_cluster_is_public() -> None:
+    for module in pkgutil.iter_modules(dsmproc._cluster.__path__, "dsmproc._cluster."):
+        importlib.import_module(module.name)
+    for name in ("managers", "pool", "queues", "sharedarray", "sharedctypes", "sharedmem"):
+        importlib.import_module(f"dsmproc.{name}")
+    found, rest = set(), [multiprocessing.ProcessError]
+    while rest:
+        kinds = [kind for kind in rest.pop().__subclasses__() if kind.__module__[:7] == "dsmproc"]
+        found.update(kinds)
+        rest += kinds
+    public = {kind.__name__ for kind in found} - INTERNAL
+    assert {"HostLostError", "LostChannelError"} < public
+    assert public <= set(dsmproc.errors.__all__) & set(dsmproc.__all__)
+
+
+@pytest.mark.parametrize(("name", "number"), [("LastReader", "EPIPE"), ("Channel", "ECONNRESET")])
+def test_errors_that_are_os_errors(name: str, number: str) -> None:
+    kind = getattr(dsmproc, {"Channel": "LostChannelError"}.get(name, f"{name}LostError"))
+    for error in (
+        kind("host 1 was lost", 1),
+        pickle.loads(pickle.dumps(kind("host 1 was lost", 1))),
+    ):
+        assert (str(error), error.host, error.errno) == (
+            "host 1 was lost",
+            1,
+            getattr(errno, number),
+        )
+        with pytest.raises(OSError, match="host 1 was lost"):
+            raise error

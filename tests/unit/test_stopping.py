@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dsmproc._channels import client, frames
+from dsmproc._channels import frames
 from dsmproc._channels.broker import Broker
 from dsmproc._cluster.master import Master
 from dsmproc._net import wire
