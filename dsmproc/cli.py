@@ -18,6 +18,7 @@ from ._settings import check_settings, parse_memory
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
+SETTINGS = "All options, and the variables DSMPROC_*, are in docs/settings.md."
 MAX_HOSTS = 256  # as the native core has it (a test compares them), which need not be loaded here
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dsmproc", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, options, run in COMMANDS:
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary, description=summary, epilog=SETTINGS)
         options(command)
         command.set_defaults(run=run)
     arguments = parser.parse_args(argv)
