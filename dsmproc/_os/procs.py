@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 _libc: Any = None
@@ -60,6 +61,16 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     libc().prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def blocked(number: signal.Signals) -> Iterator[None]:
+    """This thread does not get the signal meanwhile, and what it starts begins like that."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def become_subreaper() -> None:

@@ -14,6 +14,7 @@ import multiprocessing.connection
 import multiprocessing.pool
 import multiprocessing.queues
 import os
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -229,9 +230,22 @@ def bootstrap(process_object: Any, parent_sentinel: int) -> int:
     config = process_object._config
     if not os.path.isdir(config.get("tempdir") or ""):  # its parent's, on another host
         config.pop("tempdir", None)
+    _interruptible_when_it_runs(process_object)
     code = int(process_object._bootstrap(parent_sentinel))
     edges.deliver(last=True)
     return code
+
+
+def _interruptible_when_it_runs(process_object: Any) -> None:
+    """SIGINT is blocked until then: an interpreter that is interrupted while it starts prints a
+    fatal error. `_after_fork` is called where a KeyboardInterrupt ends the process as in `run`."""
+
+    def after_fork() -> None:
+        del process_object._after_fork
+        process_object._after_fork()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    process_object._after_fork = after_fork
 
 
 def main_module_fields() -> dict[str, Any]:

@@ -114,15 +114,16 @@ class WorkerTable:
         )
         fds = [theirs.fileno()] if zygote is None else [theirs.fileno(), control]
         try:
-            process = subprocess.Popen(
-                [sys.executable, *request["flags"], "-c", boot],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                pass_fds=fds,
-                env=request["environ"],
-                cwd=self._directory,
-            )
+            with procs.blocked(signal.SIGINT):  # the worker can be interrupted when it runs
+                process = subprocess.Popen(
+                    [sys.executable, *request["flags"], "-c", boot],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    pass_fds=fds,
+                    env=request["environ"],
+                    cwd=self._directory,
+                )
         except BaseException:
             ours.close()
             raise
