@@ -154,9 +154,9 @@ def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> N
 
 
 def writer_of_host_1(address: tuple[str, int]) -> wire.Wire:
-    client = wire.connect_tcp(address, "channel", KEY, 1)
+    wired = wire.connect_tcp(address, "channel", KEY, 1)
     wish = frames.Attach(0, frames.WRITER, 0, 0, 0, 0, 0, 0)
-    for piece in client._pieces(client.seals, frames.frame(frames.ATTACH, 1, wish.pack())):
-        client.sock.sendall(piece)
-    assert client._receive(client.sock, client.seals).kind == frames.OK
-    return client
+    for piece in client._pieces(wired.seals, frames.frame(frames.ATTACH, 1, wish.pack())):
+        wired.sock.sendall(piece)
+    assert client._receive(wired.sock, wired.seals).kind == frames.OK
+    return wired
