@@ -10,7 +10,7 @@ import pytest
 
 import dsmproc
 from dsmproc import cli
-from dsmproc._cluster.environ import CHOICES
+from dsmproc._settings import CHOICES
 
 PACKAGE = Path(dsmproc.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "settings.md").read_text()

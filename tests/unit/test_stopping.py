@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dsmproc._channels import frames
+from dsmproc._channels import client, frames
 from dsmproc._channels.broker import Broker
 from dsmproc._cluster.master import Master
 from dsmproc._net import wire
@@ -135,17 +135,17 @@ def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> N
         broker = Broker(listener, Memory(), never, never)
         address = listener.listen_tcp("127.0.0.1", 0)
         loop = asyncio.get_running_loop()
-        client = await loop.run_in_executor(None, writer_of_host_1, address)
+        wired = await loop.run_in_executor(None, writer_of_host_1, address)
         assert broker.channels
         await listener.close()
         if end == "by the peer":
-            client.close()
+            wired.close()
             while broker.links:
                 await asyncio.sleep(0)
         await broker.close()
         assert not broker.channels
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        client.close()
+        wired.close()
 
     async def never(_: int) -> Any:
         await asyncio.Event().wait()
