@@ -1,4 +1,4 @@
-"""The environment of our own commands, and what people may say in it."""
+"""What people may say in the environment: each variable's values, default and meaning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ._os import procs
 
@@ -14,17 +15,114 @@ PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEAST_HEARTBEAT = 0.5  # seconds; below, a busy machine looks like a lost one
 GREATEST_HEARTBEAT = 3600
 
-# Variables with few values. An empty one counts as not set.
-CHOICES = {
-    "DSMPROC_CONSISTENCY": ("lrc", "scc", "erc", "ec", "sc"),
-    "DSMPROC_FAULTS": ("uffd", "uffd-user", "segv"),
-    "DSMPROC_HOME": ("adaptive", "migrating", "barrier", "first", "fixed", "blocks", "homeless"),
-    "DSMPROC_LOG": ("debug", "info", "warning", "error", "critical"),
-    "DSMPROC_METHODS": ("cluster",),
-    "DSMPROC_PLACE": ("load", "spread", "remote", "local"),
-}
+MAX_HOSTS = 256  # the core's DSM_MAX_HOSTS (a test compares them): commands do not load it
 
-MODELS = ("lrc", "ec", "scc", "erc", "sc")
+
+class Setting(NamedTuple):
+    """A variable; docs/settings.md has a row for each (`python -m tests.surface.settings`)."""
+
+    values: str  # for the document: the first is the default
+    meaning: str
+    read_by: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+
+
+def _choice(choices: str, meaning: str, read_by: str, default: str = "", none: str = "") -> Setting:
+    """One of a few values; `none` is what the document calls a default that is no value."""
+    allowed = tuple(choices.split())
+    first = [none] if none else [f"`{default}`"]
+    values = ", ".join(first + [f"`{value}`" for value in allowed if value != default])
+    return Setting(values, meaning, read_by, default, allowed)
+
+
+SETTINGS = {
+    "DSMPROC_ADDRESS": Setting(
+        "none, `tcp://HOST:PORT`",
+        "the cluster to join; `dsmproc run` sets it for the driver",
+        "driver, `run`, `status`, `doctor`",
+    ),
+    "DSMPROC_AUTHKEY_FILE": Setting(
+        "`~/.dsmproc/authkey`, a path",
+        "the file of the cluster's key, readable by its owner alone ([security.md](security.md))",
+        "all",
+    ),
+    "DSMPROC_CONSISTENCY": _choice(
+        "lrc scc erc ec sc",
+        "when writes become visible; also `init(consistency=...)` "
+        "([memory-model.md](memory-model.md))",
+        "master",
+        "lrc",
+    ),
+    "DSMPROC_HOME": _choice(
+        "adaptive migrating barrier first fixed blocks homeless",
+        "where the pages of new regions live; also `init(home=...)`, "
+        "`SharedMemory(..., home=...)` ([policies.md](policies.md))",
+        "who makes a region",
+        "adaptive",
+    ),
+    "DSMPROC_PLACE": _choice(
+        "load spread remote local",
+        "where a new process runs: on the host with the fewest processes for each slot, on each "
+        "in turn, on another host than its parent's, on that of its parent",
+        "who starts a process",
+        "load",
+    ),
+    "DSMPROC_METHODS": _choice(
+        "cluster",
+        "`cluster`: the contexts `fork`, `spawn` and `forkserver` mean the cluster, under these "
+        "names",
+        "driver, workers",
+        none="none",
+    ),
+    "DSMPROC_PATCH": Setting(
+        "none, `1`",
+        "`import multiprocessing` means dsmproc, in libraries too; `dsmproc run --patch` sets it",
+        "driver, workers",
+    ),
+    "DSMPROC_MEMORY": Setting(
+        "half of what the machine or its cgroup has, a size such as `500M` or `2G`, at least `1M`",
+        "what pages may take on one host; also `--memory`",
+        "agent",
+    ),
+    "DSMPROC_HEARTBEAT": Setting(
+        f"`6`, seconds from {LEAST_HEARTBEAT} to {GREATEST_HEARTBEAT}",
+        "silence that makes a host lost; the same on all machines ([failures.md](failures.md))",
+        "all",
+        "6",
+    ),
+    "DSMPROC_TICK": Setting(
+        "`100`, milliseconds; `0`: none",
+        "how often a host looks whether what it polls has changed "
+        "([memory-model.md](memory-model.md))",
+        "master, agent",
+        "100",
+    ),
+    "DSMPROC_FAULTS": _choice(
+        "uffd uffd-user segv",
+        "how accesses to pages that are not here are seen",
+        "driver, workers",
+        none="the best that the machine allows",
+    ),
+    "DSMPROC_LOG": _choice(
+        "debug info warning error critical",
+        "the least that master, agents and `dsmproc` itself write to stderr",
+        "all commands",
+        "warning",
+    ),
+    "DSMPROC_SSH": Setting(
+        "`ssh`, a command with options",
+        "how `--hosts` reaches machines: `ssh -F config -p 2222`",
+        "`run`, `init`",
+        "ssh",
+    ),
+}
+CHOICES = {name: setting.choices for name, setting in SETTINGS.items() if setting.choices}
+
+
+def setting(name: str) -> str:
+    """What the environment says, or the default. An empty variable counts as not set."""
+    return os.environ.get(name) or SETTINGS[name].default
 
 
 def check_settings(environ: Mapping[str, str]) -> None:
@@ -62,7 +160,7 @@ def parse_memory(text: str) -> int:
 
 def memory_limit() -> int:
     """Bytes that the pages of one host may take: DSMPROC_MEMORY, or half of what there is."""
-    said = os.environ.get("DSMPROC_MEMORY")
+    said = setting("DSMPROC_MEMORY")
     return parse_memory(said) if said else procs.machine_memory() // 2
 
 

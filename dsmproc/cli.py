@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from ._launch.local import Plan
 from ._membership import default_key_file
 from ._net import wire
-from ._settings import check_settings, parse_memory
+from ._settings import MAX_HOSTS, check_settings, parse_memory, setting
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
 SETTINGS = "All options, and the variables DSMPROC_*, are in docs/settings.md."
-MAX_HOSTS = 256  # as the native core has it (a test compares them), which need not be loaded here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         check_settings(os.environ)
-        level = (os.environ.get("DSMPROC_LOG") or "WARNING").upper()
+        level = setting("DSMPROC_LOG").upper()
         logging.basicConfig(level=level, format="dsmproc[%(process)d]: %(message)s")
         code: int = arguments.run(arguments)
         return code

@@ -28,6 +28,7 @@ from . import _membership
 from . import _std as _private
 from ._channels.listeners import host_at
 from ._os.handlers import raised_by_handler
+from ._settings import setting
 from ._std import pickling
 from ._std.choice import on_cluster
 from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
@@ -314,7 +315,7 @@ SyncManager.register("Pool", _pool, _std.PoolProxy)
 def _server_host() -> tuple[int, tuple[str, int]]:
     """Where a server is to run, and an address at which the others reach what listens there."""
     client = _membership.client()
-    if os.environ.get("DSMPROC_PLACE") == "remote":
+    if setting("DSMPROC_PLACE") == "remote":
         host = client.ask("place", "remote", None)
         return host["id"], (host["address"][0], 0)
     for host in client.ask("hosts"):

@@ -25,6 +25,7 @@ from . import _membership, _std
 from ._channels import client
 from ._memory import edges
 from ._parcels import arguments
+from ._settings import setting
 from ._std import pickling
 from .errors import ClusterError, HostLostError
 
@@ -128,7 +129,7 @@ class ClusterPopen:
     DupFd = duplicate_for_child
 
     def _launch(self, process_obj: Any, payload: bytes) -> tuple[int, Any, int]:
-        policy = os.environ.get("DSMPROC_PLACE", "load")
+        policy = setting("DSMPROC_PLACE")
         wanted = getattr(process_obj, "_dsmproc_host", None)
         request = {
             "session": self._client.session,

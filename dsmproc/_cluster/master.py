@@ -29,6 +29,7 @@ from .._net import heartbeat
 from .._net.listener import Listener, Peer
 from .._net.wire import format_address, is_loopback
 from .._os import descriptors, procs
+from .._settings import setting
 from .._workers.console import bound, patient
 from ..errors import ClusterError, ProtocolError
 from .names import Names
@@ -112,7 +113,7 @@ class Master:
         }
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
-        self.model = os.environ.get("DSMPROC_CONSISTENCY") or "lrc"
+        self.model = setting("DSMPROC_CONSISTENCY")
         self.engine = Engine("master", model=self.model)
         self.names = Names(self.engine, self._fixed_homes, self._memory)
         self.calls["names"] = lambda _, question, *of: self.names.calls[question](*of)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._net import wire
-from .._settings import CHOICES
+from .._settings import CHOICES, setting
 from ..errors import ClusterError
 from .program import how_it_ended
 
@@ -42,7 +42,7 @@ NO_COMMAND = (126, 127)  # what shells say
 
 def _ssh() -> list[str]:
     try:
-        return shlex.split(os.environ.get("DSMPROC_SSH") or "ssh") or ["ssh"]
+        return shlex.split(setting("DSMPROC_SSH")) or ["ssh"]
     except ValueError as error:
         raise ClusterError(f"DSMPROC_SSH is no command: {error}") from None
 

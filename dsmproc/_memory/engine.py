@@ -8,8 +8,9 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .._native.ffi import MASTER, check, ffi, lib
+from .._native.ffi import MASTER, Model, check, ffi, lib
 from .._net import heartbeat
+from .._settings import setting
 from ..errors import ClusterError
 
 _NOTICES = {
@@ -84,15 +85,6 @@ class Notice:
         return f"ended ({os.strerror(self.error)})"
 
 
-MODELS = {
-    "lrc": lib.DSM_LRC,
-    "ec": lib.DSM_EC,
-    "scc": lib.DSM_SCC,
-    "erc": lib.DSM_ERC,
-    "sc": lib.DSM_SC,
-}
-
-
 def lock_name(lock: int) -> str:
     return f"/dsm-{lock:x}"
 
@@ -122,14 +114,14 @@ class Engine:
         """`memory` in bytes (0: no limit); `tick` in seconds (0: none; None: DSMPROC_TICK, in ms,
         else 0.1), `beat` too (None: as heartbeat.py says)."""
         if tick is None:
-            tick = float(os.environ.get("DSMPROC_TICK") or 100) / 1000
+            tick = float(setting("DSMPROC_TICK")) / 1000
         options = ffi.new("struct dsmproc_options *")
         options.role = lib.DSMPROC_AGENT if role == "agent" else lib.DSMPROC_MASTER
         options.host = host
         options.run, options.most, options.ahead = run, most, ahead
         options.hot, options.grants, options.carry, options.feed = hot, grants, carry, feed
         options.keep = keep
-        options.model = MODELS[model]
+        options.model = Model[model.upper()]
         options.tick_ms = round(tick * 1000)
         options.arena, options.memory = arena, memory
         options.beat_ms = round((heartbeat.interval() if beat is None else beat) * 1000)

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import collections
-import os
 from typing import Any
 
 from .. import _membership
+from .._settings import CHOICES, setting
 from . import current
 
 ANONYMOUS = ""
-HOME_POLICIES = {
-    "first": 0,
-    "fixed": 1,
-    "barrier": 2,
-    "migrating": 3,
-    "adaptive": 4,
-    "homeless": 5,
-    "blocks": 6,
-}
-DEFAULT_HOME = "adaptive"
 
 
 def home_policy(name: str | None = None) -> int:
     """Where the pages of a new region live: as DSMPROC_HOME says, or this region's own `name`."""
     where = "home" if name else "DSMPROC_HOME"
-    name = name or os.environ.get("DSMPROC_HOME") or DEFAULT_HOME
-    if name not in HOME_POLICIES:
+    name = name or setting("DSMPROC_HOME")
+    known = CHOICES["DSMPROC_HOME"]
+    if name not in known:
         raise ValueError(
-            f"{where}={name}: this version has the home policies {', '.join(sorted(HOME_POLICIES))}"
+            f"{where}={name}: this version has the home policies {', '.join(sorted(known))}"
         )
-    return HOME_POLICIES[name]
+    from .._native.ffi import Home
+
+    return int(Home[name.upper()])
 
 
 def ask(question: str, *arguments: Any) -> Any:

@@ -76,6 +76,16 @@ class Home(IntEnum):
     BLOCKS = lib.DSM_HOME_BLOCKS
 
 
+class Model(IntEnum):
+    """Consistency models of a cluster."""
+
+    LRC = lib.DSM_LRC
+    EC = lib.DSM_EC
+    SCC = lib.DSM_SCC
+    ERC = lib.DSM_ERC
+    SC = lib.DSM_SC
+
+
 def raise_status(status: int, value: int, what: str) -> None:
     """The one place where native statuses become exceptions."""
     if status == Status.NO_REGION:

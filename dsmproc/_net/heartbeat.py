@@ -8,16 +8,16 @@ that was stopped itself, or had no processor, accuses nobody when it goes on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
-DEFAULT_SECONDS = 6.0
+from .._settings import setting
+
 BEATS = 8  # in that time
 
 
 def bound() -> float:
     """Seconds of silence that make a host lost."""
-    return float(os.environ.get("DSMPROC_HEARTBEAT") or DEFAULT_SECONDS)
+    return float(setting("DSMPROC_HEARTBEAT"))
 
 
 def interval() -> float:

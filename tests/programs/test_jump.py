@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dsmproc._memory.regions import HOME_POLICIES
+from dsmproc._settings import CHOICES
 from dsmproc.bench import _report
 from dsmproc.bench.protocols import MODELS
 
@@ -41,7 +41,7 @@ if __name__ == "__main__":
 
 def test_the_ancestors_programs_are_right_under_every_policy(run_script) -> None:
     folder = str(ROOT / "examples" / "jump")
-    policies = sorted(HOME_POLICIES)
+    policies = sorted(CHOICES["DSMPROC_HOME"])
     done = run_script(
         ALL.format(folder=folder, policies=policies), local=4, env={"DSMPROC_PLACE": "spread"}
     )

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsmproc._memory.client import probe_faults
-from dsmproc._memory.regions import HOME_POLICIES
-from dsmproc._settings import CHOICES, MODELS
+from dsmproc._settings import CHOICES
 from dsmproc.errors import ClusterError
 
+MODELS = CHOICES["DSMPROC_CONSISTENCY"]
+HOMES = sorted(CHOICES["DSMPROC_HOME"])
 PROGRAM = Path(__file__).with_name("races.py")
 TIMEOUT = 100
 
@@ -126,7 +127,7 @@ def run(
 def main() -> int:
     operations, bad = int((sys.argv[1:] or ["2000"])[0]), 0
     print("model      home       faults     sections  moves  time     what is wrong")
-    for what in itertools.product(MODELS, sorted(HOME_POLICIES), mechanisms()):
+    for what in itertools.product(MODELS, HOMES, mechanisms()):
         if not goes_together(*what[:2]):
             continue
         began = time.monotonic()

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import racelog
-from racelog import HOME_POLICIES, MODELS, Entry
+from racelog import HOMES, MODELS, Entry
 
-HOMES = sorted(HOME_POLICIES)
 RUNS = max(len(HOMES), len(MODELS))
 RIGHT = [Entry(0, 1, 0, 5), Entry(0, 2, 5, 6), Entry(0, 3, 6, 9), Entry(1, 1, 0, 2)]
 
