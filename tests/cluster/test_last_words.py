@@ -30,9 +30,9 @@ if __name__ == "__main__":
     ours, theirs = mp.Pipe()
     process = mp.Process(target=work, args=(theirs,))
     process.start()
-    from dsmproc import cluster
-    if cluster._state.local is not None:
-        print(f"supervisor={cluster._state.local._process.pid}", flush=True)
+    from dsmproc._membership import state
+    if state.local is not None:
+        print(f"supervisor={state.local._process.pid}", flush=True)
     print(f"driver={os.getpid()}", flush=True)
     process.join()
 """
