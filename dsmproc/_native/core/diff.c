@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "core/host/host.h"
+#include "core/core.h"
+#include "core/wire.h"
 
 enum { RUNS = DSM_DIFF_RUNS, BITS = DSM_DIFF_BITS, RUN_HEAD = DSM_DIFF_RUN_HEAD };
 enum { DSM_PAGE_MAX = 32768 };

@@ -24,11 +24,6 @@
  */
 #include "core/host/host.h"
 
-enum {
-    IDLE_MAX = 64,  /* publishes without a change after which a bound page is protected again */
-    KEPT_MAX = 256, /* dirty pages above which bound ones are treated as any other */
-};
-
 /* The master hears of it, for models in which it matters which lock it is. */
 static void send_bind(struct dsm_host *host, const struct dsm_event *event) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_BIND);
@@ -53,16 +48,6 @@ int dsm_bound_bind(struct dsm_host *host, const struct dsm_event *event) {
     return DSM_OK;
 }
 
-bool dsm_bound_keeps(const struct dsm_host *host, const struct dsm_page *page) {
-    return page->run & DSM_BOUND && page->idle < IDLE_MAX && host->ndirty < KEPT_MAX;
-}
-
-void dsm_bound_forget(struct dsm_host *host, struct dsm_page *page) {
-    if (!page->carried) return;
-    if (!(page->flags & DSM_UNACKED)) dsm_page_act(host, DSM_ACT_UNDIFF, page);
-    page->carried = 0;
-}
-
 static bool fits(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
     if (page->run & DSM_BOUND) return len <= host->config.carry;
     return dsm_feed_carries(host, page, len);
@@ -75,17 +60,6 @@ void dsm_bound_owe(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
 }
 
 /* ---- a written page at its home ------------------------------------------------------------ */
-
-void dsm_bound_look(struct dsm_host *host, struct dsm_page *page) {
-    bool keep = dsm_bound_keeps(host, page);
-    dsm_bound_forget(host, page);
-    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
-    action->id = dsm_page_id(host, page);
-    action->flag = keep;
-    host->compare[host->ncompared++] =
-        (struct dsm_compared){.page = dsm_ref_of(host, page), .keep = keep, .bound = 1};
-}
 
 static void forget_twin(struct dsm_host *host, struct dsm_page *page) {
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
@@ -102,7 +76,7 @@ void dsm_bound_looked(struct dsm_host *host, struct dsm_compared *result) {
         if (!page->carried) {
             dsm_page_act(host, DSM_ACT_UNDIFF, page);
             forget_twin(host, page);
-            dsm_publish_home_page(host, page);
+            dsm_written_home(host, page);
             return;
         }
         page->changes++;
@@ -223,7 +197,8 @@ static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t
         const uint8_t *bytes = host->event->bytes + update.off;
         if (cursor.bad || !dsm_diff_sound(bytes, update.len, host->config.page_size))
             return DSM_E_PEER;
-        if (!dsm_observe_possible(host, update.id, update.home, update.epoch)) return DSM_E_PEER;
+        if (!dsm_page_home_is_possible(host, update.id, update.home, update.epoch))
+            return DSM_E_PEER;
         room += dsm_page_room(host, update.id, 1);
     }
     if (!dsm_cursor_done(&cursor)) return DSM_E_PEER;
@@ -237,7 +212,7 @@ int dsm_bound_on_updates(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint64_t invalidated = 0; /* once is enough */
     for (uint32_t i = 0; status == DSM_OK && i < n; i++) {
         struct update next = next_update(host, cursor);
-        struct dsm_page *page = dsm_observe_home(host, next.id, next.home, next.epoch);
+        struct dsm_page *page = dsm_page_learn_home(host, next.id, next.home, next.epoch);
         dsm_count(host, DSM_COUNT_NOTICES_RECEIVED, 1);
         if (!page || next.id == invalidated || page->flags & DSM_INVALID_LATER) continue;
         if (takes_updates(page)) {

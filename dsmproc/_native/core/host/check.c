@@ -95,3 +95,21 @@ int dsm_host_check(const struct dsm_host *host) {
     if (host->gate.head && !host->invalid_later) return 15;
     return check_locks(host);
 }
+
+/* ---- for dumps ------------------------------------------------------------------------- */
+
+static const char *const state_names[DSM_PAGE_STATES] = {
+    "ZERO", "ABSENT",     "FETCHING",     "CLEAN", "DIRTY",
+    "HOME", "HOME_DIRTY", "HOME_PRIVATE", "LOST",  "STALE"};
+
+const char *dsm_page_state_name(uint32_t state) {
+    return state < DSM_PAGE_STATES ? state_names[state] : "?";
+}
+
+uint64_t dsm_host_page(const struct dsm_host *host, uint64_t id) {
+    const struct dsm_region *region = dsm_region_find(host, id >> 32);
+    if (!region || region->state != DSM_REGION_READY || (uint32_t)id >= region->pages) return 0;
+    const struct dsm_page *page = dsm_page_known(host, region, (uint32_t)id);
+    if (!page) return (uint64_t)DSM_NO_HOST << 32;
+    return page->state | (uint64_t)page->flags << 8 | (uint64_t)page->home << 32;
+}

@@ -20,53 +20,10 @@
  *      of those
  *   a  a base that is being succeeded takes nothing more in: its successor would not have it
  */
-#include "core/host/homeless.h"
+#include "core/host/history.h"
+#include "core/host/host.h"
 
 enum { ALL = UINT32_MAX };
-
-struct collector { /* of host->collectors */
-    dsm_ref next;
-    uint16_t host;
-    uint8_t adopt, unused;
-    uint32_t epoch; /* adopt: the base's before this host becomes it */
-    uint64_t page, stamp;
-    uint64_t observe; /* the number of the OBSERVE after which the stamp is seen at the latest */
-};
-
-/* A host that joined late is told nothing of what was before it, also not how much that was. */
-static bool is_observed(const struct dsm_host *host, const struct collector *collector) {
-    if (!DSM_RULE_ON(host, DSM_RULE_STAMPED)) return true;
-    return collector->stamp <= host->seen || collector->observe <= host->observe_done;
-}
-
-bool dsm_collect_wants(const struct dsm_host *host, uint64_t page) {
-    for (dsm_ref at = host->collectors.head; at; at = dsm_next(host, at)) {
-        const struct collector *collector = dsm_at(host, at);
-        if (collector->page == page && is_observed(host, collector)) return true;
-    }
-    return false;
-}
-
-void dsm_kept_drop(struct dsm_host *host, struct dsm_history *history, uint32_t upto) {
-    uint32_t bytes = 0;
-    while (history->own.head) {
-        const struct dsm_kept *kept = dsm_at(host, history->own.head);
-        if (kept->interval > upto) break;
-        bytes += kept->len;
-        history->collected = kept->interval;
-        dsm_kept_free(host, dsm_queue_pop(host, &history->own));
-    }
-    host->kept -= bytes;
-    if (bytes) dsm_count(host, DSM_COUNT_BYTES_DROPPED, bytes);
-}
-
-void dsm_collect_ended(struct dsm_host *host, struct dsm_history *history) {
-    if (history->adopted) dsm_leave_found(host);
-    history->collector = DSM_NO_HOST;
-    history->adopted = 0;
-    host->collecting--;
-    host->shed = 0;
-}
 
 /* ---- the writer -------------------------------------------------------------------------- */
 
@@ -96,13 +53,13 @@ static void collect(struct dsm_host *host, struct dsm_history *history) {
     struct dsm_page *page = dsm_page_there(host, history->page);
     bool lost = dsm_is_lost(host, page->home);
     if (page->home == host->config.host || (lost && page->flags & DSM_ORPHAN))
-        dsm_kept_drop(host, history, (uint32_t)host->stamped);
+        dsm_history_drop(host, history, (uint32_t)host->stamped);
     else if (lost)
         dsm_page_seek(host, page);
     else
         send_collect(host, history, page->home, false);
     if (!DSM_RULE_ON(host, DSM_RULE_COLLECTED))
-        dsm_kept_drop(host, history, (uint32_t)host->stamped);
+        dsm_history_drop(host, history, (uint32_t)host->stamped);
 }
 
 /* In rounds, one after the other: each asks about DSM_SLICE pages at most. */
@@ -122,12 +79,6 @@ void dsm_collect_adopt(struct dsm_host *host, struct dsm_page *page, uint32_t he
     send_collect(host, dsm_history_make(host, dsm_page_id(host, page)), heir, true);
 }
 
-bool dsm_collect_is_base(const struct dsm_host *host, const struct dsm_page *page) {
-    if (page->home != host->config.host || page->state == DSM_LOST) return false;
-    const struct dsm_history *history = dsm_history_of(host, dsm_page_id(host, page));
-    return !history || history->collector == DSM_NO_HOST;
-}
-
 int dsm_collect_on_collected(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint64_t id = dsm_get64(cursor);
     uint32_t upto = dsm_get32(cursor), home = dsm_get16(cursor), epoch = dsm_get32(cursor);
@@ -136,21 +87,21 @@ int dsm_collect_on_collected(struct dsm_host *host, uint32_t from, struct dsm_cu
     struct dsm_history *history = page ? dsm_history_of(host, id) : NULL;
     if (!history || history->collector != from) return DSM_OK;
     bool succeeded = history->adopted && home == from && epoch == page->epoch + 1;
-    dsm_collect_ended(host, history);
+    dsm_history_collected(host, history);
     if (epoch > page->epoch && home != host->config.host) {
         page->home = (uint16_t)home;
         page->epoch = epoch;
     }
     if (succeeded) dsm_page_owe(host, page, false);
     if (upto > host->stamped) upto = (uint32_t)host->stamped;
-    dsm_kept_drop(host, history, upto);
-    if (page->waiters || dsm_collect_wants(host, id)) dsm_homeless_fetch(host, page);
+    dsm_history_drop(host, history, upto);
+    if (page->waiters || dsm_history_is_wanted(host, id)) dsm_homeless_fetch(host, page);
     return DSM_OK;
 }
 
 /* ---- the base ---------------------------------------------------------------------------- */
 
-static void answer(struct dsm_host *host, const struct collector *collector, uint32_t upto,
+static void answer(struct dsm_host *host, const struct dsm_collector *collector, uint32_t upto,
                    uint32_t home, uint32_t epoch) {
     uint32_t message = dsm_send(host->out, collector->host, DSM_BULK, DSM_MSG_COLLECTED);
     dsm_put64(host->out, collector->page);
@@ -161,7 +112,7 @@ static void answer(struct dsm_host *host, const struct collector *collector, uin
 }
 
 /* May what it asks for be done here? A base that is being succeeded does not (a). */
-static bool is_willing(const struct dsm_host *host, const struct collector *collector,
+static bool is_willing(const struct dsm_host *host, const struct dsm_collector *collector,
                        const struct dsm_page *page) {
     const struct dsm_history *history = dsm_history_of(host, collector->page);
     if (collector->adopt)
@@ -178,7 +129,7 @@ static void be_base(struct dsm_host *host, struct dsm_page *page) {
 }
 
 /* One that asks; true: it is answered. */
-static bool serve(struct dsm_host *host, const struct collector *collector) {
+static bool serve(struct dsm_host *host, const struct dsm_collector *collector) {
     struct dsm_page *page = dsm_page_there(host, collector->page);
     if (!page) return true;
     if (collector->adopt && collector->epoch > page->epoch && page->home != DSM_NO_HOST) {
@@ -194,14 +145,14 @@ static bool serve(struct dsm_host *host, const struct collector *collector) {
         answer(host, collector, 0, page->home, page->epoch);
         return true;
     }
-    if (!is_observed(host, collector)) return false;
+    if (!dsm_history_observed(host, collector)) return false;
     dsm_homeless_fetch(host, page);
     bool here = page->state == DSM_CLEAN || page->state == DSM_DIRTY;
     const struct dsm_history *history = dsm_history_of(host, collector->page);
     if (page->state == DSM_LOST) return serve(host, collector);
     if (!here || (history && dsm_history_behind(host, history))) return false;
     if (collector->adopt) be_base(host, page);
-    answer(host, collector, dsm_homeless_told(host, collector->page, collector->host), page->home,
+    answer(host, collector, dsm_history_told(host, collector->page, collector->host), page->home,
            page->epoch);
     return true;
 }
@@ -216,7 +167,8 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
         return DSM_E_PEER;
     uint64_t room = dsm_page_room(host, id, 1) + dsm_history_room(host, 1);
     if (!dsm_arena_room(&host->arena, room)) return DSM_E_MEMORY;
-    struct collector collector = {.host = (uint16_t)from, .adopt = (uint8_t)adopt, .epoch = epoch};
+    struct dsm_collector collector = {
+        .host = (uint16_t)from, .adopt = (uint8_t)adopt, .epoch = epoch};
     collector.page = id;
     collector.stamp = stamp;
     collector.observe = host->observe_sent + 1;
@@ -227,7 +179,7 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
     }
     (void)dsm_page_find(host, id);
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof collector);
-    *(struct collector *)dsm_at(host, ref) = collector;
+    *(struct dsm_collector *)dsm_at(host, ref) = collector;
     dsm_queue_push(host, &host->collectors, ref);
     dsm_observe_up_to(host, stamp); /* STAMPED */
     return DSM_OK;
@@ -235,7 +187,7 @@ int dsm_collect_on_collect(struct dsm_host *host, uint32_t from, struct dsm_curs
 
 void dsm_collect_host_lost(struct dsm_host *host, uint32_t who) {
     for (dsm_ref at = host->collectors.head, next; at; at = next) {
-        const struct collector *collector = dsm_at(host, at);
+        const struct dsm_collector *collector = dsm_at(host, at);
         next = collector->next;
         if (collector->host != who) continue;
         dsm_queue_remove(host, &host->collectors, at);
@@ -249,7 +201,7 @@ void dsm_collect_go_on(struct dsm_host *host) {
         next = dsm_next(host, at);
         if (!serve(host, dsm_at(host, at))) continue;
         dsm_queue_remove(host, &host->collectors, at);
-        dsm_arena_give(&host->arena, at, sizeof(struct collector));
+        dsm_arena_give(&host->arena, at, sizeof(struct dsm_collector));
     }
     shed(host);
 }

@@ -16,18 +16,8 @@
  */
 #include <assert.h>
 
+#include "core/host/history.h"
 #include "core/host/host.h"
-
-void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
-    assert(page->state == DSM_DIRTY && host->ncompared < 2 * DSM_BATCH);
-    dsm_bound_forget(host, page);
-    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
-    action->id = dsm_page_id(host, page);
-    action->flag = keep;
-    host->compare[host->ncompared++] =
-        (struct dsm_compared){.page = dsm_ref_of(host, page), .early = early, .keep = keep};
-}
 
 /* An acknowledgement names the number. */
 static void number_diff(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
@@ -47,14 +37,14 @@ static bool is_zero_again(const struct dsm_host *host, const struct dsm_page *pa
 static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     struct dsm_page *page = dsm_page_at(host, result->page);
     if (result->look) {
-        dsm_run_looked(host, result);
+        dsm_look_looked(host, result);
         return;
     }
     if (result->bound) {
         dsm_bound_looked(host, result);
         return;
     }
-    dsm_run_compared(page, result->len != 0);
+    dsm_look_compared(page, result->len != 0);
     bool zero = is_zero_again(host, page, result); /* ZERO */
     bool bare = zero && result->keep;
     if (result->len && dsm_page_is_homeless(host, page)) { /* it is kept already */
@@ -91,7 +81,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
     dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = zero ? DSM_ZERO : DSM_CLEAN;
     if (result->early && dsm_page_is_homeless(host, page)) {
-        dsm_homeless_close(host, page);
+        dsm_page_close(host, page);
     } else if (result->early) {
         dsm_page_act(host, DSM_ACT_PUNCH, page);
         page->state = DSM_ABSENT;
@@ -142,28 +132,16 @@ static void send_takes(struct dsm_host *host, uint32_t home, uint32_t from) {
     dsm_sent(host->out, message, 0);
 }
 
-void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {
-    uint32_t message = dsm_send(host->out, page->home, DSM_BULK, DSM_MSG_DIFF);
-    dsm_put16(host->out, 1);
-    dsm_put64(host->out, dsm_page_id(host, page));
-    dsm_put32(host->out, page->diff);
-    dsm_put32(host->out, page->kept);
-    dsm_sent(host->out, message, 1);
-    dsm_act(host->out, DSM_ACT_PAYLOAD_DIFF)->id = dsm_page_id(host, page);
-    dsm_count(host, DSM_COUNT_DIFFS_SENT, 1);
-    dsm_count(host, DSM_COUNT_DIFF_BYTES, page->kept);
-}
-
-int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
+int dsm_flush_diffed(struct dsm_host *host, const struct dsm_event *event) {
     if (host->compared == host->ncompared) return DSM_E_EVENT;
     struct dsm_compared *result = &host->compare[host->compared];
     if (event->id != dsm_page_id(host, dsm_page_at(host, result->page))) return DSM_E_EVENT;
     struct dsm_page *page = dsm_page_at(host, result->page);
     if (event->arg && !result->look && !result->bound && dsm_page_is_homeless(host, page)) {
-        uint64_t room = 2 * event->arg + dsm_homeless_room(host);
+        uint64_t room = 2 * event->arg + dsm_history_keep_room(host);
         if (!event->bytes || event->len != event->arg) return DSM_E_EVENT;
         if (!dsm_arena_room(&host->arena, room)) return DSM_E_MEMORY;
-        dsm_homeless_keep(host, page, event->bytes, event->len);
+        dsm_keep_diff(host, page, event->bytes, event->len);
     }
     result->len = (uint32_t)event->arg;
     if (++host->compared < host->ncompared) return DSM_OK;
@@ -179,13 +157,13 @@ int dsm_page_diffed(struct dsm_host *host, const struct dsm_event *event) {
                 send_diffs(host, home, i);
         }
     host->compared = host->ncompared = 0;
-    dsm_run_look_again(host, n);
+    dsm_look_again(host, n);
     return DSM_OK;
 }
 
 /* ---- acknowledgements -------------------------------------------------------------------- */
 
-void dsm_page_acked(struct dsm_host *host, struct dsm_page *page) {
+void dsm_flush_acked(struct dsm_host *host, struct dsm_page *page) {
     page->flags &= (uint16_t)~DSM_UNACKED;
     host->unacked--;
     if (!page->carried) dsm_page_act(host, DSM_ACT_UNDIFF, page);
@@ -207,7 +185,7 @@ static void learn(struct dsm_page *page, uint32_t from, uint32_t epoch, uint32_t
     page->changes = alone ? changes : 0;
 }
 
-int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_flush_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 20)
         return DSM_E_PEER;
@@ -218,7 +196,7 @@ int dsm_page_on_dack(struct dsm_host *host, uint32_t from, struct dsm_cursor *cu
         if (page->flags & (DSM_TAKING | DSM_SEEKING)) continue; /* no diff is out */
         if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
         learn(page, from, epoch, changes);
-        dsm_page_acked(host, page);
+        dsm_flush_acked(host, page);
     }
     return DSM_OK;
 }
@@ -237,7 +215,7 @@ static void try_elsewhere(struct dsm_host *host, struct dsm_page *page, uint32_t
         dsm_page_send_kept(host, page);
 }
 
-int dsm_page_on_elsewhere(struct dsm_host *host, struct dsm_cursor *cursor) {
+int dsm_flush_on_elsewhere(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_SLICE || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 18)
         return DSM_E_PEER;

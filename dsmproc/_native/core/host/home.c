@@ -17,15 +17,6 @@
  */
 #include "core/host/host.h"
 
-void dsm_page_settle_in(struct dsm_host *host, struct dsm_page *page) {
-    if (page->state != DSM_ZERO || page->home != host->config.host) return;
-    if (dsm_page_is_homeless(host, page)) return;
-    dsm_page_act(host, DSM_ACT_ZERO, page);
-    page->state = DSM_HOME;
-    page->changes = 1;
-    dsm_leave_found(host);
-}
-
 static void protect_home(struct dsm_host *host, struct dsm_page *page) {
     if (page->state == DSM_HOME_PRIVATE) {
         dsm_page_act(host, DSM_ACT_PROTECT, page);
@@ -102,7 +93,7 @@ static void point_elsewhere(struct dsm_host *host, const struct wish *wish) {
     }
 }
 
-int dsm_page_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_home_on_get(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     struct wish wish = {.from = from, .channel = host->event->client};
     wish.number = dsm_get32(cursor);
     wish.id = dsm_get64(cursor);
@@ -170,7 +161,7 @@ static void apply_diff(struct dsm_host *host, struct dsm_page *page, const struc
         page->state = DSM_HOME_DIRTY;
     }
     dsm_page_settle_in(host, page);
-    dsm_leave_came(host, page);
+    dsm_page_came(host, page);
     if (dsm_at_home(page)) protect_home(host, page);
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_APPLY);
     action->id = dsm_page_id(host, page);
@@ -216,7 +207,7 @@ static void answer_diffs(struct dsm_host *host, const struct sent_diff *diffs, u
     dsm_sent(host->out, message, 0);
 }
 
-int dsm_page_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_home_on_diff(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n == 0 || n > DSM_SLICE) return DSM_E_PEER;
     if ((uint64_t)(cursor->end - cursor->at) < (uint64_t)n * 16) return DSM_E_PEER;

@@ -28,82 +28,20 @@
  *      none that lacks diffs which it has dropped, before it came or since
  *   c  what only a host that died had is lost, and so is the page for whoever needs it
  */
-#include "core/host/homeless.h"
+#include "core/host/history.h"
+#include "core/host/host.h"
 
 enum { ALL = UINT32_MAX };
 
-bool dsm_page_is_homeless(const struct dsm_host *host, const struct dsm_page *page) {
-    const struct dsm_region *region = dsm_at(host, page->region);
-    return region->policy == DSM_HOME_HOMELESS;
-}
-
 /* ---- histories --------------------------------------------------------------------------- */
-
-uint64_t dsm_history_room(const struct dsm_host *host, uint32_t n) {
-    return (uint64_t)n * sizeof(struct dsm_history) + 64ULL * (host->histories.count + n + 8);
-}
-
-uint64_t dsm_homeless_room(const struct dsm_host *host) {
-    return dsm_history_room(host, 1) + 2 * sizeof(struct dsm_kept);
-}
-
-struct dsm_history *dsm_history_make(struct dsm_host *host, uint64_t page) {
-    struct dsm_history *history = dsm_history_of(host, page);
-    if (history) return history;
-    dsm_ref ref = dsm_arena_take(&host->arena, sizeof *history);
-    history = dsm_at(host, ref);
-    *history = (struct dsm_history){
-        .page = page, .mine = ALL, .base = DSM_NO_HOST, .collector = DSM_NO_HOST};
-    dsm_map_put(&host->arena, &host->histories, page, ref);
-    return history;
-}
-
-static struct dsm_source *find_source(const struct dsm_host *host,
-                                      const struct dsm_history *history, uint32_t who) {
-    for (dsm_ref at = history->sources; at; at = dsm_next(host, at)) {
-        struct dsm_source *source = dsm_at(host, at);
-        if (source->host == who) return source;
-    }
-    return NULL;
-}
-
-static struct dsm_source *make_source(struct dsm_host *host, struct dsm_history *history,
-                                      uint32_t who) {
-    struct dsm_source *source = find_source(host, history, who);
-    if (source) return source;
-    dsm_ref ref = dsm_arena_take(&host->arena, sizeof *source);
-    source = dsm_at(host, ref);
-    *source = (struct dsm_source){.next = history->sources, .host = (uint16_t)who};
-    history->sources = ref;
-    return source;
-}
-
-bool dsm_history_behind(const struct dsm_host *host, const struct dsm_history *history) {
-    for (dsm_ref at = history->sources; at; at = dsm_next(host, at)) {
-        const struct dsm_source *source = dsm_at(host, at);
-        if (source->have < source->need) return true;
-    }
-    return false;
-}
-
-uint32_t dsm_homeless_told(const struct dsm_host *host, uint64_t page, uint32_t who) {
-    const struct dsm_history *history = dsm_history_of(host, page);
-    const struct dsm_source *source = history ? find_source(host, history, who) : NULL;
-    return source ? source->need : 0;
-}
-
-void dsm_kept_free(struct dsm_host *host, dsm_ref ref) {
-    const struct dsm_kept *kept = dsm_at(host, ref);
-    dsm_arena_give(&host->arena, ref, sizeof *kept + kept->len);
-}
 
 void dsm_homeless_forget(struct dsm_host *host, uint64_t page) {
     dsm_ref ref = dsm_map_drop(&host->arena, &host->histories, page);
     if (!ref) return;
     struct dsm_history *history = dsm_at(host, ref);
-    dsm_kept_drop(host, history, ALL);
+    dsm_history_drop(host, history, ALL);
     for (dsm_ref at; (at = dsm_queue_pop(host, &history->came));)
-        dsm_kept_free(host, at);
+        dsm_history_free(host, at);
     for (dsm_ref at = history->sources, next; at; at = next) {
         next = dsm_next(host, at);
         dsm_arena_give(&host->arena, at, sizeof(struct dsm_source));
@@ -121,16 +59,10 @@ static void grow_stale(struct dsm_host *host, struct dsm_page *page) {
         dsm_page_act(host, DSM_ACT_PUNCH, page);
         page->state = DSM_ABSENT;
     } else if (page->state == DSM_CLEAN) {
-        dsm_homeless_close(host, page);
+        dsm_page_close(host, page);
     } else if (page->state == DSM_DIRTY) {
         dsm_page_compare(host, page, true, false);
     }
-}
-
-void dsm_homeless_close(struct dsm_host *host, struct dsm_page *page) {
-    dsm_run_unused(page);
-    dsm_page_act(host, DSM_ACT_CLOSE, page);
-    page->state = DSM_STALE;
 }
 
 struct written {
@@ -151,7 +83,7 @@ static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t
     for (uint32_t i = 0; i < n && !cursor.bad; i++) {
         struct written written = next_written(&cursor);
         if (written.n > DSM_MAX_HOSTS) return DSM_E_PEER;
-        if (!dsm_observe_possible(host, written.page, written.home, written.epoch))
+        if (!dsm_page_home_is_possible(host, written.page, written.home, written.epoch))
             return DSM_E_PEER;
         for (uint32_t k = 0; k < written.n; k++) {
             if (dsm_get16(&cursor) >= DSM_MAX_HOSTS) return DSM_E_PEER;
@@ -174,14 +106,14 @@ int dsm_homeless_on_writers(struct dsm_host *host, struct dsm_cursor *cursor) {
     if (status == DSM_OK && log > host->clock) host->clock = log;
     for (uint32_t i = 0; status == DSM_OK && i < n; i++) {
         struct written written = next_written(cursor);
-        dsm_observe_home(host, written.page, written.home, written.epoch);
+        dsm_page_learn_home(host, written.page, written.home, written.epoch);
         struct dsm_page *page = dsm_page_there(host, written.page);
         struct dsm_history *history = page ? dsm_history_make(host, written.page) : NULL;
         dsm_count(host, DSM_COUNT_NOTICES_RECEIVED, 1);
         for (uint32_t k = 0; k < written.n; k++) {
             uint32_t who = dsm_get16(cursor), interval = dsm_get32(cursor);
             if (!page || who == host->config.host) continue;
-            struct dsm_source *source = make_source(host, history, who);
+            struct dsm_source *source = dsm_history_make_source(host, history, who);
             if (interval > source->need) source->need = interval;
         }
         if (page && dsm_history_behind(host, history)) grow_stale(host, page);
@@ -190,16 +122,6 @@ int dsm_homeless_on_writers(struct dsm_host *host, struct dsm_cursor *cursor) {
 }
 
 /* ---- asking ------------------------------------------------------------------------------ */
-
-/* The first host that died with something that this one needs. */
-uint32_t dsm_homeless_culprit(const struct dsm_host *host, const struct dsm_page *page) {
-    const struct dsm_history *history = dsm_history_of(host, dsm_page_id(host, page));
-    for (dsm_ref at = history ? history->sources : 0; at; at = dsm_next(host, at)) {
-        const struct dsm_source *source = dsm_at(host, at);
-        if (source->have < source->need && dsm_is_lost(host, source->host)) return source->host;
-    }
-    return page->home;
-}
 
 static void ask_writer(struct dsm_host *host, struct dsm_history *history,
                        struct dsm_source *source) {
@@ -215,7 +137,7 @@ static void ask_writer(struct dsm_host *host, struct dsm_history *history,
 static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history) {
     if (history->adopted) return; /* it was the base here: who is it now? */
     if (page->home == host->config.host || page->flags & DSM_ORPHAN) {
-        dsm_page_poison(host, page); /* c */
+        dsm_serve_poison(host, page); /* c */
     } else if (dsm_is_lost(host, page->home)) {
         dsm_page_seek(host, page);
     } else {
@@ -242,7 +164,7 @@ static void ask(struct dsm_host *host, struct dsm_page *page, struct dsm_history
         if (page->state == DSM_ABSENT) break; /* what is missing is not known yet */
         if (source->got >= source->need || !dsm_is_lost(host, source->host)) continue;
         if (history->fresh) { /* and the base has it not */
-            dsm_page_poison(host, page);
+            dsm_serve_poison(host, page);
             return;
         }
         history->wants_base = 1;
@@ -269,7 +191,7 @@ static void apply(struct dsm_host *host, const struct dsm_page *page, const stru
     action->id = dsm_page_id(host, page);
     action->off = host->out->nbytes;
     action->len = kept->len;
-    dsm_kept_put(host, kept);
+    dsm_history_put(host, kept);
 }
 
 /* The own diffs that a base lacked (rule MINE) stay kept; the others' are not needed any more. */
@@ -284,7 +206,7 @@ static void apply_all(struct dsm_host *host, const struct dsm_page *page,
         if (!own && !came) return;
         if (came && (!own || goes_before(dsm_at(host, came), first))) {
             apply(host, page, dsm_at(host, came));
-            dsm_kept_free(host, dsm_queue_pop(host, &history->came));
+            dsm_history_free(host, dsm_queue_pop(host, &history->came));
         } else {
             if (DSM_RULE_ON(host, DSM_RULE_MINE)) apply(host, page, first);
             own = dsm_next(host, own);
@@ -306,13 +228,13 @@ void dsm_homeless_fetch(struct dsm_host *host, struct dsm_page *page) {
     }
     history->mine = ALL;
     page->state = DSM_CLEAN;
-    dsm_page_serve(host, page, 1);
+    dsm_serve_waiters(host, page, 1);
 }
 
 /* Its answers are in: is it still wanted? */
 static void answered(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history) {
     history->asked--;
-    if (page->waiters || dsm_collect_wants(host, history->page)) dsm_homeless_fetch(host, page);
+    if (page->waiters || dsm_history_is_wanted(host, history->page)) dsm_homeless_fetch(host, page);
 }
 
 bool dsm_homeless_asks(const struct dsm_host *host, const struct dsm_page *page) {
@@ -398,7 +320,7 @@ int dsm_homeless_on_diffs(struct dsm_host *host, uint32_t from, struct dsm_curso
     int status = judge_diffs(host, *cursor, n, after, upto);
     struct dsm_page *page = dsm_page_there(host, id);
     struct dsm_history *history = page ? dsm_history_of(host, id) : NULL;
-    struct dsm_source *source = history ? find_source(host, history, from) : NULL;
+    struct dsm_source *source = history ? dsm_history_source(host, history, from) : NULL;
     if (status != DSM_OK || !source || !source->asked) return status;
     if (upto > source->need || (!gone && upto == after)) return DSM_E_PEER;
     source->asked = 0;
@@ -416,7 +338,7 @@ int dsm_homeless_on_diffs(struct dsm_host *host, uint32_t from, struct dsm_curso
 static int take_base(struct dsm_host *host, struct dsm_page *page, struct dsm_history *history,
                      struct dsm_cursor *cursor, uint32_t n) {
     for (dsm_ref at; (at = dsm_queue_pop(host, &history->came));)
-        dsm_kept_free(host, at);
+        dsm_history_free(host, at);
     for (dsm_ref at = history->sources; at; at = dsm_next(host, at)) {
         struct dsm_source *source = dsm_at(host, at);
         source->have = source->got = 0;
@@ -428,7 +350,7 @@ static int take_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
             history->mine = interval;
             continue;
         }
-        struct dsm_source *source = make_source(host, history, who);
+        struct dsm_source *source = dsm_history_make_source(host, history, who);
         source->have = source->got = interval;
     }
     bool fresh = page->state == DSM_ABSENT;
@@ -473,7 +395,7 @@ int dsm_homeless_on_base(struct dsm_host *host, uint32_t from, struct dsm_cursor
     if (how == DSM_BASE_HERE) take_base(host, page, history, cursor, n);
     if (how == DSM_BASE_LOST) {
         history->asked--;
-        dsm_page_poison(host, page);
+        dsm_serve_poison(host, page);
         return DSM_OK;
     }
     answered(host, page, history);
@@ -485,11 +407,11 @@ int dsm_homeless_on_base(struct dsm_host *host, uint32_t from, struct dsm_cursor
 /* What it was asked for it will not answer. */
 static void lose(struct dsm_host *host, struct dsm_history *history, uint32_t who) {
     struct dsm_page *page = dsm_page_there(host, history->page);
-    struct dsm_source *source = find_source(host, history, who);
+    struct dsm_source *source = dsm_history_source(host, history, who);
     bool waited = false;
     history->fresh = 0;
     if (history->collector == who) {
-        dsm_collect_ended(host, history);
+        dsm_history_collected(host, history);
         waited = true;
     }
     if (source && source->asked) {
@@ -503,7 +425,7 @@ static void lose(struct dsm_host *host, struct dsm_history *history, uint32_t wh
         waited = true;
     }
     history->outdated = 1; /* the base may have taken in what that one had, and then answers anew */
-    bool wanted = page->waiters || dsm_collect_wants(host, history->page);
+    bool wanted = page->waiters || dsm_history_is_wanted(host, history->page);
     if (waited && wanted) dsm_homeless_fetch(host, page);
 }
 
@@ -518,6 +440,6 @@ void dsm_homeless_host_lost(struct dsm_host *host, uint32_t who) {
 /* A base that was gone is found, or not. */
 void dsm_homeless_found(struct dsm_host *host, struct dsm_page *page) {
     host->shed = 0;
-    if (page->waiters || dsm_collect_wants(host, dsm_page_id(host, page)))
+    if (page->waiters || dsm_history_is_wanted(host, dsm_page_id(host, page)))
         dsm_homeless_fetch(host, page);
 }

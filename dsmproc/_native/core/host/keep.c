@@ -6,17 +6,13 @@
  * no diff. The twin may have own diffs that are not announced yet; whoever gets it gets the diff again
  * when it hears of it, before anything that happened after it.
  */
-#include "core/host/homeless.h"
+#include "core/host/history.h"
+#include "core/host/host.h"
 
 enum { AT_ONCE = 32 }; /* diffs in one answer: those of whole intervals */
 
-void dsm_kept_put(struct dsm_host *host, const struct dsm_kept *kept) {
-    for (uint32_t i = 0; i < kept->len; i++)
-        dsm_put8(host->out, kept->bytes[i]);
-}
-
-void dsm_homeless_keep(struct dsm_host *host, const struct dsm_page *page, const uint8_t *bytes,
-                       uint32_t len) {
+void dsm_keep_diff(struct dsm_host *host, const struct dsm_page *page, const uint8_t *bytes,
+                   uint32_t len) {
     struct dsm_history *history = dsm_history_make(host, dsm_page_id(host, page));
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof(struct dsm_kept) + len);
     struct dsm_kept *kept = dsm_at(host, ref);
@@ -53,7 +49,7 @@ static dsm_ref pick(const struct dsm_host *host, const struct dsm_history *histo
     return first;
 }
 
-int dsm_homeless_on_want(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_keep_on_want(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint64_t page = dsm_get64(cursor);
     uint32_t after = dsm_get32(cursor), upto = dsm_get32(cursor), bytes = 0;
     if (!dsm_cursor_done(cursor) || upto > host->notices) return DSM_E_PEER;
@@ -76,7 +72,7 @@ int dsm_homeless_on_want(struct dsm_host *host, uint32_t from, struct dsm_cursor
     }
     at = first;
     for (uint32_t i = 0; i < n; i++, at = dsm_next(host, at))
-        dsm_kept_put(host, dsm_at(host, at));
+        dsm_history_put(host, dsm_at(host, at));
     dsm_sent(host->out, message, 0);
     dsm_count(host, DSM_COUNT_DIFFS_SENT, n);
     dsm_count(host, DSM_COUNT_DIFF_BYTES, bytes);
@@ -103,7 +99,7 @@ static uint32_t put_sources(struct dsm_host *host, const struct dsm_history *his
     return n;
 }
 
-int dsm_homeless_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
+int dsm_keep_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint64_t id = dsm_get64(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     const struct dsm_page *page = dsm_page_there(host, id);

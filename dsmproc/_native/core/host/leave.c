@@ -17,6 +17,7 @@
  */
 #include <string.h>
 
+#include "core/host/history.h"
 #include "core/host/host.h"
 
 enum { LOOKED_AT = 4096, AT_ONCE = 4 * DSM_SLICE };
@@ -68,7 +69,7 @@ static const struct dsm_region *region_here(struct dsm_host *host) {
 static void look_at(struct dsm_host *host, struct dsm_page *page, uint64_t *pages, uint32_t *n) {
     bool homeless = dsm_page_is_homeless(host, page);
     if (page->flags & DSM_AWAITED) return;
-    if (homeless ? dsm_collect_is_base(host, page) : dsm_at_home(page))
+    if (homeless ? dsm_history_is_base(host, page) : dsm_at_home(page))
         pages[(*n)++] = dsm_page_id(host, page);
     else if (!homeless && !host->leave.sweeps && dsm_is_lost(host, page->home) &&
              (page->state == DSM_CLEAN || page->state == DSM_DIRTY))
@@ -164,13 +165,6 @@ void dsm_leave_host_lost(struct dsm_host *host, uint32_t who) {
     end_if_answered(host);
 }
 
-void dsm_leave_came(struct dsm_host *host, struct dsm_page *page) {
-    if (!(page->flags & DSM_AWAITED)) return;
-    page->flags &= (uint16_t)~DSM_AWAITED;
-    host->awaited--;
-    dsm_leave_found(host);
-}
-
 static void stay_behind(struct dsm_host *host, uint64_t left) {
     host->leave.state = DSM_GONE;
     if (!left) {
@@ -188,7 +182,7 @@ static uint64_t pages_at_home(const struct dsm_host *host) {
         for (uint32_t index = 0; index < region->pages; index++) {
             const struct dsm_page *page = dsm_page_known(host, region, index);
             if (!page) index |= DSM_CHUNK - 1;
-            count += page && (dsm_at_home(page) || dsm_collect_is_base(host, page));
+            count += page && (dsm_at_home(page) || dsm_history_is_base(host, page));
         }
     }
     return count;

@@ -24,6 +24,7 @@
  *      written page is owed, whatever it will be at the publish. Who moves in owes the page in any
  *      case
  */
+#include "core/host/history.h"
 #include "core/host/host.h"
 #include "core/policy/policy.h"
 
@@ -58,7 +59,7 @@ static void remember(struct dsm_page *page) {
 
 static void give(struct dsm_host *host, struct dsm_page *page, uint32_t to) {
     remember(page);
-    dsm_leave_came(host, page);
+    dsm_page_came(host, page);
     page->state = DSM_CLEAN;
     page->get = 0; /* whom it fed */
     if (page->flags & DSM_CHANGED) page->flags |= DSM_APPLIED;
@@ -92,14 +93,14 @@ static void move_in(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
     dsm_page_revalidate(host, page); /* of an older change, which the home's page had */
     page->carried = 0;
     if (page->state == DSM_DIRTY) dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    dsm_publish_rests(host, page);
+    dsm_written_rests(host, page);
     page->home = (uint16_t)host->config.host;
     page->epoch = epoch;
     page->changes++;
     page->streak = 0;
     dsm_page_owe(host, page, true);
     dsm_count(host, DSM_COUNT_HOME_MIGRATIONS, 1);
-    if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+    if (page->flags & DSM_UNACKED) dsm_flush_acked(host, page);
     dsm_leave_found(host);
 }
 
@@ -150,7 +151,7 @@ static uint32_t give_bases(struct dsm_host *host, uint64_t *pages, uint32_t n, u
         struct dsm_page *page = dsm_page_there(host, pages[i]);
         if (!dsm_page_is_homeless(host, page))
             pages[homes++] = pages[i];
-        else if (dsm_collect_is_base(host, page))
+        else if (dsm_history_is_base(host, page))
             dsm_collect_adopt(host, page, to);
     }
     return homes;
@@ -239,7 +240,7 @@ static void inherit(struct dsm_host *host, struct dsm_page *page, uint32_t epoch
     if (dirty) dsm_page_dirtied(host, page);
     dsm_page_owe(host, page, dirty); /* a publish that runs may have looked at it already */
     dsm_count(host, DSM_COUNT_HOME_MIGRATIONS, 1);
-    dsm_page_serve(host, page, 1);
+    dsm_serve_waiters(host, page, 1);
 }
 
 /* May the heir's record be made? */
@@ -311,7 +312,7 @@ static void handed(struct dsm_host *host, struct dsm_page *page, uint32_t answer
     if (page->state == DSM_ABSENT)
         dsm_page_fetch(host, page, 1);
     else
-        dsm_page_serve(host, page, 1);
+        dsm_serve_waiters(host, page, 1);
 }
 
 int dsm_move_on_handed(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
@@ -350,5 +351,5 @@ void dsm_move_lost(struct dsm_host *host, struct dsm_page *page) {
     if (page->state == DSM_ABSENT)
         dsm_page_fetch(host, page, 1);
     else
-        dsm_page_serve(host, page, 1);
+        dsm_serve_waiters(host, page, 1);
 }

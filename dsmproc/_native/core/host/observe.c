@@ -58,44 +58,9 @@ void dsm_observe_tick(struct dsm_host *host) {
     if (!host->observing && host->region_list) send_observe(host);
 }
 
-struct dsm_page *dsm_observe_home(struct dsm_host *host, uint64_t id, uint32_t home,
-                                  uint32_t epoch) {
-    const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    if (!region || region->state != DSM_REGION_READY)
-        return NULL; /* its list comes with the attach */
-    bool untouched = !dsm_page_known(host, region, (uint32_t)id);
-    struct dsm_page *page = dsm_page_find(host, id);
-    if (page->home == DSM_NO_HOST || (epoch > page->epoch && !dsm_page_is_pending(page))) {
-        page->home = (uint16_t)home;
-        page->epoch = epoch;
-    }
-    if (!untouched || home == host->config.host) return page;
-    page->state = DSM_ABSENT; /* nothing to punch */
-    return NULL;
-}
-
 static void notice(struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch) {
-    struct dsm_page *page = dsm_observe_home(host, id, home, epoch);
+    struct dsm_page *page = dsm_page_learn_home(host, id, home, epoch);
     if (page) dsm_page_invalidate(host, page);
-}
-
-static bool home_is_possible(const struct dsm_host *host, const struct dsm_region *region,
-                             uint32_t index, uint32_t home, uint32_t epoch) {
-    const struct dsm_page *page = dsm_page_known(host, region, index);
-    uint32_t known = dsm_page_home(host, region, index), last = page ? page->epoch : 0;
-    if (known == DSM_NO_HOST) return home != host->config.host || epoch;
-    if (epoch == last) return home == known;
-    /* A host that gave a page away may hear that it got it back before it does get it. */
-    return epoch < last || !page || !dsm_at_home(page);
-}
-
-bool dsm_observe_possible(const struct dsm_host *host, uint64_t id, uint32_t home, uint32_t epoch) {
-    const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    if (home >= DSM_MAX_HOSTS) return false;
-    if (!region || region->state != DSM_REGION_READY) return true;
-    if ((uint32_t)id >= region->pages) return false;
-    if (!DSM_RULE_ON(host, DSM_RULE_CLAIM)) return true;
-    return home_is_possible(host, region, (uint32_t)id, home, epoch);
 }
 
 /* A home is known to itself first, and an epoch has one home. And is there room to note it? */
@@ -110,7 +75,7 @@ static int judge(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t
         room += dsm_page_room(host, id, count);
         for (; count--; id++) {
             if (!DSM_RULE_ON(host, DSM_RULE_CLAIM)) break;
-            if (!home_is_possible(host, region, (uint32_t)id, home, epoch)) return DSM_E_PEER;
+            if (!dsm_page_home_fits(host, region, (uint32_t)id, home, epoch)) return DSM_E_PEER;
         }
     }
     return dsm_arena_room(&host->arena, room) ? DSM_OK : DSM_E_MEMORY;

@@ -30,53 +30,6 @@ uint64_t dsm_publish_out(const struct dsm_host *host) {
 
 /* ---- looking at dirty pages -------------------------------------------------------------- */
 
-/* Copies given out before now are older than the notice that is owed, so none is held any more, and
- * it need not be protected (8). Under scope consistency a notice does not end the copies of all who
- * take a lock: each write is noticed. */
-void dsm_publish_rests(struct dsm_host *host, struct dsm_page *page) {
-    if (host->config.model == DSM_SCC && DSM_RULE_ON(host, DSM_RULE_NOTICED)) {
-        dsm_page_act(host, DSM_ACT_PROTECT, page);
-        page->state = DSM_HOME;
-        page->flags |= DSM_HELD;
-    } else {
-        page->state = DSM_HOME_PRIVATE;
-        page->flags &= (uint16_t)~DSM_HELD;
-    }
-}
-
-/* Our own page: others hear of it by the notice, and read it here. */
-void dsm_publish_home_page(struct dsm_host *host, struct dsm_page *page) {
-    dsm_publish_rests(host, page);
-    page->changes++;
-    if (page->streak < UINT8_MAX) page->streak++;
-    dsm_feed_noticed(host, page);
-    dsm_page_owe(host, page, true);
-}
-
-static void become_home(struct dsm_host *host, struct dsm_page *page) {
-    page->home = (uint16_t)host->config.host;
-    dsm_page_act(host, DSM_ACT_UNTWIN, page);
-    dsm_publish_home_page(host, page);
-}
-
-void dsm_publish_look_at(struct dsm_host *host, struct dsm_page *page) {
-    if (dsm_run_look(host, page)) {
-        return;
-    } else if (page->state == DSM_HOME_DIRTY && page->run & DSM_HOME_TWIN) {
-        dsm_bound_look(host, page);
-    } else if (page->state == DSM_HOME_DIRTY) {
-        dsm_publish_home_page(host, page);
-    } else if (page->state == DSM_DIRTY && page->home != DSM_NO_HOST) {
-        bool keep = dsm_run_is_hot(host, page) || dsm_bound_keeps(host, page);
-        dsm_page_compare(host, page, false, keep);
-    } else if (page->state == DSM_DIRTY && !DSM_RULE_ON(host, DSM_RULE_CLAIM)) {
-        become_home(host, page);
-    } else if (page->state == DSM_DIRTY && !(page->flags & DSM_CLAIMED)) {
-        page->flags |= DSM_CLAIMED;
-        host->claim[host->nclaim++] = dsm_page_id(host, page);
-    } /* else: it was flushed early or dropped since it came into the queue */
-}
-
 static void send_claim(struct dsm_host *host) {
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_CLAIM);
     dsm_put16(host->out, host->nclaim);
@@ -93,7 +46,7 @@ static void slice(struct dsm_host *host) {
         host->todo--;
         host->ndirty--;
         page->flags &= (uint16_t)~DSM_IN_DIRTY;
-        dsm_publish_look_at(host, page);
+        dsm_written_look_at(host, page);
     }
     if (host->nclaim) send_claim(host);
 }
@@ -159,7 +112,8 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
             if (page->home == host->config.host) dsm_page_owe(host, page, true);
             if (page->state == DSM_DIRTY) dsm_page_compare(host, page, false, false);
         } else if (page->home == host->config.host) {
-            if (page->epoch == 0) become_home(host, page); /* else it was handed over meanwhile */
+            if (page->epoch == 0)
+                dsm_written_become_home(host, page); /* else it was handed over meanwhile */
         } else if (page->state == DSM_DIRTY) {
             dsm_page_compare(host, page, false, false);
         }
@@ -206,11 +160,6 @@ static struct run pop_run(struct dsm_host *host) {
     }
     if (!host->owed_head) host->owed_tail = 0;
     return run;
-}
-
-/* A host that leaves has no process that would go on too early, and does not wait for others. */
-uint8_t dsm_publish_last(const struct dsm_host *host) {
-    return host->leave.state == DSM_STAYS ? 1 : 2;
 }
 
 static void send_notices(struct dsm_host *host) {

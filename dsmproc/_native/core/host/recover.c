@@ -21,37 +21,6 @@
 
 enum { RECOVERED = 1 << 20 }; /* added to `changes`: no copy elsewhere has such a number (12) */
 
-void dsm_page_seek(struct dsm_host *host, struct dsm_page *page) {
-    if (page->flags & DSM_SEEKING) return;
-    page->flags |= DSM_SEEKING;
-    host->seeking++;
-    if (host->nseek == DSM_SLICE) dsm_page_seek_send(host);
-    host->seek[host->nseek++] = dsm_page_id(host, page);
-}
-
-void dsm_page_seek_send(struct dsm_host *host) {
-    uint32_t n = 0, message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_WHERE);
-    uint32_t n_at = host->out->nbytes;
-    dsm_put16(host->out, 0);
-    for (uint32_t i = 0; i < host->nseek; i++) {
-        const struct dsm_page *page = dsm_page_there(host, host->seek[i]);
-        if (!page || !(page->flags & DSM_SEEKING)) continue;
-        dsm_put64(host->out, host->seek[i]);
-        dsm_put16(host->out, page->home);
-        dsm_put32(host->out, page->epoch);
-        n++;
-    }
-    dsm_patch16(host->out, n_at, n);
-    dsm_sent(host->out, message, 0);
-    host->nseek = 0;
-}
-
-void dsm_page_sought(struct dsm_host *host, struct dsm_page *page) {
-    if (!(page->flags & DSM_SEEKING)) return;
-    page->flags &= (uint16_t)~DSM_SEEKING;
-    host->seeking--;
-}
-
 /* ---- a host is gone ---------------------------------------------------------------------- */
 
 static void lose_home(struct dsm_host *host, struct dsm_page *page) {
@@ -69,7 +38,7 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
     if (DSM_RULE_ON(host, DSM_RULE_KEPT))
         dsm_page_seek(host, page); /* KEPT */
     else
-        dsm_page_acked(host, page);
+        dsm_flush_acked(host, page);
 }
 
 /* Of a page that no other host may hold a copy of it need not be said. A host that left had announced
@@ -98,7 +67,7 @@ void dsm_recover_host_lost(struct dsm_host *host, uint32_t who) {
             if (page->home == who)
                 lose_home(host, page);
             else
-                dsm_leave_came(host, page);
+                dsm_page_came(host, page);
         }
     }
     dsm_homeless_host_lost(host, who);
@@ -177,14 +146,14 @@ static void become_home(struct dsm_host *host, struct dsm_page *page, uint32_t e
     if (dirty) dsm_page_act(host, DSM_ACT_UNTWIN, page);
     page->state = dirty ? DSM_HOME_DIRTY : DSM_HOME;
     page->run &= DSM_BOUND;
-    dsm_bound_forget(host, page);
+    dsm_page_uncarry(host, page);
     page->flags |= DSM_HELD;
     page->home = (uint16_t)host->config.host;
     page->epoch = epoch;
     page->changes += RECOVERED;
     page->streak = 0;
     if (dirty) dsm_page_dirtied(host, page);
-    if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+    if (page->flags & DSM_UNACKED) dsm_flush_acked(host, page);
     dsm_count(host, DSM_COUNT_HOME_MIGRATIONS, 1);
     dsm_leave_found(host);
 }
@@ -221,9 +190,9 @@ static void lost_for_good(struct dsm_host *host, struct dsm_page *page) {
         dsm_homeless_found(host, page);
         return;
     }
-    if (page->state == DSM_ABSENT && page->waiters) dsm_page_poison(host, page);
-    dsm_bound_forget(host, page);
-    if (page->flags & DSM_UNACKED) dsm_page_acked(host, page);
+    if (page->state == DSM_ABSENT && page->waiters) dsm_serve_poison(host, page);
+    dsm_page_uncarry(host, page);
+    if (page->flags & DSM_UNACKED) dsm_flush_acked(host, page);
 }
 
 /* A copy that was offered is here until now; a home is known to itself first. */

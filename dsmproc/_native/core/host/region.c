@@ -9,83 +9,6 @@
 #include "core/host/host.h"
 #include "core/policy/policy.h"
 
-struct dsm_region *dsm_region_find(const struct dsm_host *host, uint64_t id) {
-    dsm_ref ref = dsm_map_get(&host->arena, &host->regions, id);
-    return ref ? dsm_at(host, ref) : NULL;
-}
-
-static dsm_ref *chunk_slot(const struct dsm_host *host, const struct dsm_region *region,
-                           uint32_t index) {
-    return (dsm_ref *)dsm_at(host, region->chunks) + index / DSM_CHUNK;
-}
-
-static void make_chunk(struct dsm_host *host, struct dsm_region *region, uint32_t index) {
-    dsm_ref chunk = dsm_arena_take(&host->arena, DSM_CHUNK * sizeof(struct dsm_page));
-    struct dsm_page *pages = dsm_at(host, chunk);
-    uint32_t first = index / DSM_CHUNK * DSM_CHUNK;
-    for (uint32_t i = 0; i < DSM_CHUNK; i++) {
-        pages[i].region = dsm_ref_of(host, region);
-        pages[i].index = first + i;
-        pages[i].home = (uint16_t)dsm_policy_first_home(region->policy, first + i, region->pages,
-                                                        region->hosts);
-    }
-    *chunk_slot(host, region, index) = chunk;
-}
-
-struct dsm_page *dsm_page_known(const struct dsm_host *host, const struct dsm_region *region,
-                                uint32_t index) {
-    assert(index < region->pages);
-    dsm_ref chunk = *chunk_slot(host, region, index);
-    return chunk ? (struct dsm_page *)dsm_at(host, chunk) + index % DSM_CHUNK : NULL;
-}
-
-struct dsm_page *dsm_page_find(struct dsm_host *host, uint64_t id) {
-    struct dsm_region *region = dsm_region_find(host, id >> 32);
-    uint32_t index = (uint32_t)id;
-    if (!region || region->state != DSM_REGION_READY || index >= region->pages) return NULL;
-    if (!*chunk_slot(host, region, index)) make_chunk(host, region, index);
-    return dsm_page_known(host, region, index);
-}
-
-struct dsm_page *dsm_page_there(const struct dsm_host *host, uint64_t id) {
-    const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    bool ready = region && region->state == DSM_REGION_READY && (uint32_t)id < region->pages;
-    return ready ? dsm_page_known(host, region, (uint32_t)id) : NULL;
-}
-
-uint32_t dsm_page_home(const struct dsm_host *host, const struct dsm_region *region,
-                       uint32_t index) {
-    const struct dsm_page *page = dsm_page_known(host, region, index);
-    return page ? page->home
-                : dsm_policy_first_home(region->policy, index, region->pages, region->hosts);
-}
-
-uint64_t dsm_page_room(const struct dsm_host *host, uint64_t id, uint32_t count) {
-    const struct dsm_region *region = dsm_region_find(host, id >> 32);
-    uint64_t chunks = 0;
-    if (!region || region->state != DSM_REGION_READY || !count) return 0;
-    uint32_t end = ((uint32_t)id + count - 1) / DSM_CHUNK;
-    for (uint32_t chunk = (uint32_t)id / DSM_CHUNK; chunk <= end; chunk++)
-        if (!*chunk_slot(host, region, chunk * DSM_CHUNK)) chunks++;
-    return chunks * DSM_CHUNK * sizeof(struct dsm_page);
-}
-
-static void ask(struct dsm_host *host, uint32_t type, uint32_t id) {
-    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, type);
-    dsm_put32(host->out, id);
-    dsm_sent(host->out, message, 0);
-}
-
-static struct dsm_region *make_region(struct dsm_host *host, uint32_t id) {
-    dsm_ref ref = dsm_arena_take(&host->arena, sizeof(struct dsm_region));
-    struct dsm_region *region = dsm_at(host, ref);
-    region->id = id;
-    region->next = host->region_list;
-    host->region_list = ref;
-    dsm_map_put(&host->arena, &host->regions, id, ref);
-    return region;
-}
-
 int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event) {
     if (event->id == 0 || event->id > UINT32_MAX) return DSM_E_EVENT;
     struct dsm_region *region = dsm_region_find(host, event->id);
@@ -94,27 +17,20 @@ int dsm_region_attach(struct dsm_host *host, const struct dsm_event *event) {
         dsm_reply(host, event->req, DSM_ST_OK, region->pages);
         return DSM_OK;
     }
-    if (!region) region = make_region(host, (uint32_t)event->id);
+    if (!region) region = dsm_region_make(host, (uint32_t)event->id);
     /* Unattached here: the master may have dropped it meanwhile, so it is asked. */
-    if (!region->askers.head && !region->wanted) ask(host, DSM_MSG_ATTACH, region->id);
+    if (!region->askers.head && !region->wanted) dsm_region_send(host, DSM_MSG_ATTACH, region->id);
     dsm_ref job = dsm_job_new(host, (struct dsm_job){.kind = DSM_JOB_ATTACH, .req = event->req});
     dsm_queue_push(host, &region->askers, job);
     return DSM_OK;
-}
-
-/* As an attach whose asker gave up: the answer makes the region, and it is detached again. */
-void dsm_region_want(struct dsm_host *host, uint64_t id) {
-    if (!id || dsm_region_find(host, id)) return;
-    struct dsm_region *region = make_region(host, (uint32_t)id);
-    region->wanted = 1;
-    ask(host, DSM_MSG_ATTACH, region->id);
 }
 
 int dsm_region_detach(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_region *region = dsm_region_find(host, event->id);
     if (!region || !region->attached) return DSM_E_EVENT;
     /* Its pages stay: this host may be the home of some. */
-    if (--region->attached == 0 && !region->askers.head) ask(host, DSM_MSG_DETACH, region->id);
+    if (--region->attached == 0 && !region->askers.head)
+        dsm_region_send(host, DSM_MSG_DETACH, region->id);
     return DSM_OK;
 }
 
@@ -217,7 +133,7 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
     /* A region that is known here ends by DROP; only what was asked for can be refused. */
     bool asked = region && region->state == DSM_REGION_ASKED;
     if (status != DSM_ST_OK && (status != DSM_ST_NO_REGION || !asked)) return DSM_E_PEER;
-    if (!region) region = make_region(host, id); /* this host is home of pages of it */
+    if (!region) region = dsm_region_make(host, id); /* this host is home of pages of it */
     if (last == LAST) region->wanted = 0;
     if (status != DSM_ST_OK) {
         answer_askers(host, region, status);
@@ -233,7 +149,7 @@ int dsm_region_on_region(struct dsm_host *host, struct dsm_cursor *cursor) {
     if (last == LAST) answer_askers(host, region, DSM_ST_OK);
     /* Made known to a home, or all who asked gave up: nobody here uses it. */
     if (last == MADE_KNOWN || (last == LAST && !region->attached))
-        ask(host, DSM_MSG_DETACH, region->id);
+        dsm_region_send(host, DSM_MSG_DETACH, region->id);
     return DSM_OK;
 }
 
@@ -304,23 +220,8 @@ int dsm_region_on_drop(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t id = region->id, wanted = region->wanted;
     unlink_region(host, region);
     if (!askers.head && !wanted) return DSM_OK;
-    region = make_region(host, id);
+    region = dsm_region_make(host, id);
     region->askers = askers;
     region->wanted = wanted;
     return DSM_OK;
-}
-
-bool dsm_page_runs_sound(const struct dsm_host *host, struct dsm_cursor cursor, uint32_t n) {
-    uint32_t total = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t id = dsm_get64(&cursor);
-        uint32_t count = dsm_get16(&cursor), home = dsm_get16(&cursor);
-        dsm_get32(&cursor);
-        const struct dsm_region *region = dsm_region_find(host, id >> 32);
-        if (home >= DSM_MAX_HOSTS || count == 0 || (total += count) > DSM_BATCH) return false;
-        if ((uint64_t)(uint32_t)id + count > UINT32_MAX) return false; /* into the next region */
-        if (!region || region->state != DSM_REGION_READY) continue;
-        if ((uint64_t)(uint32_t)id + count > region->pages) return false;
-    }
-    return dsm_cursor_done(&cursor);
 }

@@ -68,7 +68,7 @@ static void map(struct dsm_host *host, struct dsm_page *page, uint32_t client) {
 void dsm_single_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write) {
     if (page->state == DSM_LOST) {
         dsm_page_wait(host, page, client, write, 1);
-        dsm_page_poison(host, page);
+        dsm_serve_poison(host, page);
     } else if (page->state == DSM_HOME_PRIVATE || (is_here(page) && !write)) {
         map(host, page, client);
     } else {
@@ -246,7 +246,7 @@ int dsm_single_on_none(struct dsm_host *host, struct dsm_cursor *cursor) {
     page->flags &= (uint16_t)~DSM_WANTING;
     page->get = 0;
     page->home = (uint16_t)who;
-    dsm_page_poison(host, page);
+    dsm_serve_poison(host, page);
     return DSM_OK;
 }
 

@@ -22,41 +22,7 @@ struct dsm_host *dsm_host_init(void *arena, uint64_t bytes, const struct dsm_con
     return host;
 }
 
-void dsm_count(struct dsm_host *host, uint32_t kind, uint64_t by) {
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COUNT);
-    action->flag = kind;
-    action->arg = by;
-}
-
 /* ---- requests ---------------------------------------------------------------------------- */
-
-void dsm_reply(struct dsm_host *host, uint64_t req, uint32_t status, uint64_t arg) {
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_REPLY);
-    action->req = req;
-    action->flag = status;
-    action->arg = arg;
-}
-
-dsm_ref dsm_job_new(struct dsm_host *host, struct dsm_job job) {
-    dsm_ref ref = dsm_arena_take(&host->arena, sizeof job);
-    *(struct dsm_job *)dsm_at(host, ref) = job;
-    if (job.req) dsm_map_put(&host->arena, &host->requests, job.req, ref);
-    return ref;
-}
-
-void dsm_job_free(struct dsm_host *host, dsm_ref ref) {
-    const struct dsm_job *job = dsm_at(host, ref);
-    if (dsm_map_get(&host->arena, &host->requests, job->req) == ref)
-        dsm_map_drop(&host->arena, &host->requests, job->req);
-    dsm_arena_give(&host->arena, ref, sizeof *job);
-}
-
-void dsm_job_reply(struct dsm_host *host, dsm_ref ref, uint32_t status, uint64_t arg) {
-    const struct dsm_job *job = dsm_at(host, ref);
-    if (dsm_map_get(&host->arena, &host->requests, job->req) == ref)
-        dsm_reply(host, job->req, status, arg);
-    dsm_job_free(host, ref);
-}
 
 static int cancel(struct dsm_host *host, uint64_t req) {
     dsm_ref ref = dsm_map_get(&host->arena, &host->requests, req);
@@ -80,21 +46,21 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
                      struct dsm_cursor *cursor) {
     switch (type) {
     case DSM_MSG_GET:
-        return dsm_page_on_get(host, from, cursor);
+        return dsm_home_on_get(host, from, cursor);
     case DSM_MSG_PAGE:
         return dsm_page_on_page(host, from, cursor);
     case DSM_MSG_DIFF:
-        return dsm_page_on_diff(host, from, cursor);
+        return dsm_home_on_diff(host, from, cursor);
     case DSM_MSG_DACK:
-        return dsm_page_on_dack(host, from, cursor);
+        return dsm_flush_on_dack(host, from, cursor);
     case DSM_MSG_MOVED:
         return dsm_page_on_moved(host, cursor);
     case DSM_MSG_WANT:
-        return dsm_homeless_on_want(host, from, cursor);
+        return dsm_keep_on_want(host, from, cursor);
     case DSM_MSG_DIFFS:
         return dsm_homeless_on_diffs(host, from, cursor);
     case DSM_MSG_WANT_BASE:
-        return dsm_homeless_on_want_base(host, from, cursor);
+        return dsm_keep_on_want_base(host, from, cursor);
     case DSM_MSG_BASE:
         return dsm_homeless_on_base(host, from, cursor);
     case DSM_MSG_COLLECT:
@@ -104,7 +70,7 @@ static int from_peer(struct dsm_host *host, uint32_t from, uint32_t type,
     case DSM_MSG_BYE:
         return dsm_leave_on_bye(host, from, cursor);
     case DSM_MSG_ELSEWHERE:
-        return dsm_page_on_elsewhere(host, cursor);
+        return dsm_flush_on_elsewhere(host, cursor);
     case DSM_MSG_TAKE:
         return dsm_move_on_take(host, from, cursor);
     case DSM_MSG_TAKEN:
@@ -251,7 +217,7 @@ static int serve(struct dsm_host *host, const struct dsm_event *event) {
     case DSM_EV_WRITE_FAULT:
         return dsm_page_fault(host, event, true);
     case DSM_EV_DIFFED:
-        return dsm_page_diffed(host, event);
+        return dsm_flush_diffed(host, event);
     case DSM_EV_WORDED:
         return dsm_lock_worded(host, event);
     case DSM_EV_MORE:

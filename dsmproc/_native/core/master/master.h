@@ -22,13 +22,8 @@
 #define DSM_CORE_MASTER_MASTER_H
 #include "core/arena.h"
 #include "core/core.h"
+#include "core/rules.h"
 #include "core/wire.h"
-
-#ifdef DSM_MUTATE
-#define DSM_RULE_ON(node, rule) (!((node)->config.rules_off >> (rule)&1))
-#else
-#define DSM_RULE_ON(node, rule) ((void)(node), true)
-#endif
 
 /* A page that was noticed or claimed at least once. */
 struct dsm_version {

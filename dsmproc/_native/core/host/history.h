@@ -1,7 +1,7 @@
-/* What homeless.c and collect.c know of a page beside its record. */
-#ifndef DSM_CORE_HOST_HOMELESS_H
-#define DSM_CORE_HOST_HOMELESS_H
-#include "core/host/host.h"
+/* What homeless.c, keep.c and collect.c know of a page beside its record. */
+#ifndef DSM_CORE_HOST_HISTORY_H
+#define DSM_CORE_HOST_HISTORY_H
+#include "core/host/state.h"
 
 struct dsm_source { /* another host that has written the page, and its intervals */
     dsm_ref next;
@@ -44,17 +44,42 @@ static inline struct dsm_history *dsm_history_of(const struct dsm_host *host, ui
     return ref ? dsm_at(host, ref) : NULL;
 }
 
+struct dsm_collector { /* of host->collectors */
+    dsm_ref next;
+    uint16_t host;
+    uint8_t adopt, unused;
+    uint32_t epoch; /* adopt: the base's before this host becomes it */
+    uint64_t page, stamp;
+    uint64_t observe; /* the number of the OBSERVE after which the stamp is seen at the latest */
+};
+
 struct dsm_history *dsm_history_make(struct dsm_host *host, uint64_t page);
 /* Most memory that `n` new ones may need. */
 uint64_t dsm_history_room(const struct dsm_host *host, uint32_t n);
+/* For one more diff, beside its bytes. */
+uint64_t dsm_history_keep_room(const struct dsm_host *host);
+struct dsm_source *dsm_history_source(const struct dsm_host *host,
+                                      const struct dsm_history *history, uint32_t who);
+struct dsm_source *dsm_history_make_source(struct dsm_host *host, struct dsm_history *history,
+                                           uint32_t who);
 /* Was something announced that is not in the copy? */
 bool dsm_history_behind(const struct dsm_host *host, const struct dsm_history *history);
-/* Its COLLECT is answered, or never will be. */
-void dsm_collect_ended(struct dsm_host *host, struct dsm_history *history);
+/* The newest interval of that host that was announced here. */
+uint32_t dsm_history_told(const struct dsm_host *host, uint64_t page, uint32_t who);
+/* With which host was it lost? */
+uint32_t dsm_history_culprit(const struct dsm_host *host, const struct dsm_page *page);
 /* Its bytes, into what this step sends. */
-void dsm_kept_put(struct dsm_host *host, const struct dsm_kept *kept);
-void dsm_kept_free(struct dsm_host *host, dsm_ref ref);
+void dsm_history_put(struct dsm_host *host, const struct dsm_kept *kept);
+void dsm_history_free(struct dsm_host *host, dsm_ref ref);
 /* Own diffs up to this interval are needed no more. */
-void dsm_kept_drop(struct dsm_host *host, struct dsm_history *history, uint32_t upto);
+void dsm_history_drop(struct dsm_host *host, struct dsm_history *history, uint32_t upto);
+/* Is what it asks to be taken in known here? */
+bool dsm_history_observed(const struct dsm_host *host, const struct dsm_collector *collector);
+/* Does another host wait for this copy to be brought up to date? */
+bool dsm_history_is_wanted(const struct dsm_host *host, uint64_t page);
+/* Is this host the base, and nobody asked to succeed it? */
+bool dsm_history_is_base(const struct dsm_host *host, const struct dsm_page *page);
+/* Its COLLECT is answered, or never will be. */
+void dsm_history_collected(struct dsm_host *host, struct dsm_history *history);
 
 #endif
