@@ -28,13 +28,13 @@ static struct dsm_object *barrier_of(struct dsm_master *master, const struct dsm
 static void let_go(struct dsm_master *master, struct dsm_queue *queue) {
     struct dsm_asker party;
     while (dsm_asker_pop(master, queue, &party))
-        dsm_ret(master, party.host, party.req, DSM_ST_OK, party.flag);
+        dsm_tell_ret(master, party.host, party.req, DSM_ST_OK, party.flag);
 }
 
 static void send_off(struct dsm_master *master, struct dsm_queue *queue, uint64_t cause) {
     struct dsm_asker party;
     while (dsm_asker_pop(master, queue, &party))
-        dsm_ret(master, party.host, party.req, DSM_ST_BROKEN, cause);
+        dsm_tell_ret(master, party.host, party.req, DSM_ST_BROKEN, cause);
 }
 
 static void break_it(struct dsm_master *master, struct dsm_object *barrier, uint32_t why,
@@ -55,11 +55,11 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
     } else if (action) {
         barrier->state = ACTION;
         barrier->holder = host;
-        dsm_ret(master, host, req, DSM_ST_ACTION, index);
+        dsm_tell_ret(master, host, req, DSM_ST_ACTION, index);
     } else {
         barrier->value = 0;
         let_go(master, &barrier->waiting);
-        dsm_ret(master, host, req, DSM_ST_OK, index);
+        dsm_tell_ret(master, host, req, DSM_ST_OK, index);
     }
 }
 
@@ -67,7 +67,7 @@ static void wait(struct dsm_master *master, struct dsm_object *barrier,
                  const struct dsm_call *call) {
     dsm_set_bit(barrier->came, call->host, true);
     if (barrier->state == BROKEN) {
-        dsm_ret(master, call->host, call->req, DSM_ST_BROKEN, barrier->cause);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_BROKEN, barrier->cause);
     } else if (barrier->state == ACTION) {
         struct dsm_asker party = {.host = call->host, .req = call->req, .flag = call->b != 0};
         dsm_asker_push(master, &barrier->later, party);
@@ -119,16 +119,16 @@ int dsm_barrier_call(struct dsm_master *master, const struct dsm_call *call) {
         value = barrier->value | (uint64_t)(barrier->state == BROKEN) << 32;
         break;
     }
-    dsm_ret(master, call->host, call->req, DSM_ST_OK, value);
+    dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, value);
     return DSM_OK;
 }
 
 void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, uint32_t host,
                         uint64_t req) {
     if (dsm_asker_take(master, &barrier->later, host, req)) {
-        dsm_ret(master, host, req, DSM_ST_CANCELLED, LATER);
+        dsm_tell_ret(master, host, req, DSM_ST_CANCELLED, LATER);
     } else if (barrier->state == FILLING && dsm_asker_take(master, &barrier->waiting, host, req)) {
-        dsm_ret(master, host, req, DSM_ST_CANCELLED, ARRIVED);
+        dsm_tell_ret(master, host, req, DSM_ST_CANCELLED, ARRIVED);
         break_it(master, barrier, DSM_BROKE_LEFT, host);
     }
 }

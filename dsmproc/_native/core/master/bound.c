@@ -82,7 +82,7 @@ void dsm_mbound_add(struct dsm_master *master, struct dsm_version *version, uint
                     const uint8_t *bytes, uint32_t len) {
     uint64_t room = size_of(len) + sizeof(struct carry);
     if (len > master->config.carry || !dsm_arena_room(&master->arena, room) ||
-        dsm_entry_is_shared(version)) {
+        dsm_version_is_shared(version)) {
         dsm_mbound_drop(master, version);
         return;
     }
@@ -117,7 +117,7 @@ bool dsm_mbound_serves(const struct dsm_master *master, const struct dsm_version
     if (!version->carry) return false;
     const struct carry *carry = dsm_at(master, version->carry);
     if (carry->reader != DSM_NO_HOST && carry->reader != host) return false;
-    return carry->since <= dsm_entry_told(master, version, host) ||
+    return carry->since <= dsm_version_told(master, version, host) ||
            !DSM_RULE_ON(master, DSM_RULE_SINCE);
 }
 
@@ -134,7 +134,7 @@ static void put_diff(struct dsm_master *master, uint64_t id, const struct dsm_ve
 void dsm_mbound_tell(struct dsm_master *master, struct dsm_updates *updates, uint32_t host,
                      uint64_t id, const struct dsm_version *version) {
     const struct carry *carry = dsm_at(master, version->carry);
-    uint64_t upto = dsm_entry_told(master, version, host);
+    uint64_t upto = dsm_version_told(master, version, host);
     for (dsm_ref at = carry->diffs.head; at; at = dsm_next(master, at)) {
         const struct carried *diff = dsm_at(master, at);
         bool told = diff->stamp <= upto && DSM_RULE_ON(master, DSM_RULE_ONCE);

@@ -9,13 +9,7 @@
  */
 #include "core/master/master.h"
 
-struct cut { /* of master->cuts */
-    dsm_ref next;
-    uint32_t host;
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not said that they hear it no more */
-};
-
-static bool is_done(const struct cut *cut) {
+static bool is_done(const struct dsm_cut *cut) {
     for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
         if (cut->silent[i]) return false;
     return true;
@@ -34,12 +28,12 @@ static void pass_on(struct dsm_master *master, uint32_t host) {
         count++;
     }
     for (uint32_t i = 0; i < count && i < DSM_NAMED; i++)
-        dsm_mlock_say(master, named[i], host, count);
+        dsm_object_say_died(master, named[i], host, count);
 }
 
 static void end_done(struct dsm_master *master) {
     for (dsm_ref at = master->cuts.head, next; at; at = next) {
-        const struct cut *cut = dsm_at(master, at);
+        const struct dsm_cut *cut = dsm_at(master, at);
         uint32_t host = cut->host;
         next = cut->next;
         if (!is_done(cut)) continue;
@@ -52,10 +46,10 @@ static void end_done(struct dsm_master *master) {
 
 void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at))
-        dsm_set_bit(((struct cut *)dsm_at(master, at))->silent, host, false);
-    dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct cut));
-    struct cut *cut = dsm_at(master, ref);
-    *cut = (struct cut){.host = host};
+        dsm_set_bit(((struct dsm_cut *)dsm_at(master, at))->silent, host, false);
+    dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct dsm_cut));
+    struct dsm_cut *cut = dsm_at(master, ref);
+    *cut = (struct dsm_cut){.host = host};
     for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
         if (!dsm_bit(master->joined, other)) continue;
         dsm_set_bit(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT));
@@ -67,17 +61,11 @@ void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     end_done(master);
 }
 
-bool dsm_cut_is_out(const struct dsm_master *master, uint32_t host) {
-    for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at))
-        if (((const struct cut *)dsm_at(master, at))->host == host) return true;
-    return false;
-}
-
 int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t host = dsm_get16(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at)) {
-        struct cut *cut = dsm_at(master, at);
+        struct dsm_cut *cut = dsm_at(master, at);
         if (cut->host == host) dsm_set_bit(cut->silent, from, false);
     }
     end_done(master);

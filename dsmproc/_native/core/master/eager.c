@@ -25,7 +25,7 @@ static void end_known(struct dsm_master *master) {
         const struct eager *publish = dsm_at(master, at);
         next = publish->next;
         if (!is_known(publish)) continue;
-        if (dsm_bit(master->joined, publish->host)) dsm_version_published(master, publish->host);
+        if (dsm_bit(master->joined, publish->host)) dsm_tell_published(master, publish->host);
         dsm_queue_remove(master, &master->eager, at);
         dsm_arena_give(&master->arena, at, sizeof *publish);
     }

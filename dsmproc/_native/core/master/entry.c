@@ -11,21 +11,11 @@
  */
 #include "core/master/master.h"
 
-static const dsm_ref SHARED = UINT32_MAX;
-
-bool dsm_entry_is_shared(const struct dsm_version *version) {
-    return version->lock == SHARED;
-}
-
-static uint64_t *told_by(const struct dsm_master *master, const struct dsm_object *lock) {
-    return lock->told ? dsm_at(master, lock->told) : NULL;
-}
-
 static void bind(struct dsm_master *master, struct dsm_version *version, struct dsm_object *lock) {
     dsm_ref ref = dsm_ref_of(master, lock);
     if (version->lock == ref) return;
     bool fresh = !version->lock && (!version->last || !lock->told);
-    version->lock = fresh || !DSM_RULE_ON(master, DSM_RULE_SHARED) ? ref : SHARED;
+    version->lock = fresh || !DSM_RULE_ON(master, DSM_RULE_SHARED) ? ref : DSM_SHARED;
     if (!fresh) dsm_mbound_drop(master, version);
 }
 
@@ -36,28 +26,19 @@ int dsm_entry_on_bind(struct dsm_master *master, uint32_t from, struct dsm_curso
     if (!dsm_cursor_done(cursor) || !id || !count || from >= DSM_MAX_HOSTS) return DSM_E_PEER;
     if (region && (uint64_t)(uint32_t)page + count > region->pages) return DSM_E_PEER;
     if (master->config.model != DSM_EC || !region) return DSM_OK;
-    struct dsm_object *lock = dsm_mlock_of(master, id);
+    struct dsm_object *lock = dsm_object_lock(master, id);
     if (!lock) return DSM_OK; /* it is something else, whose acquires tell everything */
     for (uint32_t i = 0; i < count; i++)
         bind(master, dsm_version_find(master, page + i), lock);
     return DSM_OK;
 }
 
-uint64_t dsm_entry_told(const struct dsm_master *master, const struct dsm_version *version,
-                        uint32_t host) {
-    uint64_t told = master->told[host];
-    if (!version->lock || version->lock == SHARED) return told;
-    if (!DSM_RULE_ON(master, DSM_RULE_GRANTED)) return told;
-    const uint64_t *more = told_by(master, dsm_at(master, version->lock));
-    return more && more[host] > told ? more[host] : told;
-}
-
 bool dsm_entry_concerns(const struct dsm_master *master, const struct dsm_version *version,
                         const struct dsm_object *lock) {
-    return version->lock == SHARED || version->lock == dsm_ref_of(master, lock);
+    return version->lock == DSM_SHARED || version->lock == dsm_ref_of(master, lock);
 }
 
 void dsm_entry_granted(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
     if (!lock->told) lock->told = dsm_arena_take(&master->arena, DSM_MAX_HOSTS * sizeof(uint64_t));
-    told_by(master, lock)[host] = master->log;
+    dsm_object_told(master, lock)[host] = master->log;
 }

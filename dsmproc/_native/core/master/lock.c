@@ -9,32 +9,6 @@
  */
 #include "core/master/master.h"
 
-void dsm_mlock_say(struct dsm_master *master, uint64_t lock, uint32_t host, uint64_t count) {
-    struct dsm_action *action = dsm_act(master->out, DSM_ACT_OWNER_DIED);
-    action->id = lock;
-    action->host = host;
-    action->arg = count;
-}
-
-static bool lost_with(const struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
-    if (dsm_bit(master->left, host)) return false;
-    lock->died = 1;
-    return true;
-}
-
-struct dsm_object *dsm_mlock_of(struct dsm_master *master, uint64_t id) {
-    struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
-    if (lock) return lock;
-    lock = dsm_object_make(master, id, DSM_OBJ_LOCK);
-    if (!lock) return NULL; /* the id is that of something else */
-    uint32_t maker = (uint32_t)(id >> 48);
-    bool has = dsm_bit(master->joined, maker) || dsm_cut_is_out(master, maker);
-    lock->holder = has ? maker : DSM_NO_HOST;
-    if (!has && dsm_bit(master->gone, maker) && lost_with(master, lock, maker))
-        dsm_mlock_say(master, id, maker, 1);
-    return lock;
-}
-
 static void send_lock(struct dsm_master *master, uint32_t to, uint32_t type, uint64_t id) {
     uint32_t message = dsm_send(master->out, to, DSM_FAST, type);
     dsm_put64(master->out, id);
@@ -100,7 +74,7 @@ int dsm_mlock_on_ask(struct dsm_master *master, uint32_t from, struct dsm_cursor
     uint64_t id = dsm_get64(cursor);
     uint32_t try = dsm_get8(cursor);
     if (!dsm_cursor_done(cursor) || !id || try > 1) return DSM_E_PEER;
-    struct dsm_object *lock = dsm_mlock_of(master, id);
+    struct dsm_object *lock = dsm_object_lock(master, id);
     if (!lock) return DSM_E_PEER;
     struct dsm_asker *asker = asker_of(master, lock, from);
     /* Its token is on the way to it already, or a try becomes a wait. */
@@ -148,17 +122,17 @@ int dsm_mlock_on_owner_died(struct dsm_master *master, uint32_t from, struct dsm
     if (!dsm_cursor_done(cursor) || !id || died > 1) return DSM_E_PEER;
     struct dsm_object *lock = dsm_object_find(master, id, DSM_OBJ_LOCK);
     bool is_maker = id >> 48 == from; /* its token may never have left it */
-    if (!lock && is_maker) lock = dsm_mlock_of(master, id);
+    if (!lock && is_maker) lock = dsm_object_lock(master, id);
     if (!lock || lock->holder != from) return DSM_E_PEER;
     lock->died = (uint8_t)died;
     return DSM_OK;
 }
 
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
-    struct dsm_object *lock = dsm_mlock_of(master, call->id);
+    struct dsm_object *lock = dsm_object_lock(master, call->id);
     if (!lock) return DSM_E_PEER;
     if (lock->holder == DSM_NO_HOST || !dsm_bit(master->joined, lock->holder)) {
-        dsm_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
         return DSM_OK;
     }
     dsm_scope_released(master, lock);
@@ -177,14 +151,14 @@ int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor) 
     uint32_t status = dsm_get8(cursor);
     if (!dsm_cursor_done(cursor) || status > DSM_ST_HOST_LOST || asker >= DSM_MAX_HOSTS)
         return DSM_E_PEER;
-    if (dsm_bit(master->joined, asker)) dsm_ret(master, asker, req, status, 0);
+    if (dsm_bit(master->joined, asker)) dsm_tell_ret(master, asker, req, status, 0);
     return DSM_OK;
 }
 
 bool dsm_mlock_host_lost(struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
     if (lock->holder != host) return false;
     dsm_scope_close(master, lock);
-    bool died = lost_with(master, lock, host);
+    bool died = dsm_object_lost_with(master, lock, host);
     pass_on(master, lock);
     return died;
 }

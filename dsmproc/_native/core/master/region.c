@@ -9,16 +9,11 @@
 #include "core/master/master.h"
 #include "core/policy/policy.h"
 
-struct dsm_mregion *dsm_mregion_find(const struct dsm_master *master, uint64_t id) {
-    dsm_ref ref = dsm_map_get(&master->arena, &master->regions, id);
-    return ref ? dsm_at(master, ref) : NULL;
-}
-
 static void announce(struct dsm_master *master, struct dsm_mregion *region) {
     if (dsm_policy_first_home(region->policy, 0, region->pages, region->hosts) == DSM_NO_HOST)
         return;
     for (uint32_t host = 0; host < region->hosts; host++) {
-        dsm_version_send_list(master, host, region, false, false);
+        dsm_tell_region(master, host, region, false, false);
         dsm_set_bit(region->known, host, true);
         dsm_set_bit(region->unready, host, true);
     }
@@ -62,6 +57,22 @@ static bool any(const uint64_t *bits) {
     return all != 0;
 }
 
+static void forget_versions(struct dsm_master *master, struct dsm_mregion *region) {
+    dsm_scope_forget(master, region);
+    for (uint32_t i = 0; i < region->nchunks; i++) {
+        dsm_ref chunk = ((dsm_ref *)dsm_at(master, region->chunks))[i];
+        if (!chunk) continue;
+        struct dsm_version *versions = dsm_at(master, chunk);
+        for (uint32_t k = 0; k < DSM_VERSIONS; k++) {
+            dsm_version_unlink(master, &versions[k]);
+            dsm_mbound_drop(master, &versions[k]);
+            dsm_mhomeless_forget(master, &versions[k]);
+        }
+        dsm_arena_give(&master->arena, chunk, DSM_VERSIONS * sizeof *versions);
+    }
+    dsm_arena_give(&master->arena, region->chunks, region->nchunks * sizeof(dsm_ref));
+}
+
 static void end_if_unused(struct dsm_master *master, struct dsm_mregion *region) {
     if (!region->unlinked || any(region->attached) || any(region->unready)) return;
     for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++) {
@@ -72,7 +83,7 @@ static void end_if_unused(struct dsm_master *master, struct dsm_mregion *region)
     }
     dsm_act(master->out, DSM_ACT_REGION_END)->id = region->id;
     dsm_mrecover_forget(master, region->id);
-    dsm_version_forget(master, region);
+    forget_versions(master, region);
     dsm_msingle_end(master, region->id);
     dsm_ref *at = &master->region_list, ref = dsm_ref_of(master, region);
     while (*at != ref)
@@ -103,7 +114,7 @@ static void refuse(struct dsm_master *master, uint32_t to, uint32_t id) {
 }
 
 static void attach(struct dsm_master *master, struct dsm_mregion *region, uint32_t host) {
-    dsm_version_send_list(master, host, region, !dsm_bit(region->known, host), true);
+    dsm_tell_region(master, host, region, !dsm_bit(region->known, host), true);
     dsm_set_bit(region->attached, host, true);
     dsm_set_bit(region->known, host, true);
 }

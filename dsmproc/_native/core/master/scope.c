@@ -35,7 +35,7 @@ int dsm_scope_on_scope(struct dsm_master *master, uint32_t from, struct dsm_curs
     uint32_t open = dsm_get8(cursor);
     if (!dsm_cursor_done(cursor) || !id || open > 1) return DSM_E_PEER;
     if (master->config.model != DSM_SCC) return DSM_E_PEER;
-    struct dsm_object *lock = dsm_mlock_of(master, id);
+    struct dsm_object *lock = dsm_object_lock(master, id);
     if (!lock || lock->holder != from || lock->open == open) return DSM_E_PEER;
     if (!open) {
         dsm_scope_close(master, lock);

@@ -16,9 +16,9 @@ static void acquire(struct dsm_master *master, struct dsm_object *sem,
                     const struct dsm_call *call) {
     if (sem->value) {
         sem->value--;
-        dsm_ret(master, call->host, call->req, DSM_ST_OK, 0);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, 0);
     } else if (call->c) {
-        dsm_ret(master, call->host, call->req, DSM_ST_BUSY, 0);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_BUSY, 0);
     } else {
         dsm_asker_push(master, &sem->waiting,
                        (struct dsm_asker){.host = call->host, .req = call->req});
@@ -28,16 +28,16 @@ static void acquire(struct dsm_master *master, struct dsm_object *sem,
 static void release(struct dsm_master *master, struct dsm_object *sem,
                     const struct dsm_call *call) {
     if (call->c > UINT32_MAX || (sem->bound && sem->value + call->c > sem->bound)) {
-        dsm_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
         return;
     }
     sem->value += call->c;
     struct dsm_asker next;
     while (sem->value && dsm_asker_pop(master, &sem->waiting, &next)) {
         sem->value--;
-        dsm_ret(master, next.host, next.req, DSM_ST_OK, 0);
+        dsm_tell_ret(master, next.host, next.req, DSM_ST_OK, 0);
     }
-    dsm_ret(master, call->host, call->req, DSM_ST_OK, 0);
+    dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, 0);
 }
 
 int dsm_semaphore_call(struct dsm_master *master, const struct dsm_call *call) {
@@ -48,12 +48,12 @@ int dsm_semaphore_call(struct dsm_master *master, const struct dsm_call *call) {
     else if (call->op == DSM_CALL_SEM_RELEASE)
         release(master, sem, call);
     else
-        dsm_ret(master, call->host, call->req, DSM_ST_OK, sem->value);
+        dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, sem->value);
     return DSM_OK;
 }
 
 void dsm_semaphore_cancel(struct dsm_master *master, struct dsm_object *sem, uint32_t host,
                           uint64_t req) {
     if (dsm_asker_take(master, &sem->waiting, host, req))
-        dsm_ret(master, host, req, DSM_ST_CANCELLED, 0);
+        dsm_tell_ret(master, host, req, DSM_ST_CANCELLED, 0);
 }

@@ -12,68 +12,11 @@ struct dsm_master *dsm_master_init(void *arena, uint64_t bytes, const struct dsm
     return master;
 }
 
-/* ---- objects ----------------------------------------------------------------------------- */
-
-struct dsm_object *dsm_object_find(struct dsm_master *master, uint64_t id, uint32_t kind) {
-    dsm_ref ref = dsm_map_get(&master->arena, &master->objects, id);
-    struct dsm_object *object = ref ? dsm_at(master, ref) : NULL;
-    return object && object->kind == kind ? object : NULL;
-}
-
-struct dsm_object *dsm_object_make(struct dsm_master *master, uint64_t id, uint32_t kind) {
-    if (!id || dsm_map_get(&master->arena, &master->objects, id)) return NULL;
-    dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct dsm_object));
-    struct dsm_object *object = dsm_at(master, ref);
-    object->kind = kind;
-    object->id = id;
-    object->next = master->object_list;
-    master->object_list = ref;
-    dsm_map_put(&master->arena, &master->objects, id, ref);
-    return object;
-}
-
-void dsm_asker_push(struct dsm_master *master, struct dsm_queue *queue, struct dsm_asker asker) {
-    dsm_ref ref = dsm_arena_take(&master->arena, sizeof asker);
-    *(struct dsm_asker *)dsm_at(master, ref) = asker;
-    dsm_queue_push(master, queue, ref);
-}
-
-bool dsm_asker_pop(struct dsm_master *master, struct dsm_queue *queue, struct dsm_asker *asker) {
-    dsm_ref ref = dsm_queue_pop(master, queue);
-    if (!ref) return false;
-    *asker = *(struct dsm_asker *)dsm_at(master, ref);
-    dsm_arena_give(&master->arena, ref, sizeof *asker);
-    return true;
-}
-
-bool dsm_asker_take(struct dsm_master *master, struct dsm_queue *queue, uint32_t host,
-                    uint64_t req) {
-    for (dsm_ref at = queue->head; at; at = dsm_next(master, at)) {
-        const struct dsm_asker *asker = dsm_at(master, at);
-        if (asker->host != host || (req && asker->req != req)) continue;
-        dsm_queue_remove(master, queue, at);
-        dsm_arena_give(&master->arena, at, sizeof *asker);
-        return true;
-    }
-    return false;
-}
-
-void dsm_ret(struct dsm_master *master, uint32_t host, uint64_t req, uint32_t status,
-             uint64_t value) {
-    if (!dsm_bit(master->joined, host)) return; /* a party that came to a barrier, and is lost */
-    dsm_tell(master, host);
-    uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_RET);
-    dsm_put64(master->out, req);
-    dsm_put8(master->out, status);
-    dsm_put64(master->out, value);
-    dsm_sent(master->out, message, 0);
-}
-
 /* ---- messages ---------------------------------------------------------------------------- */
 
 static int on_leave(struct dsm_master *master, const struct dsm_call *call) {
     dsm_set_bit(master->left, call->host, true);
-    dsm_ret(master, call->host, call->req, DSM_ST_OK, 0);
+    dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, 0);
     return DSM_OK;
 }
 
