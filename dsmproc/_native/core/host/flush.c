@@ -18,6 +18,7 @@
 
 #include "core/host/history.h"
 #include "core/host/host.h"
+#include "core/policy/policy.h"
 
 /* An acknowledgement names the number. */
 static void number_diff(struct dsm_host *host, struct dsm_page *page, uint32_t len) {
@@ -31,6 +32,17 @@ static bool is_zero_again(const struct dsm_host *host, const struct dsm_page *pa
                           const struct dsm_compared *result) {
     return page->run & DSM_BARE && !result->len && !result->early &&
            !dsm_page_is_homeless(host, page) && DSM_RULE_ON(host, DSM_RULE_ZERO);
+}
+
+/* May this host ask for the home of the page (move.c) instead of sending the diff of `len` bytes? */
+static bool may_take_home(const struct dsm_host *host, const struct dsm_page *page, uint32_t len) {
+    const struct dsm_region *region = dsm_at(host, page->region);
+    struct dsm_written written = {.diff = len,
+                                  .page_size = host->config.page_size,
+                                  .streak = page->streak,
+                                  .patience = page->patience,
+                                  .barrier = host->barrier};
+    return !host->tight && page->changes && dsm_policy(region->policy)->takes(&written);
 }
 
 /* What the result means for the page; the diff, if there is one, is still to be sent. */
@@ -69,7 +81,7 @@ static void apply_result(struct dsm_host *host, struct dsm_compared *result) {
             result->len = 0;
             dsm_page_seek(host, page);
         }
-        result->take = result->len && !result->early && dsm_move_wanted(host, page, result->len);
+        result->take = result->len && !result->early && may_take_home(host, page, result->len);
     } else if (page->idle < UINT8_MAX) {
         page->idle++;
     }

@@ -430,7 +430,6 @@ static void lose(struct dsm_host *host, struct dsm_history *history, uint32_t wh
 }
 
 void dsm_homeless_host_lost(struct dsm_host *host, uint32_t who) {
-    dsm_collect_host_lost(host, who);
     for (uint32_t i = 0; i < host->histories.room; i++) {
         dsm_ref ref = dsm_map_slot(&host->arena, &host->histories, i);
         if (ref) lose(host, dsm_at(host, ref), who);

@@ -182,7 +182,7 @@ int dsm_keep_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_curso
 
 /* ---- page.c: the automaton of a page ------------------------------------------------------- */
 
-int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write);
+void dsm_page_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write);
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach);
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
@@ -270,8 +270,6 @@ void dsm_lock_leave(struct dsm_host *host, uint64_t id); /* the publish before i
 
 /* ---- move.c: how a home moves -------------------------------------------------------------- */
 
-/* May this host ask for the home of the page instead of sending the diff of `len` bytes? */
-bool dsm_move_wanted(const struct dsm_host *host, const struct dsm_page *page, uint32_t len);
 int dsm_move_on_take(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_move_on_taken(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event);

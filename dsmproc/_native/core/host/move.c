@@ -26,19 +26,8 @@
  */
 #include "core/host/history.h"
 #include "core/host/host.h"
-#include "core/policy/policy.h"
 
 enum { PATIENCE_MAX = 8, OF_USE = 2 };
-
-bool dsm_move_wanted(const struct dsm_host *host, const struct dsm_page *page, uint32_t len) {
-    const struct dsm_region *region = dsm_at(host, page->region);
-    struct dsm_written written = {.diff = len,
-                                  .page_size = host->config.page_size,
-                                  .streak = page->streak,
-                                  .patience = page->patience,
-                                  .barrier = host->barrier};
-    return !host->tight && page->changes && dsm_policy(region->policy)->takes(&written);
-}
 
 /* ---- taking ------------------------------------------------------------------------------ */
 

@@ -72,46 +72,38 @@ static void await(struct dsm_host *host, struct dsm_page *page, uint32_t client,
     dsm_row_brought(host, id, id + run.end - run.first);
 }
 
-int dsm_page_fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
-    struct dsm_page *page = dsm_page_find(host, event->id);
-    if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
-    dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
-    if (host->config.model == DSM_SC) {
-        dsm_single_fault(host, page, event->client, write);
-        return DSM_OK;
-    }
-    int32_t reach = dsm_row_reach(host, event->id, write);
+void dsm_page_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write) {
+    int32_t reach = dsm_row_reach(host, dsm_page_id(host, page), write);
     dsm_page_settle_in(host, page);
     switch (page->state) {
     case DSM_STALE:
     case DSM_ABSENT:
         if (reach == 1 && dsm_page_is_hot(host, page)) write = true;
-        dsm_page_wait(host, page, event->client, write, reach);
+        dsm_page_wait(host, page, client, write, reach);
         dsm_page_fetch(host, page, reach);
         break;
     case DSM_FETCHING:
-        await(host, page, event->client, write, reach);
+        await(host, page, client, write, reach);
         break;
     case DSM_LOST:
-        dsm_page_wait(host, page, event->client, write, reach);
+        dsm_page_wait(host, page, client, write, reach);
         dsm_serve_poison(host, page);
         break;
     case DSM_ZERO:
     case DSM_CLEAN:
     case DSM_HOME:
         if (write && page->flags & DSM_HANDING)
-            dsm_page_wait(host, page, event->client, write, reach);
+            dsm_page_wait(host, page, client, write, reach);
         else if (write)
-            dsm_serve_write(host, page, event->client, reach);
+            dsm_serve_write(host, page, client, reach);
         else
-            dsm_serve_map(host, page, event->client, reach);
+            dsm_serve_map(host, page, client, reach);
         break;
     default:
-        dsm_serve_map(host, page, event->client, reach);
+        dsm_serve_map(host, page, client, reach);
         break;
     }
     if (host->config.ahead) dsm_run_ahead(host, dsm_at(host, page->region));
-    return DSM_OK;
 }
 
 /* ---- fetching ---------------------------------------------------------------------------- */

@@ -46,7 +46,7 @@ static void slice(struct dsm_host *host) {
         host->todo--;
         host->ndirty--;
         page->flags &= (uint16_t)~DSM_IN_DIRTY;
-        dsm_written_look_at(host, page);
+        if (!dsm_look_at(host, page)) dsm_written_look_at(host, page);
     }
     if (host->nclaim) send_claim(host);
 }

@@ -70,6 +70,7 @@ void dsm_recover_host_lost(struct dsm_host *host, uint32_t who) {
                 dsm_page_came(host, page);
         }
     }
+    dsm_collect_host_lost(host, who);
     dsm_homeless_host_lost(host, who);
 }
 

@@ -208,14 +208,25 @@ static void tick(struct dsm_host *host) {
     dsm_publish_tick(host);
 }
 
+static int fault(struct dsm_host *host, const struct dsm_event *event, bool write) {
+    struct dsm_page *page = dsm_page_find(host, event->id);
+    if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
+    dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
+    if (host->config.model == DSM_SC)
+        dsm_single_fault(host, page, event->client, write);
+    else
+        dsm_page_fault(host, page, event->client, write);
+    return DSM_OK;
+}
+
 static int serve(struct dsm_host *host, const struct dsm_event *event) {
     switch (event->kind) {
     case DSM_EV_MESSAGE:
         return on_message(host, event);
     case DSM_EV_READ_FAULT:
-        return dsm_page_fault(host, event, false);
+        return fault(host, event, false);
     case DSM_EV_WRITE_FAULT:
-        return dsm_page_fault(host, event, true);
+        return fault(host, event, true);
     case DSM_EV_DIFFED:
         return dsm_flush_diffed(host, event);
     case DSM_EV_WORDED:

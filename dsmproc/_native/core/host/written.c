@@ -51,9 +51,7 @@ static void look_at_bound(struct dsm_host *host, struct dsm_page *page) {
 }
 
 void dsm_written_look_at(struct dsm_host *host, struct dsm_page *page) {
-    if (dsm_look_at(host, page)) {
-        return;
-    } else if (page->state == DSM_HOME_DIRTY && page->run & DSM_HOME_TWIN) {
+    if (page->state == DSM_HOME_DIRTY && page->run & DSM_HOME_TWIN) {
         look_at_bound(host, page);
     } else if (page->state == DSM_HOME_DIRTY) {
         dsm_written_home(host, page);

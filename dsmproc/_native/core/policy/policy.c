@@ -20,13 +20,3 @@ const struct dsm_policy *dsm_policy(uint32_t policy) {
 uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t pages, uint32_t hosts) {
     return policies[policy]->first_home(index, pages, hosts);
 }
-
-uint32_t dsm_home_by_claim(uint32_t index, uint32_t pages, uint32_t hosts) {
-    (void)index, (void)pages, (void)hosts;
-    return DSM_NO_HOST;
-}
-
-bool dsm_home_stays(const struct dsm_written *written) {
-    (void)written;
-    return false;
-}
