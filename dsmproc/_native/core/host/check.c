@@ -93,6 +93,7 @@ int dsm_host_check(const struct dsm_host *host) {
     if (host->publish == DSM_IDLE && (host->jobs.head || host->todo || host->claims)) return 13;
     if (host->publish == DSM_IDLE && host->next_jobs.head) return 14;
     if (host->gate.head && !host->invalid_later) return 15;
+    if (host->ready.head) return 35;
     return check_locks(host);
 }
 

@@ -200,9 +200,14 @@ int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_observe_tick(struct dsm_host *host);
 /* For this host itself. */
 void dsm_observe_up_to(struct dsm_host *host, uint64_t stamp);
-void dsm_observe_gate(struct dsm_host *host,
-                      struct dsm_job job); /* do it when invalidations are done */
-void dsm_observe_gate_try(struct dsm_host *host);
+/* Let it wait until all invalidations are done. */
+void dsm_observe_gate(struct dsm_host *host, struct dsm_job job);
+/* The first that waits at the gate, if it may pass. */
+bool dsm_observe_pass(struct dsm_host *host, struct dsm_job *job);
+/* Past the gate: all notices up to here are done; an OBSERVE is answered; (erc) the master asks. */
+void dsm_observe_seen(struct dsm_host *host, uint64_t stamp);
+void dsm_observe_observed(struct dsm_host *host);
+void dsm_observe_told(struct dsm_host *host, uint64_t stamp);
 
 /* ---- bound.c: changes that travel with notices --------------------------------------------- */
 
@@ -222,7 +227,10 @@ int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
 void dsm_publish_then(struct dsm_host *host, dsm_ref job);
 int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp);
-void dsm_publish_go_on(struct dsm_host *host); /* after each step: whatever can be done now */
+/* After each step: whatever can be done now. What it makes ready is done before it is asked whether
+ * another publish begins. */
+void dsm_publish_go_on(struct dsm_host *host);
+bool dsm_publish_again(struct dsm_host *host);
 void dsm_publish_slice(struct dsm_host *host); /* at EV_MORE */
 void dsm_publish_tick(struct dsm_host *host);
 bool dsm_publish_busy(const struct dsm_host *host);

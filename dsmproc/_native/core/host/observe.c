@@ -4,14 +4,10 @@
  * of an OBSERVE, a GRANT, a RET, a PUBLISHED. What it says after them must wait until their
  * invalidations are finished here. One is not at once: a page that is dirty while its last diff is
  * unacknowledged (rule ONE_DIFF). So what the master said queues up at the gate, in order, and
- * passes when no invalidation (and no look at a lock's word) is pending. `seen` is advanced at the
- * gate and by notices only.
+ * passes when no invalidation (and no look at a lock's word) is pending: step.c then does it. `seen`
+ * is advanced at the gate only.
  */
 #include "core/host/host.h"
-
-static bool is_open(const struct dsm_host *host) {
-    return !host->invalid_later && !host->ncompared && !host->word_lock;
-}
 
 static void send_observe(struct dsm_host *host) {
     dsm_sent(host->out, dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_OBSERVE), 0);
@@ -100,65 +96,37 @@ int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
 
 /* ---- the gate ---------------------------------------------------------------------------- */
 
-static void send_known(struct dsm_host *host, uint64_t stamp) {
-    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_KNOWN);
-    dsm_put64(host->out, stamp);
-    dsm_sent(host->out, message, 0);
-}
-
-static void pass(struct dsm_host *host, const struct dsm_job *job) {
-    switch (job->kind) {
-    case DSM_JOB_SEEN:
-        if (job->arg > host->seen) host->seen = job->arg;
-        serve(host);
-        break;
-    case DSM_JOB_STAMPED:
-        dsm_publish_stamped(host, job->arg);
-        break;
-    case DSM_JOB_OBSERVED:
-        host->observing = 0;
-        host->observe_done = host->observe_sent;
-        serve(host);
-        break;
-    case DSM_JOB_OWNER_DIED:
-        dsm_lock_owner_died(host, job->id);
-        break;
-    case DSM_JOB_GRANT:
-        dsm_lock_granted(host, job);
-        break;
-    case DSM_JOB_RECALL:
-        dsm_lock_recalled(host, job);
-        break;
-    case DSM_JOB_TRY_FAILED:
-        dsm_lock_try_failed(host, job->id);
-        break;
-    case DSM_JOB_UNLOCK:
-        dsm_lock_unlock_here(host, job);
-        break;
-    case DSM_JOB_TOLD:
-        send_known(host, job->arg);
-        break;
-    default:
-        dsm_call_returned(host, job);
-        break;
-    }
+static bool is_open(const struct dsm_host *host) {
+    return !host->invalid_later && !host->ncompared && !host->word_lock;
 }
 
 void dsm_observe_gate(struct dsm_host *host, struct dsm_job job) {
-    if (!host->gate.head && is_open(host)) {
-        pass(host, &job);
-        return;
-    }
     dsm_ref ref = dsm_arena_take(&host->arena, sizeof job);
     *(struct dsm_job *)dsm_at(host, ref) = job;
     dsm_queue_push(host, &host->gate, ref);
 }
 
-void dsm_observe_gate_try(struct dsm_host *host) {
-    while (host->gate.head && is_open(host)) {
-        dsm_ref ref = dsm_queue_pop(host, &host->gate);
-        struct dsm_job job = *(struct dsm_job *)dsm_at(host, ref);
-        dsm_arena_give(&host->arena, ref, sizeof job);
-        pass(host, &job);
-    }
+bool dsm_observe_pass(struct dsm_host *host, struct dsm_job *job) {
+    if (!host->gate.head || !is_open(host)) return false;
+    dsm_ref ref = dsm_queue_pop(host, &host->gate);
+    *job = *(struct dsm_job *)dsm_at(host, ref);
+    dsm_arena_give(&host->arena, ref, sizeof *job);
+    return true;
+}
+
+void dsm_observe_seen(struct dsm_host *host, uint64_t stamp) {
+    if (stamp > host->seen) host->seen = stamp;
+    serve(host);
+}
+
+void dsm_observe_observed(struct dsm_host *host) {
+    host->observing = 0;
+    host->observe_done = host->observe_sent;
+    serve(host);
+}
+
+void dsm_observe_told(struct dsm_host *host, uint64_t stamp) {
+    uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_KNOWN);
+    dsm_put64(host->out, stamp);
+    dsm_sent(host->out, message, 0);
 }

@@ -190,37 +190,7 @@ static bool waits_for_all(const struct dsm_host *host) {
     return host->config.model == DSM_ERC;
 }
 
-/* All written before is announced (or nothing was): what was waiting for it may go. */
-static void go_on(struct dsm_host *host, dsm_ref ref) {
-    const struct dsm_job *job = dsm_at(host, ref);
-    switch (job->kind) {
-    case DSM_JOB_PUBLISH:
-        dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
-        break;
-    case DSM_JOB_OPEN:
-        dsm_lock_take(host, job->id);
-        dsm_job_free(host, ref);
-        break;
-    case DSM_JOB_CLOSE:
-        dsm_lock_release(host, ref);
-        break;
-    case DSM_JOB_CUT:
-        dsm_recover_is_cut(host, job->client);
-        dsm_job_free(host, ref);
-        break;
-    case DSM_JOB_RETURN:
-        dsm_lock_leave(host, job->id);
-        dsm_job_free(host, ref);
-        break;
-    case DSM_JOB_CALL:
-        dsm_call_send(host, ref);
-        break;
-    default:
-        dsm_job_free(host, ref);
-        break;
-    }
-}
-
+/* All written before is announced (or nothing was): what was waiting for it may go, in step.c. */
 static void finish(struct dsm_host *host, dsm_ref ref) {
     struct dsm_job *job = dsm_at(host, ref);
     bool stamp = job->kind == DSM_JOB_PUBLISH;
@@ -228,7 +198,7 @@ static void finish(struct dsm_host *host, dsm_ref ref) {
         job->stamped = host->notices;
         dsm_queue_push(host, &host->stamping, ref);
     } else {
-        go_on(host, ref);
+        dsm_queue_push(host, &host->ready, ref);
     }
 }
 
@@ -248,7 +218,7 @@ void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp) {
     while (host->stamping.head) {
         const struct dsm_job *job = dsm_at(host, host->stamping.head);
         if (job->stamped > host->stamped) break;
-        go_on(host, dsm_queue_pop(host, &host->stamping));
+        dsm_queue_push(host, &host->ready, dsm_queue_pop(host, &host->stamping));
     }
 }
 
@@ -289,8 +259,10 @@ void dsm_publish_go_on(struct dsm_host *host) {
     }
     if (host->publish == DSM_COMPARING && !host->claims) host->publish = DSM_ACKING;
     if (host->publish == DSM_ACKING && !host->unacked) announce(host);
-    if (host->publish == DSM_IDLE && host->next_jobs.head) {
-        start(host, host->ndirty);
-        dsm_publish_go_on(host);
-    }
+}
+
+bool dsm_publish_again(struct dsm_host *host) {
+    if (host->publish != DSM_IDLE || !host->next_jobs.head) return false;
+    start(host, host->ndirty);
+    return true;
 }

@@ -265,6 +265,7 @@ struct dsm_host {
     struct dsm_queue jobs;      /* what the running publish does at its end */
     struct dsm_queue next_jobs; /* of the publish after it */
     struct dsm_queue stamping;  /* jobs whose NOTICE (number job->stamped) is out */
+    struct dsm_queue ready;     /* jobs that waited for no more; empty between steps */
 
     struct dsm_queue observers;
     uint32_t observing;    /* an OBSERVE is out */

@@ -1,4 +1,6 @@
-/* A host's step: which function serves which event and message. No decisions of its own. */
+/* A host's step: which function serves which event and message, and what goes on when what it waited
+ * for is done: a publish (go_on), the notices before it (pass). No decisions of its own.
+ */
 #include "core/host/host.h"
 
 #include <assert.h>
@@ -195,6 +197,113 @@ static int on_message(struct dsm_host *host, const struct dsm_event *event) {
     return from_peer(host, event->host, type, &cursor);
 }
 
+/* ---- what waited goes on ----------------------------------------------------------------- */
+
+/* All written before is announced (or nothing was): what was waiting for it may go. */
+static void go_on(struct dsm_host *host, dsm_ref ref) {
+    const struct dsm_job *job = dsm_at(host, ref);
+    switch (job->kind) {
+    case DSM_JOB_PUBLISH:
+        dsm_job_reply(host, ref, DSM_ST_OK, dsm_publish_out(host));
+        break;
+    case DSM_JOB_OPEN:
+        dsm_lock_take(host, job->id);
+        dsm_job_free(host, ref);
+        break;
+    case DSM_JOB_CLOSE:
+        dsm_lock_release(host, ref);
+        break;
+    case DSM_JOB_CUT:
+        dsm_recover_is_cut(host, job->client);
+        dsm_job_free(host, ref);
+        break;
+    case DSM_JOB_RETURN:
+        dsm_lock_leave(host, job->id);
+        dsm_job_free(host, ref);
+        break;
+    case DSM_JOB_CALL:
+        dsm_call_send(host, ref);
+        break;
+    default:
+        dsm_job_free(host, ref);
+        break;
+    }
+}
+
+/* What one of them makes ready comes before the next. */
+static void do_ready(struct dsm_host *host) {
+    struct dsm_queue ready = host->ready;
+    host->ready = (struct dsm_queue){0};
+    for (dsm_ref ref; (ref = dsm_queue_pop(host, &ready));) {
+        go_on(host, ref);
+        do_ready(host);
+    }
+}
+
+/* Past the gate: the notices that came before it are done. */
+static void pass(struct dsm_host *host, const struct dsm_job *job) {
+    switch (job->kind) {
+    case DSM_JOB_SEEN:
+        dsm_observe_seen(host, job->arg);
+        break;
+    case DSM_JOB_STAMPED:
+        dsm_publish_stamped(host, job->arg);
+        break;
+    case DSM_JOB_OBSERVED:
+        dsm_observe_observed(host);
+        break;
+    case DSM_JOB_OWNER_DIED:
+        dsm_lock_owner_died(host, job->id);
+        break;
+    case DSM_JOB_GRANT:
+        dsm_lock_granted(host, job);
+        break;
+    case DSM_JOB_RECALL:
+        dsm_lock_recalled(host, job);
+        break;
+    case DSM_JOB_TRY_FAILED:
+        dsm_lock_try_failed(host, job->id);
+        break;
+    case DSM_JOB_UNLOCK:
+        dsm_lock_unlock_here(host, job);
+        break;
+    case DSM_JOB_TOLD:
+        dsm_observe_told(host, job->arg);
+        break;
+    default:
+        dsm_call_returned(host, job);
+        break;
+    }
+}
+
+static void open_gate(struct dsm_host *host) {
+    for (struct dsm_job job; dsm_observe_pass(host, &job);) {
+        pass(host, &job);
+        do_ready(host);
+    }
+}
+
+static void publish(struct dsm_host *host) {
+    do {
+        dsm_publish_go_on(host);
+        do_ready(host);
+    } while (dsm_publish_again(host));
+}
+
+/* The event is served: whatever can be done now. */
+static void settle(struct dsm_host *host) {
+    do_ready(host);
+    open_gate(host);
+    publish(host);
+    dsm_collect_go_on(host);
+    if (host->leave.state == DSM_LEAVES) {
+        dsm_leave_go_on(host);
+        do_ready(host);
+        publish(host);
+    }
+    if (host->nseek) dsm_page_seek_send(host);
+}
+
 /* ---- the step ---------------------------------------------------------------------------- */
 
 static int host_lost(struct dsm_host *host, uint32_t who) {
@@ -282,16 +391,7 @@ int dsm_host_step(struct dsm_host *host, const struct dsm_event *event, struct d
     host->event = event;
     host->row = NULL;
     int status = serve(host, event);
-    if (status == DSM_OK) {
-        dsm_observe_gate_try(host);
-        dsm_publish_go_on(host);
-        dsm_collect_go_on(host);
-        if (host->leave.state == DSM_LEAVES) {
-            dsm_leave_go_on(host);
-            dsm_publish_go_on(host);
-        }
-        if (host->nseek) dsm_page_seek_send(host);
-    }
+    if (status == DSM_OK) settle(host);
     host->out = NULL;
     host->event = NULL;
     host->row = NULL;
