@@ -3,7 +3,7 @@
  * Signal handlers of Python run between these calls and not in them, so each is all or nothing for
  * an exception that a handler raises. */
 #include "core/core.h"
-#include "engine/spin.h"
+#include "sys/spin.h"
 #include "include/dsmproc_api.h"
 #include "sys/control.h"
 #include "sys/net.h"

@@ -1,6 +1,6 @@
 /* The engine's thread, its loop, and its two doors to Python: commands in, notices out. */
 #include "engine/engine.h"
-#include "engine/spin.h"
+#include "sys/spin.h"
 #include "sys/net.h"
 #include "sys/traffic.h"
 #include <errno.h>

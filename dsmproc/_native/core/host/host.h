@@ -99,6 +99,8 @@ void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count,
 void dsm_page_send_get(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
                        uint32_t channel);
 
+/* ---- history.c (history.h): what is known of homeless pages -------------------------- */
+
 /* ---- feed.c: pages that are read after every publish --------------------------------------- */
 
 /* A copy of this page, which is at home here, was given to `to`. */

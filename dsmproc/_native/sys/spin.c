@@ -1,4 +1,4 @@
-#include "engine/spin.h"
+#include "sys/spin.h"
 #include "sys/cores.h"
 
 /* ns. Below LEAST it is not worth two looks: the limit is 0 then. */

@@ -18,8 +18,8 @@
  *   if (!came) sleep until it comes
  *   dsm_spin_end(spin, &now);
  */
-#ifndef DSM_ENGINE_SPIN_H
-#define DSM_ENGINE_SPIN_H
+#ifndef DSM_SYS_SPIN_H
+#define DSM_SYS_SPIN_H
 #include "include/dsmproc_api.h"
 #include <stdbool.h>
 
