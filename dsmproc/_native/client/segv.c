@@ -15,7 +15,8 @@
 enum { RANGES = 16384, BUCKETS = 256, CHAIN = 8, PAGE = 4096, STACK = 256 << 10 };
 
 /* What a handler needs cannot be handed to it: it reads these without a lock. A range that is not
- * used has no bytes. `rights` has a byte (PROT_*) a page and belongs to the mutex, but for reading. */
+ * used has no bytes. `rights` has a byte (PROT_*) a page and belongs to the mutex, but for
+ * reading. */
 static struct {
     _Atomic uint64_t start, bytes;
     _Atomic(_Atomic uint8_t *) rights;
@@ -192,8 +193,8 @@ static void end_here(void) {
     kill(getpid(), SIGKILL);
 }
 
-/* An empty file is mapped there: elsewhere first, for a child that is forked meanwhile would inherit
- * it in the place of its region. False as above. */
+/* An empty file is mapped there: elsewhere first, for a child that is forked meanwhile would
+ * inherit it in the place of its region. False as above. */
 static bool poison(uint64_t address, _Atomic uint8_t *rights, uint64_t pages) {
     uint64_t bytes = pages * PAGE;
     int empty = memfd_create("dsmproc-poison", MFD_CLOEXEC);

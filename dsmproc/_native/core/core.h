@@ -58,12 +58,12 @@ enum {
      * the word says */
     DSM_EV_UNLOCK = 17,
     DSM_EV_CALL = 18, /* req, id, arg = DSM_CALL_*, bytes/len = its three 64-bit arguments */
-    /* arg: give up so many pages that are not needed, if there are; client = 1: memory is short from
-     * now on, so no homes move here; 0: it is not */
+    /* arg: give up so many pages that are not needed, if there are; client = 1: memory is short
+     * from now on, so no homes move here; 0: it is not */
     DSM_EV_EVICT = 20,
     DSM_EV_HAND = 19, /* id = page, arg = count, host: give those at home here to it */
-    /* id = page, client = count: bound to lock arg (0: to some lock); req = 1: their changes are too
-     * large to travel, only the master is told */
+    /* id = page, client = count: bound to lock arg (0: to some lock); req = 1: their changes are
+     * too large to travel, only the master is told */
     DSM_EV_BIND = 21,
     /* req, bytes/len = bit set of all other hosts, 4 x u64: all pages at home here move to them.
      * REPLY(DSM_ST_OK, arg = pages that no host is left to take) when the master knows it. From
@@ -105,8 +105,8 @@ enum {
     DSM_ACT_COMPARE = 12,
     DSM_ACT_UNDIFF = 13, /* id, count: forget the diffs kept for these pages */
     DSM_ACT_POISON = 14, /* id, client: it waits for a page whose only copy was lost with `host` */
-    /* id = lock, flag = DSM_WORD_*, client, arg: change the lock's word in the control segment, then
-     * feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
+    /* id = lock, flag = DSM_WORD_*, client, arg: change the lock's word in the control segment,
+     * then feed DSM_EV_WORDED before any other event if flag is DSM_WORD_TAKE or DSM_WORD_SEIZE. */
     DSM_ACT_WORD = 15,
     DSM_ACT_REPLY = 16,      /* req, flag = DSM_ST_* status, arg = result */
     DSM_ACT_REGION = 17,     /* id = region, arg = pages: make its memory; before any page of it */
@@ -119,8 +119,8 @@ enum {
     DSM_ACT_APPLY_KEPT = 24,
     DSM_ACT_COUNT = 20, /* flag = DSM_COUNT_*, arg: add to a counter of dsmproc.stats() */
     DSM_ACT_CUT = 25,   /* (master) host: all are cut off from it, what it held has passed on */
-    /* (master) id = lock, host: that had its token, and is lost; arg = how many locks are so, of which
-     * DSM_NAMED are named */
+    /* (master) id = lock, host: that had its token, and is lost; arg = how many locks are so, of
+     * which DSM_NAMED are named */
     DSM_ACT_OWNER_DIED = 27,
 };
 
@@ -158,8 +158,8 @@ enum {
     DSM_WORD_HELD = 2,   /* by `client` */
     DSM_WORD_WANTED = 3, /* by `client`, and the release must go through the engine */
     DSM_WORD_TAKE = 4,   /* FREE -> ABSENT: DSM_EV_WORDED arg = 1. HELD* -> HELD_WANTED: arg = 0 */
-    /* HELD* (by the process arg, if that is not 0) -> ABSENT: DSM_EV_WORDED arg = 1. Else unchanged:
-     * arg = 0 */
+    /* HELD* (by the process arg, if that is not 0) -> ABSENT: DSM_EV_WORDED arg = 1. Else
+     * unchanged: arg = 0 */
     DSM_WORD_SEIZE = 5,
     /* Beside the word, for who holds the lock next: a holder has died, and none has said since that
      * what the lock guards is right. CONSISTENT: no more. */
@@ -366,9 +366,9 @@ uint32_t dsm_diff_encode(const uint8_t *page, const uint8_t *twin, uint8_t *snap
 int dsm_diff_apply(uint8_t *page, uint32_t page_size, const uint8_t *diff, uint32_t len);
 
 /* Pages on the wire (pack.c): pure functions on buffers; page_size is a multiple of 32. Pack leaves
- * `count` pages packed where they are, and returns their length; 0: it would not pay, and they are as
- * they were. Packed returns how many of the `len` bytes, at their end, are `count` packed pages; 0:
- * they cannot be, and must not be unpacked. */
+ * `count` pages packed where they are, and returns their length; 0: it would not pay, and they are
+ * as they were. Packed returns how many of the `len` bytes, at their end, are `count` packed pages;
+ * 0: they cannot be, and must not be unpacked. */
 enum { DSM_PACK_MOST = 64 };
 uint32_t dsm_pack(uint8_t *pages, uint32_t count, uint32_t page_size);
 uint32_t dsm_packed(const uint8_t *bytes, uint32_t len, uint32_t count, uint32_t page_size);

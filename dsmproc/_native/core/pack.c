@@ -1,9 +1,10 @@
 /* Pages on the wire: without those bytes that are 0 in every word of a page.
  *
- * Definitions. A page's *mask* has bit i set if byte i of one of its words of 8 is not 0. A *packed*
- * page is, word by word, its bytes that the mask names: numbers that are small for their type leave
- * their upper bytes out, in words of 8, 4 or 2 bytes alike, and a page of zeros is nothing at all.
- * Packed pages are one behind the other, and behind all of them their masks, a byte each.
+ * Definitions. A page's *mask* has bit i set if byte i of one of its words of 8 is not 0. A
+ * *packed* page is, word by word, its bytes that the mask names: numbers that are small for their
+ * type leave their upper bytes out, in words of 8, 4 or 2 bytes alike, and a page of zeros is
+ * nothing at all. Packed pages are one behind the other, and behind all of them their masks, a byte
+ * each.
  *
  * Only whole pages that are to be shown as they are travel so; diffs have their own form (diff.c).
  * The protocol's messages do not know of it: a frame is packed when it is closed, and unpacked

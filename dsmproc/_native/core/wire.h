@@ -4,7 +4,7 @@
  *
  *   host to host
  *   GET    seq u32, page u64, count u16                              fast; ahead: bulk
- *   PAGE   seq u32, page u64, count u16, n x (epoch u32, changes u32), then n = count pages  as the GET
+ *   PAGE   seq u32, page u64, count u16, n x (epoch u32, changes u32), then the pages  as the GET
  *   MOVED  seq u32, page u64, home u16, epoch u32   a GET that came to a host that is not the
  *            page's home, and who is, as far as is known there              as the GET
  *   DIFF   n u16, n x (page u64, number u32, length u32), then the n diffs    bulk
@@ -23,7 +23,7 @@
  *   WANT_BASE page u64                                                              fast
  *   BASE   page u64, how u8 (0: here; 1: the base is elsewhere; 2: lost), home u16, epoch u32,
  *            n u16, n x (host u16, interval u32), then, if here, the page           fast
- *   COLLECT page u64, stamp u64, epoch u32, adopt u8   take my diffs in; adopt: and be the base  bulk
+ *   COLLECT page u64, stamp u64, epoch u32, adopt u8   take them in; adopt: be the base  bulk
  *   COLLECTED page u64, upto u32, home u16, epoch u32  those up to this interval are in        bulk
  *   COPY   page u64, write u8, then the page                     (sc) fast
  *   host to master
@@ -44,13 +44,13 @@
  *   CALL     req u64, op u8, id u64, a u64, b u64, c u64   -> RET
  *   CANCEL   req u64
  *   UNLOCKED asker u16, req u64, status u8           answer to UNLOCK
- *   SCOPE    id u64, open u8                         (scc) a process here has taken, has released it
+ *   SCOPE    id u64, open u8                         (scc) it was taken, was released here
  *   KNOWN    stamp u64                               (erc) answer to TOLD
  *   WHERE    n u16, n x (page u64, home u16, epoch u32)  that home is gone      -> FOUND
  *   SAY      round u32, n u16, n x (page u64, what u8 (DSM_SAY_*), home u16, epoch u32)  to ASK
  *   NEED     page u64, write u8, number u32          (sc) -> OWN, NONE, or a COPY from its owner
  *   IS_CUT   lost host u16
- *   OWNER_DIED id u64, died u8                       1: its holder died; 0: a holder says it is right
+ *   OWNER_DIED id u64, died u8                       1: its holder died; 0: it is right again
  *   DONE     page u64, number u32                    (sc) the COPY has come
  *   GONE     page u64, round u32                     (sc) answer to INV, and to GIVE of what is not
  *            here; round 0: given up for want of memory
@@ -58,8 +58,8 @@
  *   master to host
  *   NOTICES   upto u64 (0: more follow), n u16, n x (page u64, count u16, home u16, epoch u32)
  *   UPDATES   n u16, n x (page u64, home u16, epoch u32, length u16, the diff): as NOTICES
- *   WRITERS   log u64 (the master's, now), n u16, n x (page u64, home u16, epoch u32, k u16, k x (host u16,
- *             interval u32)): as NOTICES, of homeless pages
+ *   WRITERS   log u64 (the master's, now), n u16, n x (page u64, home u16, epoch u32, k u16,
+ *             k x (host u16, interval u32)): as NOTICES, of homeless pages
  *   CLAIMED   n u16, n x (page u64, home u16, epoch u32)
  *   PUBLISHED stamp u64
  *   OBSERVED
@@ -74,10 +74,10 @@
  *   UNLOCK    id u64, asker u16, req u64
  *   ASK       lost hosts 4 x u64, round u32, n u16, n x page u64   what do you know of them?
  *   FOUND     n u16, n x (page u64, how u8 (DSM_FOUND_*), home u16, epoch u32)
- *   CUT       lost host u16                          -> IS_CUT: nothing that it sent is heard any more
- *   OWNER_DIED id u64, died u8 (1)  before a GRANT: a holder died, and none has said that it is right
+ *   CUT       lost host u16                          -> IS_CUT: it is heard no longer
+ *   OWNER_DIED id u64, died u8 (1)  before a GRANT: a holder died, and none says it is right
  *   INV       page u64, round u32                    (sc) -> GONE
- *   GIVE      page u64, round u32, to u16, write u8  (sc) -> COPY to that host; write: and give it up
+ *   GIVE      page u64, round u32, to u16, write u8  (sc) -> COPY to it; write: and give it up
  *   OWN       page u64, how u8 (DSM_OWN_*)           (sc)
  *   STRANDED  page u64, number u32, lost host u16    (sc) that was to send the page -> STILL
  *   NONE      page u64, host u16                     (sc) its only copy died with that host

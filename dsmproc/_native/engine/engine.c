@@ -242,7 +242,8 @@ static int open_timer(struct dsmproc_engine *engine, struct dsm_source *timer, u
     return timer->fd < 0 ? timer->fd : dsm_loop_watch(engine->loop, timer);
 }
 
-/* For pages that a host has under sequential consistency: they stay for a moment (host/single.c). */
+/* For pages that a host has under sequential consistency: they stay for a moment
+ * (host/single.c). */
 static int open_hold(struct dsmproc_engine *engine) {
     engine->hold.fd = dsm_timer_open(0);
     return engine->hold.fd < 0 ? engine->hold.fd : dsm_loop_watch(engine->loop, &engine->hold);

@@ -77,7 +77,8 @@ static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *ac
     dsm_watch_punched(engine, pages.area, pages.offset, pages.bytes);
 }
 
-/* As a punch whose content comes back. Who touches the page meanwhile waits for its fault's answer. */
+/* As a punch whose content comes back. Who touches the page meanwhile waits for its fault's
+ * answer. */
 static void act_close(struct dsmproc_engine *engine, const struct dsm_action *action) {
     struct pages pages;
     if (!find_pages(engine, action, action->count, &pages)) return;

@@ -170,9 +170,9 @@ enum { DSMPROC_ST_IDLE = 200, DSMPROC_ST_WAITING = 201 }; /* not sent; sent */
 
 struct dsmproc_quick;
 
-/* A request and its answer. A signal handler's exception can come between any two calls from Python,
- * and takes with it what the first one returned: so whatever must not be lost is kept here, and
- * changed by these functions alone. */
+/* A request and its answer. A signal handler's exception can come between any two calls from
+ * Python, and takes with it what the first one returned: so whatever must not be lost is kept here,
+ * and changed by these functions alone. */
 struct dsmproc_request {
     uint32_t kind;
     uint32_t op;
@@ -219,7 +219,8 @@ struct dsmproc_lost {
     uint8_t port[2]; /* the high byte first */
 };
 void dsmproc_part(const struct dsmproc_lost *lost);
-/* Whether this process has parted from that host: whoever is at its address now is somebody else. */
+/* Whether this process has parted from that host: whoever is at its address now is somebody
+ * else. */
 int dsmproc_has_parted(int host);
 /* From now on the hosts that come through this socket are parted from as they come, by a handler of
  * SIGURG (which programs ignore): no thread has to read it. One socket a process; -1: no more, and
@@ -236,8 +237,8 @@ uint32_t dsmproc_control_host(struct dsm_control *control);
 uint64_t dsmproc_control_out(struct dsm_control *control);
 /* 1 and the stamp: nothing is to be published. 0: ask the engine. */
 int dsmproc_control_idle(struct dsm_control *control, uint64_t *stamp);
-/* What a process has of a lock, and how it takes and gives it quickly; or, without a control segment,
- * what it has of a semaphore. */
+/* What a process has of a lock, and how it takes and gives it quickly; or, without a control
+ * segment, what it has of a semaphore. */
 struct dsmproc_quick {
     struct dsm_control *control;
     uint32_t slot, pid;
@@ -255,7 +256,8 @@ int dsmproc_quick_give(struct dsmproc_quick *quick);
 /* As give, after an exception came while this thread was taking it: for what it took, and not for
  * what it had before. */
 int dsmproc_quick_untake(struct dsmproc_quick *quick);
-/* For who holds it. 1: a holder died, and none has said since that what the lock guards is right. */
+/* For who holds it. 1: a holder died, and none has said since that what the lock guards is
+ * right. */
 int dsmproc_lock_owner_died(struct dsm_control *control, uint32_t slot);
 /* The word as it is now (see core.h): pid << 2 | state. */
 uint32_t dsmproc_lock_word(struct dsm_control *control, uint32_t slot);

@@ -42,7 +42,8 @@ bool dsm_word_try(struct dsm_word *word, uint32_t pid);
 enum dsm_give dsm_word_give(struct dsm_word *word);
 /* FREE -> ABSENT: true. HELD or HELD_WANTED -> HELD_WANTED: false. ABSENT stays: true. */
 bool dsm_word_take(struct dsm_word *word);
-/* HELD or HELD_WANTED (by pid, if that is not 0) -> ABSENT: true. Else false, and nothing changes. */
+/* HELD or HELD_WANTED (by pid, if that is not 0) -> ABSENT: true. Else false, and nothing
+ * changes. */
 bool dsm_word_seize(struct dsm_word *word, uint32_t pid);
 
 #endif

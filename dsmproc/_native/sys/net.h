@@ -1,8 +1,8 @@
 /* Stream sockets: framing, non-blocking reads and writes, descriptors over unix sockets.
  *
  * A frame is u32 length of the body, u8 version, u8 type, u16 how many packed pages end the body
- * (core/pack.c), then the body, then its tag if the connection has them (sys/seal.h); all numbers are
- * little-endian. Nothing here blocks: -EAGAIN says that the socket is empty or full.
+ * (core/pack.c), then the body, then its tag if the connection has them (sys/seal.h); all numbers
+ * are little-endian. Nothing here blocks: -EAGAIN says that the socket is empty or full.
  */
 #ifndef DSM_SYS_NET_H
 #define DSM_SYS_NET_H
@@ -20,13 +20,13 @@ enum {
 /* Non-blocking, close on exec, no Nagle delay where the socket is TCP. 0 or -errno. */
 int dsm_net_prepare(int fd);
 
-/* Open a frame at the buffer's tail and return its mark, or -ENOMEM; append the body; close it. 0 or
- * -ENOMEM. */
+/* Open a frame at the buffer's tail and return its mark, or -ENOMEM; append the body; close it. 0
+ * or -ENOMEM. */
 ssize_t dsm_frame_open(struct dsm_buffer *buffer);
 int dsm_frame_close(struct dsm_buffer *buffer, size_t mark, uint32_t packed, struct dsm_seal *seal);
 /* The first frame: 1 and its body if the buffer holds it whole (valid until the buffer changes), 0
- * if not yet, -EPROTO if this is no frame. `*whole` is its full length, for dsm_buffer_consume; when
- * 0 is returned it is the length that the buffer must hold before asking again. */
+ * if not yet, -EPROTO if this is no frame. `*whole` is its full length, for dsm_buffer_consume;
+ * when 0 is returned it is the length that the buffer must hold before asking again. */
 int dsm_frame_first(const struct dsm_buffer *buffer, const struct dsm_seal *seal,
                     const uint8_t **body, uint32_t *len, size_t *whole);
 /* How many packed pages end the body that dsm_frame_first has found. */

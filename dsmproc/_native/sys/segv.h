@@ -1,7 +1,7 @@
 /* Faults by mprotect and SIGSEGV, where the kernel refuses every userfaultfd. No decisions.
  *
- * Nobody can change another process's protection (trap "own mapping only"), so a native thread of the
- * client, the helper, does what its agent commands. Two seqpacket sockets: faults go out and
+ * Nobody can change another process's protection (trap "own mapping only"), so a native thread of
+ * the client, the helper, does what its agent commands. Two seqpacket sockets: faults go out and
  * commands come in on the *line*; acknowledgements go out on a second one, whose agent's end is the
  * first message on the line, so that the agent can wait for one without putting faults aside.
  *

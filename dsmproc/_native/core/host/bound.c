@@ -2,11 +2,11 @@
  * invalidation (Midway's entry consistency as an acceleration of release and acquire).
  *
  * A page is *bound* at a host because a process there said that its bytes belong to a lock
- * (lock.bind, Value, Array). A bound page is kept writable between publishes for longer than others,
- * with a twin at its home too. When a publish finds that it changed by few bytes, the diff goes to
- * the home as ever, and once more to the master in place of the page's name (CHANGES; master/bound.c).
- * Hosts that saw all changes before this one are told it as UPDATES: they store the bytes into the
- * copy that they have, so that nobody faults. All others are told as ever.
+ * (lock.bind, Value, Array). A bound page is kept writable between publishes for longer than
+ * others, with a twin at its home too. When a publish finds that it changed by few bytes, the diff
+ * goes to the home as ever, and once more to the master in place of the page's name (CHANGES;
+ * master/bound.c). Hosts that saw all changes before this one are told it as UPDATES: they store
+ * the bytes into the copy that they have, so that nobody faults. All others are told as ever.
  *
  * So the lock's grant carries the bytes, and so does any other acquire: what a program may rely on
  * is the same with and without. Nothing here must be bound at two hosts alike, or at all.
@@ -18,7 +18,8 @@
  *      (TWINNED)
  *   c  where an update let copies live, the home page stays watched: HOME_DIRTY with a twin, or
  *      HOME; it is HOME_PRIVATE only after a plain notice, which ends all copies (WATCHED)
- *   d  an update is stored only over a copy that has all that was announced before it (master/bound.c)
+ *   d  an update is stored only over a copy that has all that was announced before it
+ *      (master/bound.c)
  *   LENT (home.c): the diff that travels is the one that was compared, so its sending is the
  *      announcement. A page that is equal to its twin needs none: nothing but the twin was given
  */

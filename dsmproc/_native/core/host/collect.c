@@ -1,12 +1,12 @@
 /* Kept diffs are bounded: those of a host that keeps more than `config.keep` bytes are collected.
  *
- * For each page of which it keeps diffs it asks the base to bring its copy up to date, which the base
- * does as a reader does: it observes the stamp of the newest diff, asks the writers, and applies.
- * Then it says up to which interval it has the asker's diffs, and those are dropped. So what a page
- * costs is a copy at the base and, at each host, the diffs since the last collection. Between two
- * collections that is the bound and what one publish writes.
+ * For each page of which it keeps diffs it asks the base to bring its copy up to date, which the
+ * base does as a reader does: it observes the stamp of the newest diff, asks the writers, and
+ * applies. Then it says up to which interval it has the asker's diffs, and those are dropped. So
+ * what a page costs is a copy at the base and, at each host, the diffs since the last collection.
+ * Between two collections that is the bound and what one publish writes.
  *
- *   writer  kept > keep ──COLLECT(page, stamp)──► base: observes, fetches ──COLLECTED(upto)──► dropped
+ *   writer  kept > keep ──COLLECT(page, stamp)──► base observes, fetches ─COLLECTED(upto)─► dropped
  *
  * A host that leaves collects all that it keeps, and then makes others the base of the pages whose
  * base it is: they take in all that was announced, and are the base from then on (COLLECT, adopt).

@@ -2,8 +2,8 @@
  *
  * A hand goes round all pages of all regions, and takes what it finds: in a sequential scan that is
  * the copy fetched longest ago. Never taken: home pages, written pages (the next publish makes
- * copies of them), and a copy that may become the home's page (move.c). A copy whose home is gone may
- * be the newest one: it is sought first. No byte leaves the host by this (LENT).
+ * copies of them), and a copy that may become the home's page (move.c). A copy whose home is gone
+ * may be the newest one: it is sought first. No byte leaves the host by this (LENT).
  */
 #include "core/host/host.h"
 

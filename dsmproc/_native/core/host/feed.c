@@ -1,11 +1,12 @@
-/* Fed pages: what a home's steady readers fetch after each of its publishes travels with the notice.
+/* Fed pages: what a home's steady readers fetch after each of its publishes travels with the
+ * notice.
  *
  * A band of a grid is written by one host, and its edge rows are read by the next one in every
  * iteration. There each publish is followed by an invalidation, a fault and a fetch, one after the
- * other, of the same page as before. A home that sees this (its page was fetched again after each of
- * the last `feed` notices) treats the page as a bound one (bound.c): it keeps a twin while the page
- * is written, and the notice takes the diff along, so that the reader's copy is current when it is
- * let go. It is Munin's producer-consumer protocol, found out instead of declared.
+ * other, of the same page as before. A home that sees this (its page was fetched again after each
+ * of the last `feed` notices) treats the page as a bound one (bound.c): it keeps a twin while the
+ * page is written, and the notice takes the diff along, so that the reader's copy is current when
+ * it is let go. It is Munin's producer-consumer protocol, found out instead of declared.
  *
  *   LEARNING ──fetched after each of `feed` notices──► FED ──EVERY notices with bytes──► ASKING
  *      ▲                                                ▲                                   │

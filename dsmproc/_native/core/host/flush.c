@@ -1,5 +1,5 @@
-/* Comparing dirty pages with their twins, and what becomes of the diffs: they are sent to the homes,
- * or wait while the homes are asked for (move.c) or sought (recover.c).
+/* Comparing dirty pages with their twins, and what becomes of the diffs: they are sent to the
+ * homes, or wait while the homes are asked for (move.c) or sought (recover.c).
  *
  * Invariants, by their rules (docs/protocol.md).
  *   ACK: a page is UNACKED from its comparison until the home has acknowledged the diff, or moved
@@ -34,7 +34,8 @@ static bool is_zero_again(const struct dsm_host *host, const struct dsm_page *pa
            !dsm_page_is_homeless(host, page) && DSM_RULE_ON(host, DSM_RULE_ZERO);
 }
 
-/* May this host ask for the home of the page (move.c) instead of sending the diff of `len` bytes? */
+/* May this host ask for the home of the page (move.c) instead of sending the diff of `len`
+ * bytes? */
 static bool may_take_home(const struct dsm_host *host, const struct dsm_page *page, uint32_t len) {
     const struct dsm_region *region = dsm_at(host, page->region);
     struct dsm_written written = {.diff = len,

@@ -1,5 +1,5 @@
-/* What a host knows of a homeless page (homeless.c): its writers and their intervals, the diffs that are
- * kept, and who waits for the copy.
+/* What a host knows of a homeless page (homeless.c): its writers and their intervals, the diffs
+ * that are kept, and who waits for the copy.
  */
 #include "core/host/history.h"
 #include "core/host/host.h"

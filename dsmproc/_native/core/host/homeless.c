@@ -2,10 +2,10 @@
  *
  * Definitions. An *interval* is what one publish of a host announces; a host numbers its own. A
  * publish makes a diff of each page that it announces and *keeps* it: nothing is sent. The notice
- * that others get names the page's *writers*, for each the newest interval (master/homeless.c). A copy that
- * lacks a diff is *stale*: out of every process's reach, its content stays. The *tag* of a diff is
- * how far its host had been told of the master's log when it was made. The *base* is the host that the
- * page's record names as its home: it always has a copy, which may be stale.
+ * that others get names the page's *writers*, for each the newest interval (master/homeless.c). A
+ * copy that lacks a diff is *stale*: out of every process's reach, its content stays. The *tag* of
+ * a diff is how far its host had been told of the master's log when it was made. The *base* is the
+ * host that the page's record names as its home: it always has a copy, which may be stale.
  *
  *   ZERO ──write──► DIRTY ──publish: diff kept──► CLEAN ──write──► DIRTY
  *    │notice          │notice: diff kept            │notice
@@ -150,8 +150,8 @@ static void ask_base(struct dsm_host *host, struct dsm_page *page, struct dsm_hi
     }
 }
 
-/* The copy lacks own diffs that are not kept here any more: COLLECTED has overtaken the base that was
- * taken, or came before they were put back on it. Asked again, the base has them. */
+/* The copy lacks own diffs that are not kept here any more: COLLECTED has overtaken the base that
+ * was taken, or came before they were put back on it. Asked again, the base has them. */
 static bool is_outrun(const struct dsm_host *host, const struct dsm_history *history) {
     return history->mine < history->collected && DSM_RULE_ON(host, DSM_RULE_OUTRUN);
 }

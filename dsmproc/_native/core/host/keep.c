@@ -1,10 +1,10 @@
-/* What a host gives of homeless pages (homeless.c): the diffs that it keeps, and, where it is the base,
- * the page with what is in it.
+/* What a host gives of homeless pages (homeless.c): the diffs that it keeps, and, where it is the
+ * base, the page with what is in it.
  *
- * LENT (home.c): the diffs that are given are of intervals that were announced. Of a base that is written
- * the twin is given: what is written now may be written back before the next publish, and would be in
- * no diff. The twin may have own diffs that are not announced yet; whoever gets it gets the diff again
- * when it hears of it, before anything that happened after it.
+ * LENT (home.c): the diffs that are given are of intervals that were announced. Of a base that is
+ * written the twin is given: what is written now may be written back before the next publish, and
+ * would be in no diff. The twin may have own diffs that are not announced yet; whoever gets it gets
+ * the diff again when it hears of it, before anything that happened after it.
  */
 #include "core/host/history.h"
 #include "core/host/host.h"

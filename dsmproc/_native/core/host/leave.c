@@ -4,16 +4,17 @@
  *
  * A sweep goes over all pages; what it gives may be refused (the heir has a diff under way, or has
  * not heard of the region and asks the master for it), and is met by the next sweep again. If that
- * diff is on its way here, not before it has come: it cannot be applied while the page is offered, so
- * heirs that all have one would refuse for ever. Copies whose home is lost are sought on the first
- * sweep: the only newest copy may be here.
+ * diff is on its way here, not before it has come: it cannot be applied while the page is offered,
+ * so heirs that all have one would refuse for ever. Copies whose home is lost are sought on the
+ * first sweep: the only newest copy may be here.
  *
  * Invariant: before the host is gone, the master has been told where its pages live; from the last
- * sweep on it hears no other host, and those know it (BYE), so that none hands a page to it. What they
- * still ask of it they ask the new homes when it is gone, and send the diffs there that it did not
- * acknowledge (KEPT, CUT). Pages go by HAND, so what they hold is owed (LENT, move.c), and the last publish
- * before GONE announces it. The tokens that are here go back when the master hears that the host is
- * gone; the call behind all that it has said tells the master that nothing is lost with it (master/lock.c).
+ * sweep on it hears no other host, and those know it (BYE), so that none hands a page to it. What
+ * they still ask of it they ask the new homes when it is gone, and send the diffs there that it did
+ * not acknowledge (KEPT, CUT). Pages go by HAND, so what they hold is owed (LENT, move.c), and the
+ * last publish before GONE announces it. The tokens that are here go back when the master hears
+ * that the host is gone; the call behind all that it has said tells the master that nothing is lost
+ * with it (master/lock.c).
  */
 #include <string.h>
 

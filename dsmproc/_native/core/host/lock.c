@@ -12,15 +12,15 @@
  * A lock has no owner: it may be released by any process of any host; where the token is not, the
  * release is published and goes by way of the master to the host that has it.
  *
- * A lock whose taker died is free again, and `died`: what it guards may be half-written. It stays so,
- * whoever takes and releases it, until a holder says CONSISTENT. The master is told when it begins and
- * when it ends, and tells every host before it grants it the token; so the host that has the token
- * knows, and shows it beside the word. The master adds that a host which had the token was lost
- * (master/lock.c).
+ * A lock whose taker died is free again, and `died`: what it guards may be half-written. It stays
+ * so, whoever takes and releases it, until a holder says CONSISTENT. The master is told when it
+ * begins and when it ends, and tells every host before it grants it the token; so the host that has
+ * the token knows, and shows it beside the word. The master adds that a host which had the token
+ * was lost (master/lock.c).
  *
- * Under scc and erc the core must hear of every take and release: the word of a free lock is ABSENT,
- * that of a held one HELD_WANTED. What was written before a lock is taken (scc) or released is
- * announced first; the lock is `busy` meanwhile, and its word the core's.
+ * Under scc and erc the core must hear of every take and release: the word of a free lock is
+ * ABSENT, that of a held one HELD_WANTED. What was written before a lock is taken (scc) or released
+ * is announced first; the lock is `busy` meanwhile, and its word the core's.
  */
 #include <assert.h>
 

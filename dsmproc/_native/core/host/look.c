@@ -6,9 +6,9 @@
  *
  * The second look is the one that counts: only of a protected page can it be said that it was not
  * written (and nothing but its twin was given meanwhile: LENT). The first one spares the written
- * pages their protection. A page with a home elsewhere needs neither, its comparison tells as much. A
- * page opened in vain is not opened by a run again until a write fault of its own shows that it is
- * used.
+ * pages their protection. A page with a home elsewhere needs neither, its comparison tells as much.
+ * A page opened in vain is not opened by a run again until a write fault of its own shows that it
+ * is used.
  */
 #include <assert.h>
 

@@ -36,7 +36,8 @@ static bool may_go(const struct dsm_host *host, const struct dsm_page *page, uin
     return page->changes == changes || !DSM_RULE_ON(host, DSM_RULE_COUNTED);
 }
 
-/* Was it of use here? If it moves on at once, a longer streak is asked for before it comes again. */
+/* Was it of use here? If it moves on at once, a longer streak is asked for before it comes
+ * again. */
 static void remember(struct dsm_page *page) {
     if (page->epoch && page->streak < OF_USE) {
         if (page->patience < PATIENCE_MAX) page->patience++;
@@ -187,7 +188,8 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
     return DSM_OK;
 }
 
-/* What HANDED says. NOT_YET: its diff will come to the giver, which is its home for the heir too. */
+/* What HANDED says. NOT_YET: its diff will come to the giver, which is its home for the heir
+ * too. */
 enum { REFUSED, TAKEN, NOT_YET };
 
 static bool can_inherit(const struct dsm_host *host, const struct dsm_page *page) {

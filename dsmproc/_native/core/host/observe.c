@@ -4,8 +4,8 @@
  * of an OBSERVE, a GRANT, a RET, a PUBLISHED. What it says after them must wait until their
  * invalidations are finished here. One is not at once: a page that is dirty while its last diff is
  * unacknowledged (rule ONE_DIFF). So what the master said queues up at the gate, in order, and
- * passes when no invalidation (and no look at a lock's word) is pending: step.c then does it. `seen`
- * is advanced at the gate only.
+ * passes when no invalidation (and no look at a lock's word) is pending: step.c then does it.
+ * `seen` is advanced at the gate only.
  */
 #include "core/host/host.h"
 

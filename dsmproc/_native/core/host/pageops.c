@@ -1,5 +1,5 @@
-/* What is done to one page, whatever it is done for: each makes the action or the message, and keeps
- * the record and the host's queues and counts in step with it.
+/* What is done to one page, whatever it is done for: each makes the action or the message, and
+ * keeps the record and the host's queues and counts in step with it.
  */
 #include <assert.h>
 

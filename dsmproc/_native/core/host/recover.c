@@ -1,5 +1,6 @@
-/* A page whose home is gone: the host left, or died. The master is asked where it lives (WHERE), and
- * knows, or asks all hosts what they have (ASK, SAY; its half is in master/recover.c), and says (FOUND):
+/* A page whose home is gone: the host left, or died. The master is asked where it lives (WHERE),
+ * and knows, or asks all hosts what they have (ASK, SAY; its half is in master/recover.c), and says
+ * (FOUND):
  *
  *   any page, home gone ──fault, diff──► SEEKING ──FOUND_HOME──► the GET, the DIFF goes there
  *                                           ├──FOUND_COPY──► the same; where the copy is: HOME
@@ -41,8 +42,8 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
         dsm_flush_acked(host, page);
 }
 
-/* Of a page that no other host may hold a copy of it need not be said. A host that left had announced
- * all that it changed. */
+/* Of a page that no other host may hold a copy of it need not be said. A host that left had
+ * announced all that it changed. */
 static bool may_be_left(const struct dsm_host *host, const struct dsm_page *page, uint32_t who) {
     if (host->leaving[who / 64] >> (who % 64) & 1 || !DSM_RULE_ON(host, DSM_RULE_LEFT))
         return false;

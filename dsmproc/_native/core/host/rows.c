@@ -1,13 +1,13 @@
 /* Rows: faults that follow each other, and what one of them may bring.
  *
- * Each fault at the end of what the last one brought may bring eight times as much (1, 8, 64 pages), up
- * to config.most pages (and the end of a chunk, so that the records of a run stand side by side). Rows go
- * up or down: the C library copies large arrays downwards when source and destination lie alike in
- * their pages.
+ * Each fault at the end of what the last one brought may bring eight times as much (1, 8, 64
+ * pages), up to config.most pages (and the end of a chunk, so that the records of a run stand side
+ * by side). Rows go up or down: the C library copies large arrays downwards when source and
+ * destination lie alike in their pages.
  *
  * Pages that a read row used together are *chained*: when they are wanted again after they were
- * invalidated, the row's first fault brings them all. The chain is made anew each time, by the fault
- * behind it, so that it ends where its use does.
+ * invalidated, the row's first fault brings them all. The chain is made anew each time, by the
+ * fault behind it, so that it ends where its use does.
  */
 #include "core/host/host.h"
 

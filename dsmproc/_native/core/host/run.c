@@ -1,15 +1,16 @@
 /* Runs: what one fault brings for the pages behind it, within the reach of its row (rows.c).
  *
- * Reads bring copies and mappings, writes *open* pages: they are dirty and writable without having been
- * written, and are looked at before they are published (look.c).
+ * Reads bring copies and mappings, writes *open* pages: they are dirty and writable without having
+ * been written, and are looked at before they are published (look.c).
  *
  * A row upwards at its full length also asks *ahead*: once it has used some, for the pages of its
- * chunk that live at other homes, and when it has used config.ahead pages, for half of what it used,
- * at most config.ahead behind what its fault brought. Who works on a band of an array does not want
- * the next band, which another host may be writing. Such copies come on the bulk connection and are
- * mapped by a fault of their own, so that it is known which were used: one that is thrown away
- * unused is not asked for again by anything but a fault of its own. Where that fault is
- * quicker than the network, all that comes with its page is brought, and the row goes on behind it.
+ * chunk that live at other homes, and when it has used config.ahead pages, for half of what it
+ * used, at most config.ahead behind what its fault brought. Who works on a band of an array does
+ * not want the next band, which another host may be writing. Such copies come on the bulk
+ * connection and are mapped by a fault of their own, so that it is known which were used: one that
+ * is thrown away unused is not asked for again by anything but a fault of its own. Where that fault
+ * is quicker than the network, all that comes with its page is brought, and the row goes on behind
+ * it.
  */
 #include "core/host/host.h"
 

@@ -1,16 +1,17 @@
-/* Sequential consistency, the host's half (IVY: one writer, or several readers; its improved central
- * manager). The master's half is master/single.c: it knows who has the page, and serves one request for it
- * after the other. There are no twins, diffs or notices, and a publish has nothing to do: a write is
- * done when no other host has the page any more.
+/* Sequential consistency, the host's half (IVY: one writer, or several readers; its improved
+ * central manager). The master's half is master/single.c: it knows who has the page, and serves one
+ * request for it after the other. There are no twins, diffs or notices, and a publish has nothing
+ * to do: a write is done when no other host has the page any more.
  *
  *   ZERO, ABSENT ──fault: NEED──► COPY (read) ──► CLEAN ──────────write: NEED, OWN──────────┐
  *        ▲    │                                    ▲ │INV                                  ▼
- *        │    └──► COPY (write), OWN ──────────────┼─┴────► ABSENT          HOME_PRIVATE (may write)
+ *        │    └──► COPY (write), OWN ──────────────┼─┴────► ABSENT          HOME_PRIVATE (writes)
  *        └──INV, GIVE (write)── HOME (owner, others have copies) ◄──GIVE (read)──┘
  *
  * Invariants.
  *   a  HOME_PRIVATE: no other host has the page. HOME, CLEAN: no process of any host can write it.
- *      So what is given needs no announcement (LENT, home.c): it is taken back before anybody writes
+ *      So what is given needs no announcement (LENT, home.c): it is taken back before anybody
+ *      writes
  *   b  a page that was mapped for a fault stays for a millisecond (RETIRING): what takes it away
  *      waits, so that the instruction that faulted is done once; or two writers could take the
  *      page from each other for ever

@@ -1,5 +1,5 @@
-/* A host's step: which function serves which event and message, and what goes on when what it waited
- * for is done: a publish (go_on), the notices before it (pass). No decisions of its own.
+/* A host's step: which function serves which event and message, and what goes on when what it
+ * waited for is done: a publish (go_on), the notices before it (pass). No decisions of its own.
  */
 #include "core/host/host.h"
 

@@ -3,7 +3,8 @@
  *   FILLING ──the last party comes──► (ACTION ──its BAR_DONE──►) all are let go, FILLING again
  *      └──abort, a party gives up or dies──► BROKEN ──reset──► FILLING
  *
- * A party's host is lost while it computes between two rounds, too: it is a host that has waited here.
+ * A party's host is lost while it computes between two rounds, too: it is a host that has waited
+ * here.
  *
  * While the action runs, parties of the next round wait in `later`; giving up then is ignored,
  * for the round is complete.

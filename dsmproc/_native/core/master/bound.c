@@ -1,10 +1,10 @@
 /* Changes that came with their bytes (host/bound.c), and who may be told them as updates.
  *
  * For a page whose last notices all came as CHANGES the master keeps their diffs, the newest ones,
- * and `since`: the stamp of the last notice of the page whose bytes it does not have. A host that was
- * told everything up to `since` has, or can have, a copy to which just those diffs are missing that
- * are newer than what it was told, and not its own: it gets them, in their order. Any other is told
- * the page's name, as ever.
+ * and `since`: the stamp of the last notice of the page whose bytes it does not have. A host that
+ * was told everything up to `since` has, or can have, a copy to which just those diffs are missing
+ * that are newer than what it was told, and not its own: it gets them, in their order. Any other is
+ * told the page's name, as ever.
  *
  * Each diff must be told to a host once, at its place in the log: a host may have written the same
  * bytes since, under the same lock, and an older diff would undo that.

@@ -1,11 +1,11 @@
 /* A host is lost: before what it held passes on, all others are cut off from it.
  *
- *   HOST_LOST ──► CUT to all other hosts ──► IS_CUT from each ──► its locks pass on, its barriers break,
- *                                                                and programs may be told (ACT_CUT)
+ *   HOST_LOST ──► CUT to all other hosts ──► IS_CUT from each ──► its locks pass on, its
+ *                                              barriers break, and programs may be told (ACT_CUT)
  *
  * A diff that it sent before it died may still be on its way to a home that has not heard of the
- * death. Whoever gets its lock, or goes on with the work of one of its processes, may write the same
- * bytes; applied after that, the old diff would undo it (rule CUT).
+ * death. Whoever gets its lock, or goes on with the work of one of its processes, may write the
+ * same bytes; applied after that, the old diff would undo it (rule CUT).
  */
 #include "core/master/master.h"
 

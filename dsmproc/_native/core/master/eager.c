@@ -1,5 +1,6 @@
-/* Eager release consistency (Munin), as a model: a release tells all hosts of what was written before
- * it, and ends when they have invalidated their copies (rule KNOWN). An acquire has nothing to ask.
+/* Eager release consistency (Munin), as a model: a release tells all hosts of what was written
+ * before it, and ends when they have invalidated their copies (rule KNOWN). An acquire has nothing
+ * to ask.
  *
  *   NOTICE ──► NOTICES, TOLD to all other hosts ──► KNOWN from each ──► PUBLISHED
  *

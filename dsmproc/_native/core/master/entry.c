@@ -1,13 +1,13 @@
 /* Entry consistency (Midway), as a model: a lock's grant tells of what is bound to that lock only.
  *
- * Everything else is as under lazy release consistency: what a release announces, and what any other
- * acquire (a message, a semaphore, a barrier) tells. So data that is used under a lock to which it is
- * not bound may be read stale; that is the model's price for grants that say little.
+ * Everything else is as under lazy release consistency: what a release announces, and what any
+ * other acquire (a message, a semaphore, a barrier) tells. So data that is used under a lock to
+ * which it is not bound may be read stale; that is the model's price for grants that say little.
  *
  * `told` of the master says up to where a host was told everything; of what is bound to one lock it
- * may have been told more, and must not be told twice (bound.c): the lock has a `told` of its own. A
- * page bound to several locks, or to one that was granted before while the page had changed already,
- * is *shared*: every grant tells of it, always by name.
+ * may have been told more, and must not be told twice (bound.c): the lock has a `told` of its own.
+ * A page bound to several locks, or to one that was granted before while the page had changed
+ * already, is *shared*: every grant tells of it, always by name.
  */
 #include "core/master/master.h"
 

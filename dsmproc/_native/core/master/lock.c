@@ -4,8 +4,9 @@
  * (`recalled`), and once for each that only tries, which the holder answers by returning the token
  * or by TRY_HELD. A RETURN serves the queue in order, tries included.
  *
- * A lock whose token was at a host that is lost is `died` (host/lock.c), held or not: what was written there
- * under it since the token came has perhaps been announced in part. Not so at a host that has left.
+ * A lock whose token was at a host that is lost is `died` (host/lock.c), held or not: what was
+ * written there under it since the token came has perhaps been announced in part. Not so at a host
+ * that has left.
  */
 #include "core/master/master.h"
 

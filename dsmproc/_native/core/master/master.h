@@ -1,5 +1,5 @@
-/* What the files of the master's side offer each other, the ground first: a file uses those above it in
- * this list, and none below it. step.c stands on all of them.
+/* What the files of the master's side offer each other, the ground first: a file uses those above
+ * it in this list, and none below it. step.c stands on all of them.
  */
 #ifndef DSM_CORE_MASTER_MASTER_H
 #define DSM_CORE_MASTER_MASTER_H
@@ -16,7 +16,8 @@ bool dsm_asker_take(struct dsm_master *master, struct dsm_queue *queue, uint32_t
                     uint64_t req);
 /* The lock's record, made if needed; NULL: the id is that of something else. */
 struct dsm_object *dsm_object_lock(struct dsm_master *master, uint64_t id);
-/* The lock's token was at the host, which is lost: false if that had handed over all that it had. */
+/* The lock's token was at the host, which is lost: false if that had handed over all that it
+ * had. */
 bool dsm_object_lost_with(const struct dsm_master *master, struct dsm_object *lock, uint32_t host);
 /* To who watches: one of `count` locks that are so. */
 void dsm_object_say_died(struct dsm_master *master, uint64_t lock, uint32_t host, uint64_t count);

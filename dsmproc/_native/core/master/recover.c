@@ -3,7 +3,7 @@
  * A host that left has told where its pages live. Of one that died, the hosts are asked what they
  * have. What they say decides:
  *
- *   one is at home, or the page is on its way to it      it lives there (the move was not announced)
+ *   one is at home, or the page is on its way to it      it lives there (not announced yet)
  *   a copy that is provably the newest                   that host is the home from now on
  *   neither                                              the page is lost
  *

@@ -4,13 +4,14 @@
  *
  * A host announces what it has written before it takes a lock and before it releases one, and tells
  * the master of both (SCOPE). So what a NOTICE names was written while just those locks were held
- * there that the master knows to be open: it belongs to each of their scopes, the inner and the outer
- * ones (rule OUTER). A host's processes are not told apart: what another process of the holder's
- * host writes meanwhile belongs to the scope as well. That is more than the model asks for.
+ * there that the master knows to be open: it belongs to each of their scopes, the inner and the
+ * outer ones (rule OUTER). A host's processes are not told apart: what another process of the
+ * holder's host writes meanwhile belongs to the scope as well. That is more than the model asks
+ * for.
  *
- * A lock may be released by a host that has not taken it. What that host wrote before belongs to the
- * scope, but it is not known what that was: who was not told everything since then is told everything
- * at its next grant.
+ * A lock may be released by a host that has not taken it. What that host wrote before belongs to
+ * the scope, but it is not known what that was: who was not told everything since then is told
+ * everything at its next grant.
  *
  * Each lock keeps the pages of its scope with the stamps of their last writes under it, the last
  * written first, until all hosts were told of them.

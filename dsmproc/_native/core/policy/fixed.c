@@ -1,5 +1,5 @@
-/* fixed, blocks: pages are dealt out over the hosts and stay there (JIAJIA V1.1): one by one, or in as
- * many blocks as there are hosts. */
+/* fixed, blocks: pages are dealt out over the hosts and stay there (JIAJIA V1.1): one by one, or in
+ * as many blocks as there are hosts. */
 #include "core/core.h"
 #include "core/policy/policy.h"
 
