@@ -31,6 +31,7 @@ def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
     from .. import _membership, _patch, _std
     from .._parcels import arguments
     from .._std import pickling
+    from ..errors import HostLostError
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -46,7 +47,11 @@ def _run(request: Any, membership: dict[str, Any], payload: bytearray) -> int:
         _adopt_path(preparation.pop("sys_path"))
         preparation.pop("dir", None)
         _std.prepare(preparation)
-        process_object = (arguments if prepared["large"] else pickling).loads(body)
+        try:
+            process_object = (arguments if prepared["large"] else pickling).loads(body)
+        except HostLostError as error:
+            name = _std.process.current_process().name
+            sys.exit(f"dsmproc: {name} (pid {os.getpid()}) cannot start: {error}")
     return _std.bootstrap(process_object, request.fileno())
 
 

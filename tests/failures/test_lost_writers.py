@@ -4,6 +4,9 @@ is used is at home on host 3, and who uses it on host 2."""
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from helpers import RunScript
 
 BEGIN = """
@@ -412,6 +415,40 @@ def test_a_client_of_a_lost_listener(run_script: RunScript) -> None:
         "client LastWriterLostError EOFError True",
         "worker EOFError EOFError",
     ]
+
+
+STARTED = """
+class Lose:
+    def __reduce__(self):
+        return lose, (int(os.environ["AGENT"]),)  # before what comes after it is unpickled
+
+def middle(one, ended):
+    process = mp.Process(target=print, args=("it ran", Lose(), one), name="Late")
+    process._dsmproc_host = 0
+    process.start()
+    process.join()
+    ended.put(process.exitcode)
+
+def home(kind, ended):
+    os.environ["AGENT"] = str(os.getppid())
+    start(2, middle, eval(kind), ended).join()
+
+ended = mp.Queue()
+say(outcome(start(1, home, KIND, ended).join))
+told = outcome(ended.get)  # the lost host had it, too
+say(told, outcome(ended.get))
+"""
+
+
+@pytest.mark.parametrize("kind", ["mp.Queue()", "mp.SimpleQueue()", "mp.Pipe()[1]"])
+def test_a_process_that_starts_when_its_queue_is_lost(run_script: RunScript, kind: str) -> None:
+    """One line says so, and no traceback of the start."""
+    result = run_script(BEGIN + STARTED.replace("KIND", repr(kind)), local=4).check()
+    assert result.lines() == ["HostLostError", "WriterLostError 1"]
+    (line,) = [line for line in result.err.splitlines() if "Late" in line]
+    said = r"dsmproc: Late \(pid \d+\) cannot start: a \w+ was lost with its host: host 1 "
+    assert re.match(said, line)
+    assert "Traceback" not in result.err
 
 
 LEAVING = """
