@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from queue import Empty
@@ -37,10 +39,10 @@ def is_free(lock: Any) -> None:
     raise AssertionError("it could be released too often")
 
 
-def _with(lock: Any) -> Callable[[], None]:
+def _with(lock: Any, inside: Callable[[], Any] = lambda: None) -> Callable[[], None]:
     def function() -> None:
         with lock:
-            pass
+            inside()
 
     return function
 
@@ -129,34 +131,23 @@ def _works(condition: Any) -> None:
             assert not condition.wait(SOON), "woken by nobody"
 
 
+def _on(condition: Any, call: Callable[[], Any]) -> Made:
+    return _with(condition, call), lambda _: _works(condition)
+
+
 def wait_condition(ctx: Any) -> Made:
     condition = ctx.Condition()
-
-    def function() -> None:
-        with condition:
-            condition.wait(SOON)
-
-    return function, lambda _: _works(condition)
+    return _on(condition, lambda: condition.wait(SOON))
 
 
 def wait_for_condition(ctx: Any) -> Made:
     condition = ctx.Condition(ctx.Lock())
-
-    def function() -> None:
-        with condition:
-            condition.wait_for(lambda: False, SOON)
-
-    return function, lambda _: _works(condition)
+    return _on(condition, lambda: condition.wait_for(lambda: False, SOON))
 
 
 def notify_nobody(ctx: Any) -> Made:
     condition = ctx.Condition()
-
-    def function() -> None:
-        with condition:
-            condition.notify()
-
-    return function, lambda _: _works(condition)
+    return _on(condition, lambda: condition.notify())
 
 
 def notify_late_one(ctx: Any) -> Made:
@@ -164,12 +155,7 @@ def notify_late_one(ctx: Any) -> Made:
     condition = ctx.Condition()
     with condition:
         condition.wait(SOON)
-
-    def function() -> None:
-        with condition:
-            condition.notify_all()
-
-    return function, lambda _: _works(condition)
+    return _on(condition, lambda: condition.notify_all())
 
 
 def wait_event(ctx: Any) -> Made:
@@ -221,18 +207,18 @@ def clear_event(ctx: Any) -> Made:
     return lambda: event.clear(), check
 
 
+def _goes_on(barrier: Any) -> None:
+    try:
+        barrier.wait(1)
+    except BrokenBarrierError:
+        barrier.reset()
+        barrier.wait(1)
+    assert barrier.n_waiting == 0
+
+
 def barrier(ctx: Any) -> Made:
     barrier = ctx.Barrier(1)
-
-    def check(_: Any) -> None:
-        try:
-            barrier.wait(1)
-        except BrokenBarrierError:
-            barrier.reset()
-            barrier.wait(1)
-        assert barrier.n_waiting == 0
-
-    return lambda: barrier.wait(), check
+    return lambda: barrier.wait(), lambda _: _goes_on(barrier)
 
 
 def late_barrier(ctx: Any) -> Made:
@@ -252,15 +238,7 @@ def late_barrier(ctx: Any) -> Made:
 
 def barrier_action(ctx: Any) -> Made:
     barrier = ctx.Barrier(1, action=lambda: None)
-
-    def check(_: Any) -> None:
-        try:
-            barrier.wait(1)
-        except BrokenBarrierError:
-            barrier.reset()
-            barrier.wait(1)
-
-    return lambda: barrier.wait(), check
+    return lambda: barrier.wait(), lambda _: _goes_on(barrier)
 
 
 SYNC: tuple[Scenario, ...] = (
@@ -332,15 +310,27 @@ def put_bounded_queue(ctx: Any) -> Made:
     return lambda: queue.put(1), check
 
 
-def get_queue(ctx: Any) -> Made:
-    queue = _used(ctx.Queue())
-    queue.put(1)
+def _get(put: Callable[[Any], None], get: Callable[[], Any]) -> Made:
+    put(1)
 
     def check(_: Any) -> None:
-        queue.put(2)
-        _ends_with(lambda: queue.get(True, 1), 2, [1])
+        put(2)
+        _ends_with(get, 2, [1])
 
-    return lambda: queue.get(True, 1), check
+    return get, check
+
+
+def _put(put: Callable[[Any], None], get: Callable[[], Any]) -> Made:
+    def check(_: Any) -> None:
+        put(2)
+        _ends_with(get, 2, [], [1])
+
+    return lambda: put(1), check
+
+
+def get_queue(ctx: Any) -> Made:
+    queue = _used(ctx.Queue())
+    return _get(lambda message: queue.put(message), lambda: queue.get(True, 1))
 
 
 def get_empty_queue(ctx: Any) -> Made:
@@ -359,23 +349,12 @@ def get_empty_queue(ctx: Any) -> Made:
 
 def get_simple_queue(ctx: Any) -> Made:
     queue = ctx.SimpleQueue()
-    queue.put(1)
-
-    def check(_: Any) -> None:
-        queue.put(2)
-        _ends_with(queue.get, 2, [1])
-
-    return lambda: queue.get(), check
+    return _get(lambda message: queue.put(message), lambda: queue.get())
 
 
 def put_simple_queue(ctx: Any) -> Made:
     queue = ctx.SimpleQueue()
-
-    def check(_: Any) -> None:
-        queue.put(2)
-        _ends_with(queue.get, 2, [], [1])
-
-    return lambda: queue.put(1), check
+    return _put(lambda message: queue.put(message), lambda: queue.get())
 
 
 def join_queue(ctx: Any) -> Made:
@@ -392,23 +371,12 @@ def join_queue(ctx: Any) -> Made:
 
 def receive(ctx: Any) -> Made:
     reader, writer = ctx.Pipe(duplex=False)
-    writer.send(1)
-
-    def check(_: Any) -> None:
-        writer.send(2)
-        _ends_with(reader.recv, 2, [1])
-
-    return lambda: reader.recv(), check
+    return _get(lambda message: writer.send(message), lambda: reader.recv())
 
 
 def send(ctx: Any) -> Made:
     reader, writer = ctx.Pipe(duplex=False)
-
-    def check(_: Any) -> None:
-        writer.send(2)
-        _ends_with(reader.recv, 2, [], [1])
-
-    return lambda: writer.send(1), check
+    return _put(lambda message: writer.send(message), lambda: reader.recv())
 
 
 def poll(ctx: Any) -> Made:
@@ -440,17 +408,26 @@ MESSAGES: tuple[Scenario, ...] = (
 
 
 class _Turns:
-    """A process elsewhere that does something once for each call."""
+    """A process elsewhere that waits once for each call, in `wait`."""
 
-    def __init__(self, ctx: Any, function: Callable[..., None], thing: Any) -> None:
+    def __init__(self, ctx: Any, wait: Callable[[Any], None], thing: Any) -> None:
         self._go, self._done, self._left = ctx.Semaphore(0), ctx.Semaphore(0), 0
-        arguments = (thing, self._go, self._done)
-        ctx.Process(target=function, args=arguments, daemon=True).start()
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "begins")
+            os.mkfifo(path)
+            self._begins = os.open(path, os.O_RDWR)
+            arguments = (wait, thing, path, self._go, self._done)
+            self._process = ctx.Process(target=_in_turn, args=arguments, daemon=True)
+            self._process.start()
+            os.read(self._begins, 1)
 
     def begin(self) -> None:
+        """Returns when it waits, or has waited: what it says that it begins does not sleep."""
         self._left += 1
         self._go.release()
-        time.sleep(SOON)  # most likely it waits by now
+        os.read(self._begins, 1)
+        while _runs(self._process.pid):
+            time.sleep(0)
 
     def ended(self, block: bool) -> bool:
         while self._left and self._done.acquire(block, 1):
@@ -461,12 +438,24 @@ class _Turns:
         assert self.ended(True), "who waits elsewhere has not heard of it"
 
 
-def _take_in_turn(lock: Any, go: Any, done: Any) -> None:
+def _in_turn(wait: Callable[[Any], None], thing: Any, path: str, go: Any, done: Any) -> None:
+    begins = os.open(path, os.O_WRONLY)
+    os.write(begins, b".")
     while True:
         go.acquire()
-        with lock:
-            pass
+        os.write(begins, b".")
+        wait(thing)
         done.release()
+
+
+def _runs(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] == b"R"
+
+
+def _take(lock: Any) -> None:
+    with lock:
+        pass
 
 
 def give(lock: Any) -> None:
@@ -478,16 +467,12 @@ def give(lock: Any) -> None:
 def lock_elsewhere(ctx: Any) -> Scenario:
     """Its token was taken to another host before."""
     lock = ctx.Lock()
-    turns = _Turns(ctx, _take_in_turn, lock)
+    turns = _Turns(ctx, _take, lock)
 
     def scenario(_: Any) -> Made:
         give(lock)
         turns.begin()
         turns.end()
-
-        def function() -> None:
-            with lock:
-                pass
 
         def check(_: Any) -> None:
             # Not at once: the token that was asked for may be on its way.
@@ -495,7 +480,7 @@ def lock_elsewhere(ctx: Any) -> Scenario:
             lock.release()
             is_free(lock)
 
-        return function, check
+        return _with(lock), check
 
     return scenario
 
@@ -503,7 +488,7 @@ def lock_elsewhere(ctx: Any) -> Scenario:
 def wanted_lock(ctx: Any) -> Scenario:
     """Another host waits for it while it is released."""
     lock = ctx.Lock()
-    turns = _Turns(ctx, _take_in_turn, lock)
+    turns = _Turns(ctx, _take, lock)
 
     def scenario(_: Any) -> Made:
         give(lock)
@@ -521,17 +506,14 @@ def wanted_lock(ctx: Any) -> Scenario:
     return scenario
 
 
-def _wait_in_turn(event: Any, go: Any, done: Any) -> None:
-    while True:
-        go.acquire()
-        event.wait()
-        done.release()
+def _wait(event: Any) -> None:
+    event.wait()
 
 
 def awaited_event(ctx: Any) -> Scenario:
     """Who waits for it hears of it, if it is set."""
     event = ctx.Event()
-    turns = _Turns(ctx, _wait_in_turn, event)
+    turns = _Turns(ctx, _wait, event)
 
     def scenario(_: Any) -> Made:
         event.set()

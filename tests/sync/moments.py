@@ -134,19 +134,24 @@ def call(trace: _Trace, function: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def watched(patience: float) -> Iterator[None]:
-    """What hangs fails."""
-
-    def hangs(number: int, frame: Any) -> None:
-        raise Hang(f"it hangs for {patience} s")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.setitimer(signal.ITIMER_REAL, patience)
+def alarm(handler: Callable[..., Any], seconds: float) -> Iterator[None]:
+    """The handler runs in the main thread after this time, if the block still does."""
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def watched(patience: float) -> contextlib.AbstractContextManager[None]:
+    """What hangs fails."""
+
+    def hangs(number: int, frame: Any) -> None:
+        raise Hang(f"it hangs for {patience} s")
+
+    return alarm(hangs, patience)
 
 
 Made = tuple[Callable[[], Any], Callable[[Any], Any]]

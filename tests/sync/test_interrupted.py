@@ -6,31 +6,21 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import BrokenBarrierError
 from typing import Any
 
 import pytest
+from moments import Interrupt, alarm
 from places import PATIENCE, finish, perform, start
 from test_primitives import expect
 
 SOON = 0.1
 
 
-class Interrupt(Exception):
-    pass
-
-
-@contextlib.contextmanager
-def soon(handler: Callable[[], Any]) -> Iterator[None]:
+def soon(handler: Callable[[], Any]) -> contextlib.AbstractContextManager[None]:
     """The handler runs, in the main thread, in the middle of what the block waits for."""
-    before = signal.signal(signal.SIGALRM, lambda *_: handler())
-    signal.setitimer(signal.ITIMER_REAL, SOON)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm(lambda *_: handler(), SOON)
 
 
 def interrupt() -> None:
