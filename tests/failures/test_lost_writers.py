@@ -526,3 +526,15 @@ def test_an_executor_whose_worker_was_there_is_broken_and_ends(run_script: RunSc
     result = run_script(BEGIN + EXECUTOR, local=3).check()
     assert result.lines() == ["BrokenProcessPool"]
     assert "Traceback" not in result.err, result.err
+
+
+BEFORE_OURS = """
+from dsmproc import cluster
+say(cluster.client().why_if_lost(9))
+"""
+
+
+def test_a_host_that_was_lost_before_ours_joined(run_script: RunScript) -> None:
+    """Its loss was never told here: who asks is answered all the same."""
+    result = run_script(BEGIN + BEFORE_OURS, local=2).check()
+    assert result.lines() == ["the connection to the agent of host 9 was lost"]
