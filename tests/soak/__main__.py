@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import resource
 import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from . import grammar, known, users
+from . import grammar, known, losses, users
 from .case import Outcome, run
 from .configuration import Configuration
+
+LOSES = 4  # programs, and then one that loses a host
 
 
 def arguments() -> argparse.Namespace:
@@ -38,7 +42,10 @@ def arguments() -> argparse.Namespace:
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="another configuration"
     )
     parser.add_argument("--plain", action="store_true", help="with the standard library")
-    return parser.parse_args()
+    parsed = parser.parse_args()
+    if parsed.plain and (parsed.replay or "").startswith(losses.PREFIX):
+        parser.error("the standard library has no hosts to lose")
+    return parsed
 
 
 def changed(drawn: Configuration, words: list[str]) -> Configuration:
@@ -64,7 +71,9 @@ class Soak:
     def case(self, case: str) -> Outcome | None:
         """Run it and say how it went; None if it cannot run here."""
         where = changed(known.where(case), self.args.set)
-        edges = sorted({part.edge for part in known.program(case).parts})
+        loses = case.startswith(losses.PREFIX)
+        parts = [] if loses else known.program(case).parts
+        edges = ["lost"] if loses else sorted({part.edge for part in parts})
         why_not = users.why_not() if where.user == "other" else None
         if why_not:
             self.skipped[why_not] += 1
@@ -107,6 +116,16 @@ class Soak:
         return set(self.verdicts) == {"right"}
 
 
+def cases(edge: str | None, seed: int) -> Iterator[str]:
+    """The known ones, several times; then new ones without end, some of which lose a host."""
+    if edge is None:
+        yield from list(known.KNOWN) * known.TIMES
+    for number in itertools.count():
+        if edge is None and number % LOSES == 0:
+            yield f"{losses.PREFIX}{seed}.{number}"
+        yield f"{edge}:{seed}.{number}" if edge else f"{seed}.{number}"
+
+
 def main() -> int:
     args = arguments()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -117,12 +136,10 @@ def main() -> int:
             soak.case(args.replay)
     else:
         until = time.monotonic() + args.minutes * 60
-        prefix = f"{args.edge}:" if args.edge else ""
-        cases = [] if args.edge else list(known.KNOWN)
-        number = 0
-        while time.monotonic() < until:
-            soak.case(cases[number] if number < len(cases) else f"{prefix}{args.seed}.{number}")
-            number += 1
+        for case in cases(args.edge, args.seed):
+            if time.monotonic() >= until:
+                break
+            soak.case(case)
     return 0 if soak.summary() else 1
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import grammar, history, known, stacks, users
+from . import grammar, history, known, losses, stacks, users
 from .configuration import Configuration
 from .marks import MARK, end_all, marked
 
@@ -45,7 +45,7 @@ def run(case: str, configuration: Configuration, plain: bool = False) -> Outcome
             end_all(mark)
         entries, wrong = history.load(folder)
         if how in ("right", "error"):
-            wrong += history.check(entries, grammar.sizes(known.program(case)))
+            wrong += _check(case, entries)
     if how == "right" and not entries:
         how, text = "error", "nothing was tried"
     if how in ("right", "error") and wrong:
@@ -57,14 +57,21 @@ def run(case: str, configuration: Configuration, plain: bool = False) -> Outcome
     return Outcome(how, text, len(entries), history.moves(entries), seconds)
 
 
+def _check(case: str, entries: list[history.Entry]) -> list[str]:
+    if case.startswith(losses.PREFIX):
+        return losses.check(entries)
+    return history.check(entries, grammar.sizes(known.program(case)))
+
+
 def _run(
     case: str, configuration: Configuration, plain: bool, folder: str, mark: str
 ) -> tuple[str, str]:
-    command = [sys.executable, "-m", "tests.soak.program", case, folder]
+    loses = case.startswith(losses.PREFIX)
+    command = ["-m", "tests.soak.losses" if loses else "tests.soak.program", case, folder]
     if not plain:
-        here = [sys.executable, "-m", "dsmproc", "run", "--local", str(configuration.hosts), "-m"]
-        command[1:3] = [*here[1:], "tests.soak.program"]
-    command = ["timeout", "--kill-after=5", f"{2 * LONGEST:.0f}", *command]  # should we be killed
+        command = ["-m", "dsmproc", "run", "--local", str(configuration.hosts), *command]
+    limit = f"{2 * LONGEST:.0f}"  # should we be killed
+    command = ["timeout", "--kill-after=5", limit, sys.executable, *command]
     temporary = os.path.join(folder, "tmp")
     os.mkdir(temporary)
     if configuration.user == "other":
@@ -100,7 +107,7 @@ def _run(
     text = Path(output).read_text(errors="replace")
     if hung:
         return "hang", f"{hung}\n{found}\n{text}"
-    return verdict(process.returncode, text)
+    return (losses.verdict if loses else verdict)(process.returncode, text)
 
 
 def verdict(code: int, text: str) -> tuple[str, str]:

@@ -19,7 +19,20 @@ from typing import Any
 import pytest
 from helpers import alive, commands_of, eventually
 
-from . import case, configuration, grammar, known, locks, phases, pools, stacks, tokens, users  # noqa: F401
+from . import (  # noqa: F401
+    case,
+    configuration,
+    grammar,
+    known,
+    locks,
+    losses,
+    phases,
+    pools,
+    stacks,
+    tokens,
+    users,
+)
+from .__main__ import cases
 from .actor import Actor, Place
 from .configuration import Configuration
 from .edges import edges
@@ -111,6 +124,46 @@ def test_a_program_is_right_beside_jitter_and_a_hog(user: str) -> None:
     outcome = case.run("known:flags", where)
     assert outcome[:2] == ("right", "")
     assert outcome.moves > 50, "the records hardly left their hosts"
+
+
+def test_a_program_that_loses_a_host_is_right() -> None:
+    outcome = case.run("lost:4.0", Configuration(hosts=3))
+    assert outcome[:2] == ("right", "")
+    assert outcome.moves > 50
+
+
+TOLD = "lost: host 2 agent 70\n"
+SAID = "dsmproc[9]: host {} (tcp://127.0.0.1:5, agent pid {}) was lost: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "how"),
+    [
+        (0, TOLD + SAID.format(2, 70, "silent"), "right"),
+        (0, TOLD, "false loss"),
+        (0, TOLD + SAID.format(2, 70, ""), "false loss"),
+        (0, TOLD + SAID.format(2, 70, "silent") + SAID.format(1, 71, "silent"), "false loss"),
+        (1, TOLD + SAID.format(2, 70, "silent"), "error"),
+        (0, SAID.format(2, 70, "silent"), "error"),
+    ],
+)
+def test_how_a_program_that_loses_a_host_ended(code: int, text: str, how: str) -> None:
+    assert losses.verdict(code, text)[0] == how
+
+
+def test_a_record_that_was_begun_anew_has_a_history_of_its_own() -> None:
+    first, anew = [entry(0, bytes(56), ONE), entry(1, ONE, TWO)], losses.EPOCH
+    good = [*first, entry(anew, bytes(56), NIL), entry(anew + 1, NIL, ONE)]
+    assert losses.check(good) == []
+    for stale in (entry(anew + 1, TWO, ONE), entry(1, ONE, NIL)):
+        assert len(losses.check([*good[:3], stale])) == 1
+
+
+def test_known_cases_come_first_and_several_times() -> None:
+    first = list(itertools.islice(cases(None, 7), known.TIMES * len(known.KNOWN) + 3))
+    assert first[:-3] == known.TIMES * list(known.KNOWN)
+    assert first[-3:] == ["lost:7.0", "7.0", "7.1"]
+    assert list(itertools.islice(cases("queue", 7), 2)) == ["queue:7.0", "queue:7.1"]
 
 
 @pytest.fixture
