@@ -98,6 +98,21 @@ class Agent:
             "roots": self._new_roots,
             "stats": self._stats,
         }
+        self._orders: dict[str, Callable[..., None]] = {  # what the master says
+            "beat": lambda: None,  # it was heard: that is all
+            "end-session": self._on_end_session,
+            "expelled": self._on_expelled,
+            "host-cut": self._on_host_cut,
+            "host-joined": self._on_host_joined,
+            "host-leaving": self._on_host_leaving,
+            "host-left": self._on_host_left,
+            "host-lost": self._on_host_lost,
+            "interrupt": self._on_interrupt,
+            "probe": self._on_probe,
+            "probed": self._on_probed,
+            "reply": self._on_reply,
+            "shutdown": lambda: self.end("shutdown"),
+        }
         self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
         self._control: Peer | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -373,9 +388,9 @@ class Agent:
         """Do what the master says until it closes."""
         try:
             while True:
-                message = await control.recv()
+                order, *arguments = await control.recv()
                 self._pulse.heard()
-                getattr(self, f"_on_{message[0].replace('-', '_')}")(*message[1:])
+                self._orders[order](*arguments)
         except (EOFError, OSError):
             pass
         except Exception as error:
@@ -408,9 +423,6 @@ class Agent:
             log.error("host %d: the master shows %s", self.host, heartbeat.silence())
             self.end("lost")
 
-    def _on_beat(self) -> None:
-        """Being heard is all."""
-
     def _on_host_left(self, host: int, address: tuple[str, int]) -> None:
         self._left.add(host)
         self.broker.host_left(host)
@@ -441,9 +453,6 @@ class Agent:
     def _on_expelled(self, reason: str) -> None:
         log.error("host %d has to leave the cluster: %s", self.host, reason)
         self.end("expelled")
-
-    def _on_shutdown(self) -> None:
-        self.end("shutdown")
 
     async def call(self, name: str, *arguments: Any) -> Any:
         """Ask the master."""

@@ -111,6 +111,17 @@ class Master:
             "losses": lambda _: self.losses[-LOSSES_TOLD:],
             "stats": lambda _, reset: self._stats(reset),
         }
+        self._notices: dict[str, Callable[..., None]] = {  # what agents tell
+            "beat": lambda _: None,  # it was heard: that is all
+            "call": self._on_call,
+            "gone": lambda host, pid: host.pids.discard(pid),
+            "peer-lost": self._on_peer_lost,
+            "probe": self._on_probe,
+            "probed": self._on_probed,
+            "ready": self._on_ready,
+            "session-began": self._on_session_began,
+            "session-ended": self._on_session_ended,
+        }
         # Told of every driver's end, with its session: for what lives as long as a driver.
         self.session_ended: list[Callable[[str], None]] = []
         self.model = setting("DSMPROC_CONSISTENCY")
@@ -257,12 +268,12 @@ class Master:
         reason = "the connection to its agent closed without a goodbye"
         try:
             while True:
-                message = await peer.recv()
+                notice, *arguments = await peer.recv()
                 host.pulse.heard()
-                if message[0] == "bye":
+                if notice == "bye":
                     host.goodbye = True
                     break
-                getattr(self, f"_on_{message[0].replace('-', '_')}")(host, *message[1:])
+                self._notices[notice](host, *arguments)
         except EOFError:
             pass
         except OSError as error:
@@ -312,9 +323,6 @@ class Master:
             host.control.post(("beat",))
             if host.pulse.beat():
                 self._expel(host, "its agent shows " + heartbeat.silence())
-
-    def _on_beat(self, _: Host) -> None:
-        """Being heard is all."""
 
     def _on_probe(self, host: Host, number: int, token: int) -> None:
         """An agent wants to hear of another one; if that is gone, it has been told."""
@@ -425,9 +433,6 @@ class Master:
 
     def _public_hosts(self) -> list[dict[str, Any]]:
         return [self.hosts[number].public() for number in sorted(self.hosts)]
-
-    def _on_gone(self, host: Host, pid: int) -> None:
-        host.pids.discard(pid)
 
     def _stats(self, reset: bool) -> dict[str, Any]:
         """Our own share of what is sent, and the host on whose machine we are (-1: none)."""
