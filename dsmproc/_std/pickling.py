@@ -40,8 +40,8 @@ _reducers: dict[type, Callable[[Any], Any]] = {}
 # (which leaves our own, for some are derived from them, to their classes). Imported when needed.
 _FAMILIES: tuple[tuple[type, str], ...] = (
     (_std.Connection, "connection"),
-    (_std.Queue, "_stdqueues"),
-    (_std.SimpleQueue, "_stdqueues"),
+    (_std.Queue, "_channels.stdqueues"),
+    (_std.SimpleQueue, "_channels.stdqueues"),
 )
 
 
