@@ -111,6 +111,7 @@ class Agent:
             "probe": self._on_probe,
             "probed": self._on_probed,
             "reply": self._on_reply,
+            "unknown": self._on_unknown,
             "shutdown": lambda: self.end("shutdown"),
         }
         self._ended: set[str] = set()  # sessions that are over: nothing of theirs may start
