@@ -19,8 +19,9 @@ from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any
 
 from . import _membership, _std
-from ._channels import client, frames, listeners
-from ._channels.client import Handle, Link, at_the_end
+from ._channels import client, frames, handles, listeners
+from ._channels.client import Link, at_the_end
+from ._channels.handles import Handle
 from ._memory import edges
 from ._std import pickling
 from .errors import HostLostError, LastReaderLostError, LastWriterLostError, LostChannelError
@@ -76,7 +77,7 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
         """Send a picklable object; waits while the pipe is full."""
         self._check_closed()
         self._check_writable()
-        with client.carrying() as places:
+        with handles.carrying() as places:
             data = pickling.dumps(obj)
         if places:
             self._send_carrying(data, places)
@@ -131,7 +132,7 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
     def __reduce__(self) -> Any:
         self._check_closed()
         ends = (self._reader, self._writer)
-        return _rebuild, tuple(None if end is None else client.handle(end) for end in ends)
+        return _rebuild, tuple(None if end is None else handles.handle(end) for end in ends)
 
     def __repr__(self) -> str:
         state = "closed" if self._handle is None else f"descriptor {self._handle}"
@@ -139,8 +140,8 @@ class LinkConnection(StdConnection):  # type: ignore[misc]
 
 
 def _rebuild(reader: Handle | None, writer: Handle | None) -> LinkConnection:
-    read = None if reader is None else client.redeem(reader, frames.TOKENS)
-    return LinkConnection(read, None if writer is None else client.redeem(writer))
+    read = None if reader is None else handles.redeem(reader, frames.TOKENS)
+    return LinkConnection(read, None if writer is None else handles.redeem(writer))
 
 
 def Pipe(duplex: bool = True) -> tuple[Any, Any]:
@@ -298,12 +299,12 @@ def reduce_standard(connection: Any) -> Any:
             for place, role in zip(places, (frames.READER, frames.WRITER), strict=True)
         ]
     try:
-        handles = [end and client.handle(end) for end in ends]
+        travelling = [end and handles.handle(end) for end in ends]
     finally:
         for end in ends:
             if end is not None:
                 end.close(quietly=True)
-    return _rebuild_standard, (*handles, pickling.main_definitions())
+    return _rebuild_standard, (*travelling, pickling.main_definitions())
 
 
 def _rebuild_standard(

@@ -22,7 +22,7 @@ from multiprocessing.process import active_children, current_process, parent_pro
 from typing import Any
 
 from . import _membership, _std
-from ._channels import client
+from ._channels import handles
 from ._memory import edges
 from ._parcels import arguments
 from ._settings import setting
@@ -99,7 +99,7 @@ class ClusterPopen:
         self._process = weakref.ref(process_obj)
         self._client = _membership.client()
         _membership.announce_roots()
-        with client.carrying() as self._tickets:
+        with handles.carrying() as self._tickets:
             payload, self._parcels = self._payload(process_obj)
         self.host, self._wire, self.pid = self._launch(process_obj, payload)
         self._parcels = {}

@@ -19,7 +19,7 @@ from queue import Empty, Full
 from typing import Any
 
 from . import _std
-from ._channels import client, frames
+from ._channels import client, frames, handles
 from ._channels.client import Link, TimedOut, at_the_end
 from ._std import pickling
 from ._std.choice import Choosing
@@ -57,11 +57,11 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
     def __getstate__(self) -> Any:
         context.assert_spawning(self)
         self._check()
-        return client.handle(self._link), self._maxsize
+        return handles.handle(self._link), self._maxsize
 
     def __setstate__(self, state: Any) -> None:
         handle, maxsize = state
-        self._open(client.redeem(handle), maxsize)
+        self._open(handles.redeem(handle), maxsize)
 
     def __del__(self, at_the_end: Callable[[], bool] = at_the_end) -> None:
         if hasattr(self, "_link") and not at_the_end():
@@ -115,7 +115,7 @@ class Queue(queues.Queue, metaclass=Choosing):  # type: ignore[type-arg]
         """Put an object; Full if there is no room (in time)."""
         self._check()
         try:
-            with client.carrying() as places:
+            with handles.carrying() as places:
                 data = pickling.dumps(obj)
         except Exception as error:
             report: Any = self._on_queue_feeder_error  # type: ignore[attr-defined]

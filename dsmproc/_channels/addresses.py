@@ -3,7 +3,7 @@
 A program that listens at a loopback address or a path, and gives a child that address, expects the
 child to reach it. So a Listener tells the master where it is, and a Client that finds nobody at
 such an address on its own host asks there. Nothing listens more widely for it: the agent of the
-listener's host connects to it (`Wires.dial`), for whoever has the cluster's key.
+listener's host connects to it (`Relays.dial`), for whoever has the cluster's key.
 """
 
 from __future__ import annotations

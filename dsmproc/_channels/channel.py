@@ -26,14 +26,10 @@ Rules
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from . import frames
 from .frames import READER, TASKS, WRITER
-
-if TYPE_CHECKING:
-    from .link import Link
-    from .relays import Wire
-
 
 OWES = 4  # a host has taken tasks and not reported them as done
 
@@ -65,21 +61,82 @@ class Loss(NamedTuple):
     why: str
 
 
+class End:
+    """One end of a channel, or an anchor, which holds nothing but tickets: what the broker knows of
+    the client that has it. Its socket is its own matter (endpoint.py)."""
+
+    def __init__(self, local: bool, home: int | None) -> None:
+        self.local = local  # its process is on this host
+        self.home = home  # its process's host, unless that is ours
+        self.number = 0
+        self.channel: Channel | None = None
+        self.role = 0
+        self.tokens = False
+        self.told = False  # a READY is on its way, or waits in the client's socket
+        self.active = 0  # the number of the request under way
+        self.answering = 0  # of the one that is answered as soon as the publish is done
+        self.hand: Message | None = None
+        self.hand_number = 0
+        self.knows = 0  # how many of the channel's losses its process knows
+        self.telling = 0  # and will know when this answer has arrived; 0: none is on its way
+        self.broken = False
+        self.closed = False
+
+    @property
+    def the_channel(self) -> Channel:
+        if self.channel is None:
+            raise ValueError("an anchor is no end of a channel")
+        return self.channel
+
+    @property
+    def heard(self) -> int:
+        return max(self.knows, self.telling)
+
+    def join(self, channel: Channel, role: int, tokens: bool) -> None:
+        self.channel, self.role, self.tokens = channel, role, tokens
+        channel.join(self)
+
+    def reply(
+        self, kind: int, number: int, body: Any = b"", *, flags: int = 0, stamp: int = 0
+    ) -> None:
+        if number == self.active:
+            self.active = 0
+        self.write(frames.HEADER.pack(kind, flags, 0, number, stamp, len(body)), body)
+
+    def write(self, head: bytes, body: bytes | bytearray = b"") -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+
+class Backend(Protocol):
+    """A descriptor behind a channel, which gives the messages or takes them (relays.py)."""
+
+    foreign: bool
+    input: Channel | None
+
+    def serve(self, channel: Channel) -> None: ...
+    def readable(self) -> bool: ...
+    def maybe_readable(self) -> bool: ...
+    def let_go(self, channel: Channel) -> None: ...
+
+
 class Channel:
     def __init__(self, number: int, options: int, count: int, size: int) -> None:
         self.number = number
         self.options = options
         self.count_limit = count
         self.size_limit = size
-        self.links: set[Link] = set()
-        self.listeners: set[Link] = set()  # those that want to be told of messages
+        self.ends: set[End] = set()
+        self.listeners: set[End] = set()  # those that want to be told of messages
         self.messages: collections.deque[Message] = collections.deque()
         self.size = 0
         self.unfinished = 0
-        self.getters: collections.deque[Link] = collections.deque()
-        self.putters: collections.deque[tuple[Link, Message]] = collections.deque()
-        self.joiners: list[Link] = []
-        self.senders: list[Link] = []  # writers that wait for room
+        self.getters: collections.deque[End] = collections.deque()
+        self.putters: collections.deque[tuple[End, Message]] = collections.deque()
+        self.joiners: list[End] = []
+        self.senders: list[End] = []  # writers that wait for room
         self.users: dict[int | None, int] = {}  # host (None: ours) -> what its processes did
         self.taken: dict[int, int] = {}  # host -> tasks that it has not reported as done
         self.losses: list[Loss] = []
@@ -88,21 +145,21 @@ class Channel:
         self.stamp = 0
         self.released = 0
         self.published = 0
-        self.wire: Wire | None = None
+        self.backend: Backend | None = None
         self._holders = {READER: 0, WRITER: 0}
         self._ever = 0
         self._total = 0
 
-    def join(self, link: Link) -> None:
-        self.links.add(link)
-        if link.tokens:
-            self.listeners.add(link)
-        self.given(link.home, link.role)
-        self.hold(link.role)
+    def join(self, end: End) -> None:
+        self.ends.add(end)
+        if end.tokens:
+            self.listeners.add(end)
+        self.given(end.home, end.role)
+        self.hold(end.role)
 
-    def leave(self, link: Link) -> None:
-        self.links.discard(link)
-        self.listeners.discard(link)
+    def leave(self, end: End) -> None:
+        self.ends.discard(end)
+        self.listeners.discard(end)
 
     # -- holders ------------------------------------------------------------------------------
 
@@ -120,8 +177,8 @@ class Channel:
                 self._holders[one] -= 1
 
     def far_side(self, role: int, there: bool) -> None:
-        """The other end of the wire of this channel: it ends or breaks the channel like a holder,
-        but keeps nothing alive."""
+        """The other end of the descriptor behind this channel: it ends or breaks the channel like
+        a holder, but keeps nothing alive."""
         self._ever |= role
         self._holders[role] = int(there)
 
@@ -155,8 +212,8 @@ class Channel:
         if role & WRITER:
             self.users.setdefault(host, 0)
 
-    def used(self, link: Link, role: int) -> None:
-        self.users[link.home] = self.users.get(link.home, 0) | role
+    def used(self, end: End, role: int) -> None:
+        self.users[end.home] = self.users.get(end.home, 0) | role
 
     def took(self, host: int) -> None:
         if self.options & TASKS:
@@ -176,31 +233,32 @@ class Channel:
         if did is not None:
             self.losses.append(Loss(host, (did or WRITER) | OWES * bool(undone), undone, why))
 
-    def news(self, link: Link, role: int) -> int:
+    def news(self, end: End, role: int) -> int:
         """The loss to tell this link now, from 1, if it waits for who did that; 0: none."""
-        pending = self.losses[link.heard :]
-        return link.heard + 1 if any(loss.did & role for loss in pending) else 0
+        pending = self.losses[end.heard :]
+        return end.heard + 1 if any(loss.did & role for loss in pending) else 0
 
-    def waits_in_vain(self) -> list[tuple[Link, int]]:
+    def waits_in_vain(self) -> list[tuple[End, int]]:
         """Who is to be told of which loss now, if all that could be done was done."""
-        found = [(link, self.news(link, WRITER)) for link in self.getters]
+        found = [(end, self.news(end, WRITER)) for end in self.getters]
         if not any(did & READER for did in self.users.values()):
-            found += [(link, self.news(link, READER)) for link, _ in self.putters]
-        found += [(link, self.news(link, OWES)) for link in self.joiners]
-        return [(link, number) for link, number in found if number]
+            found += [(end, self.news(end, READER)) for end, _ in self.putters]
+        found += [(end, self.news(end, OWES)) for end in self.joiners]
+        return [(end, number) for end, number in found if number]
 
     # -- messages -----------------------------------------------------------------------------
 
     @property
     def readable(self) -> bool:
         """Whether a reader is to be told that something waits."""
-        wired = self.wire is not None and self is self.wire.input and self.wire.maybe_readable()
-        return bool(self.messages) or self.ended or wired
+        behind = self.backend
+        waits = behind is not None and self is behind.input and behind.maybe_readable()
+        return bool(self.messages) or self.ended or waits
 
     @property
     def full(self) -> bool:
-        if self.wire is not None:
-            return True  # it takes messages only when the wire can
+        if self.backend is not None:
+            return True  # it takes messages only when the descriptor can
         return 0 < self.count_limit <= len(self.messages)
 
     @property
@@ -221,18 +279,18 @@ class Channel:
         self.size -= len(message.data)
         return message
 
-    def forget(self, link: Link) -> None:
+    def forget(self, end: End) -> None:
         """Whatever the link waits for, it does not any more."""
-        if link in self.getters:
-            self.getters.remove(link)
+        if end in self.getters:
+            self.getters.remove(end)
         for entry in self.putters:
-            if entry[0] is link:
+            if entry[0] is end:
                 self.putters.remove(entry)
                 entry[1].drop()
                 break
         for waiting in (self.joiners, self.senders):
-            if link in waiting:
-                waiting.remove(link)
+            if end in waiting:
+                waiting.remove(end)
 
     def discard_all(self) -> None:
         for message in self.messages:

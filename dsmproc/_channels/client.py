@@ -1,4 +1,4 @@
-"""The client's side of channels: links to brokers, and handles that travel in pickles.
+"""The client's side of channels: links to brokers.
 
 Nothing here starts a thread. A link is one socket, used for one request at a time. What interrupts
 a request (Ctrl-C, a signal handler's exception) gives the link a new socket under the same number:
@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import _membership
@@ -47,7 +47,7 @@ def _forked_parent() -> None:
     _forks += 1
 
 
-os.register_at_fork(after_in_parent=_forked_parent)
+os.register_at_fork(after_in_parent=_forked_parent, after_in_child=edges.forget_senders)
 
 
 class Owner(NamedTuple):
@@ -106,7 +106,7 @@ class Link:
         self._last_reader: int | None = None  # its host, if that may be lost
         self._reader_lost: str | None = None  # why; "" if it is not lost
         self._unsure = False  # an operation was left in the middle: what the socket holds
-        self.wired = self.foreign = False  # a descriptor is behind the channel; of any machine
+        self.relayed = self.foreign = False  # a descriptor is behind the channel; of any machine
         self._options = options
         self._limits = (count, size)
         self.told = told  # how many of the channel's losses this process knows
@@ -155,7 +155,7 @@ class Link:
         self.channel, self._number = attached.channel, attached.link
         self.owner = Owner(attached.host, (name, attached.port))
         self._seals = seals
-        self.wired = bool(reply.flags & frames.WIRE)
+        self.relayed = bool(reply.flags & frames.RELAYED)
         self.foreign = bool(reply.flags & frames.FOREIGN)
         return sock
 
@@ -241,7 +241,7 @@ class Link:
     def send(self, data: Any) -> None:
         """A message, as soon as there is room in the channel; BrokenPipeError if no reader is."""
         self.check()
-        if self.wired:  # who reads next to us must find it there when this returns
+        if self.relayed:  # who reads next to us must find it there when this returns
             self.put(bytes(data))
             return
         if self._sent >= frames.WINDOW and self.role == frames.WRITER:
@@ -586,92 +586,3 @@ def _fill(sock: socket.socket, data: bytearray) -> None:
         if count == 0:
             raise EOFError
         got += count
-
-
-# -- handles ------------------------------------------------------------------------------------
-
-
-class Handle(NamedTuple):
-    """An end of a channel, in a pickle."""
-
-    owner: Owner
-    channel: int
-    role: int
-    ticket: int
-    told: int  # who unpickles it is not told again
-
-
-class _Pickling(threading.local):
-    """Who is to carry the tickets of the handles that this thread pickles now."""
-
-    carried: list[frames.Place] | None = None
-
-
-_pickling = _Pickling()
-_anchors: dict[tuple[int, int], Link] = {}
-_anchors_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def carrying() -> Iterator[list[frames.Place]]:
-    """Collect the tickets made while pickling: the carrier of the pickle takes them over."""
-    before, _pickling.carried = _pickling.carried, []
-    try:
-        yield _pickling.carried
-    finally:
-        _pickling.carried = before
-
-
-def handle(link: Link) -> Handle:
-    """Pickle an end: it counts as held from now on, until it is unpickled or cannot be any more.
-
-    Without a carrier (somebody pickles by hand) that is until this process ends.
-    """
-    link.check()
-    body = frames.NEW_TICKET.pack(link.channel, link.role)
-    with _anchors_lock:
-        anchor = _anchors.get((os.getpid(), link.owner.host))
-        if anchor is None or anchor.closed:
-            anchor = _anchors[os.getpid(), link.owner.host] = Link(link.owner)
-    reply = anchor.request(frames.TICKET, body)
-    if reply.kind != frames.OK:
-        raise FileNotFoundError(errno.ENOENT, reply.body.decode())
-    (ticket,) = frames.NUMBER.unpack(reply.body)
-    if _pickling.carried is not None:
-        _pickling.carried.append(frames.Place(link.owner.host, ticket))
-    return Handle(link.owner, link.channel, link.role, ticket, link.told)
-
-
-def redeem(handle: Handle, options: int = 0) -> Link:
-    """Unpickle an end."""
-    owner = Owner(handle.owner[0], tuple(handle.owner[1]))  # type: ignore[arg-type]
-    return Link(
-        owner,
-        handle.channel,
-        handle.role,
-        options=options,
-        ticket=handle.ticket,
-        told=handle.told,
-    )
-
-
-def _close_anchors() -> None:
-    """This process leaves the cluster."""
-    while _anchors:
-        _, anchor = _anchors.popitem()
-        anchor.close(quietly=True)
-
-
-_membership.on_leave(_close_anchors)
-
-
-def _forked_child() -> None:
-    """The parent's anchors hold the parent's tickets; ours are new. Closing our copies of them
-    lets the parent's end count as the end."""
-    global _anchors_lock
-    edges.forget_senders()
-    _anchors_lock = threading.Lock()
-    _close_anchors()
-
-
-os.register_at_fork(after_in_child=_forked_child)

@@ -49,7 +49,7 @@ OK, FULL, BROKEN, MESSAGE, END, EMPTY, YES, NO, CANCELLED, ERROR, READY, LOST = 
 NOWAIT = 1  # flag of GET and PUT: answer at once
 CARRIES = 2  # flag of MESSAGE: handles are in it, that hold until the ACK
 SURE = 4  # flag of READY: nobody else reads here, and the stamp is the message's
-WIRE = 8  # flag of the OK to ATTACH: a descriptor is behind the channel; send by PUT (relays.py)
+RELAYED = 8  # flag of the OK to ATTACH: a descriptor is behind the channel; send by PUT
 FOREIGN = 16  # flag of the same: the descriptor's other end may be on any machine
 ENDED = 32  # flag of LOST: no writer is left
 

@@ -1,8 +1,8 @@
-"""Wires: descriptors of standard Connections, behind channels that other hosts can use.
+"""Relays: descriptors of standard Connections, behind channels that other hosts can use.
 
 A process that sends a standard Connection to another host hands a copy of its descriptor to its
-agent ("wire" connections, see `Wires.connected`); one that wants to speak to a Listener of another
-host has that host's agent connect to it ("dial", addresses.py). A wire joins a descriptor to a
+agent ("wire" connections, see `Relays.connected`); one that wants to speak to a Listener of another
+host has that host's agent connect to it ("dial", addresses.py). A relay joins a descriptor to a
 channel for each direction:
 
     input    what the descriptor gives: a message is read when a process asks for it, not before
@@ -28,18 +28,15 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._net import wire as wire_format
 from .._net.listener import Peer
+from ..errors import ProtocolError
 from . import frames
 from .addresses import on_one_host
-from .channel import Channel, Closing, Message
+from .broker import Broker
+from .channel import Channel, Closing, End, Message
 from .frames import READER, WRITER
-
-if TYPE_CHECKING:
-    from .broker import Broker
-    from .link import Link
 
 log = logging.getLogger("dsmproc")
 
@@ -66,7 +63,7 @@ class _Hand:
         self._jobs.put((work, loop, future))
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="wire", daemon=True).start()
+            threading.Thread(target=self._run, name="relay", daemon=True).start()
         return future
 
     def end(self) -> None:
@@ -85,12 +82,12 @@ def _settle(future: asyncio.Future[Any], result: Any) -> None:
         future.set_result(result)
 
 
-class Wire:
+class Relay:
     """One descriptor. All but the threads' work is done in the loop."""
 
-    def __init__(self, wires: Wires, fd: int, roles: int, foreign: bool) -> None:
-        self._wires = wires
-        self._broker = wires.broker
+    def __init__(self, relays: Relays, fd: int, roles: int, foreign: bool) -> None:
+        self._relays = relays
+        self._broker = relays.broker
         self._fd = fd
         self.foreign = foreign  # its other end may be on another machine, with writes of that one
         self._readable = False
@@ -100,11 +97,11 @@ class Wire:
         self.input = self._channel(WRITER) if roles & READER else None
         self.output = self._channel(READER) if roles & WRITER else None
         self._open = {one for one in (self.input, self.output) if one is not None}
-        wires.watch(self, fd, self._wish())
+        relays.watch(self, fd, self._wish())
 
     def _channel(self, far: int) -> Channel:
         channel = self._broker.new_channel()
-        channel.wire = self
+        channel.backend = self
         channel.far_side(far, True)
         return channel
 
@@ -114,13 +111,13 @@ class Wire:
         return select.EPOLLIN if self.input in self._open and not self._readable else 0
 
     def event(self, mask: int) -> None:
-        """It was watched for one event, and this is it."""
+        """An event of the descriptor, which was watched for one."""
         if self.input in self._open and mask & ~select.EPOLLERR:
             self._has_input()
         if mask & HANG_UP:
             self._hung_up()
         else:
-            self._wires.rearm(self._fd, self._wish())
+            self._relays.rearm(self._fd, self._wish())
 
     def _has_input(self) -> None:
         assert self.input is not None
@@ -143,7 +140,7 @@ class Wire:
             self._has_input()
         elif self._readable and not there:  # somebody here was faster
             self._readable = False
-            self._wires.rearm(self._fd, self._wish())
+            self._relays.rearm(self._fd, self._wish())
         return there
 
     def maybe_readable(self) -> bool:
@@ -160,9 +157,9 @@ class Wire:
                 self._broker.spawn(self._read(channel))
             return
         while channel.broken and channel.putters:
-            link, message = channel.putters.popleft()
+            end, message = channel.putters.popleft()
             message.drop()
-            self._broker.answer(link, frames.BROKEN)
+            self._broker.answer(end, frames.BROKEN)
         if channel.putters and not self._writing:
             self._writing = True
             self._broker.spawn(self._write(channel, *channel.putters.popleft()))
@@ -178,14 +175,14 @@ class Wire:
             if data is not NOTHING:
                 channel.append(Message(data))
                 channel.release(True, 0)
-            self._wires.rearm(self._fd, self._wish())
+            self._relays.rearm(self._fd, self._wish())
         self._broker.serve(channel)
 
-    async def _write(self, channel: Channel, link: Link, message: Message) -> None:
-        number = link.active
+    async def _write(self, channel: Channel, end: End, message: Message) -> None:
+        number = end.active
         good = False
         try:
-            await self._wires.observe(channel.stamp)
+            await self._relays.observe(channel.stamp)
             good = await self._hands[1].do(lambda: _write_message(self._fd, message.data))
         except Exception:
             log.exception("a message could not be written: its pipe is closed")
@@ -194,8 +191,8 @@ class Wire:
             self._carried.append(message.carried)
         if not good:
             channel.far_side(READER, False)
-        if link.active == number and not link.closed:
-            self._broker.answer(link, frames.OK if good else frames.BROKEN)
+        if end.active == number and not end.closed:
+            self._broker.answer(end, frames.OK if good else frames.BROKEN)
         if channel in self._open:
             self._broker.serve(channel)
         self._close_if_idle()
@@ -210,7 +207,7 @@ class Wire:
     def _close_if_idle(self) -> None:
         if self._open or self._reading or self._writing or self._fd < 0:
             return
-        self._wires.forget(self._fd)
+        self._relays.forget(self._fd)
         os.close(self._fd)
         self._fd = -1
         for hand in self._hands:
@@ -220,13 +217,13 @@ class Wire:
         self._carried.clear()
 
 
-class Wires:
-    """All wires of a broker, and how they come."""
+class Relays:
+    """All relays of a broker, and how they come."""
 
     def __init__(self, broker: Broker, observe: Observe) -> None:
         self.broker = broker
         self.observe = observe
-        self._wires: dict[int, Wire] = {}
+        self._relays: dict[int, Relay] = {}
         self._epoll: select.epoll | None = None
         broker.listener.on("wire", self.connected, local=True)
         broker.listener.on("dial", self.dial)
@@ -240,16 +237,16 @@ class Wires:
         if len(fds) != 1 or not kind & (READER | WRITER):
             for fd in fds:
                 os.close(fd)
-            raise EOFError("a wire without a descriptor")
-        wire = Wire(self, fds[0], kind & (READER | WRITER), bool(kind & frames.FOREIGN))
-        await self._offer(peer, wire)
+            raise EOFError("a relay without a descriptor")
+        relay = Relay(self, fds[0], kind & (READER | WRITER), bool(kind & frames.FOREIGN))
+        await self._offer(peer, relay)
 
     async def dial(self, peer: Peer) -> None:
         """A process, mostly of another host, wants to speak to who listens at an address of this
         host: the answer is as for a descriptor, or the number of the error."""
         address = await peer.recv()
         if address is None or on_one_host(address) != address:
-            raise wire_format.ProtocolError(f"{address!r} is no address of this host alone")
+            raise ProtocolError(f"{address!r} is no address of this host alone")
         try:
             sock = await asyncio.wait_for(_connected(address), DIAL_SECONDS)
         except asyncio.TimeoutError:
@@ -258,12 +255,12 @@ class Wires:
             await peer.send(error.errno or errno.ECONNREFUSED)
         else:
             sock.setblocking(True)
-            await self._offer(peer, Wire(self, sock.detach(), READER | WRITER, False))
+            await self._offer(peer, Relay(self, sock.detach(), READER | WRITER, False))
 
-    async def _offer(self, peer: Peer, wire: Wire) -> None:
+    async def _offer(self, peer: Peer, relay: Relay) -> None:
         office = self.broker.tickets
         answer: list[tuple[int, int] | None] = []
-        for channel, role in ((wire.input, READER), (wire.output, WRITER)):
+        for channel, role in ((relay.input, READER), (relay.output, WRITER)):
             if channel is None:
                 answer.append(None)
             else:
@@ -279,11 +276,11 @@ class Wires:
         if self._epoll is not None:
             asyncio.get_running_loop().remove_reader(self._epoll.fileno())
 
-    def watch(self, wire: Wire, fd: int, events: int) -> None:
+    def watch(self, relay: Relay, fd: int, events: int) -> None:
         if self._epoll is None:
             self._epoll = select.epoll()
             asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._events)
-        self._wires[fd] = wire
+        self._relays[fd] = relay
         self._epoll.register(fd, events | select.EPOLLRDHUP | select.EPOLLONESHOT)
 
     def rearm(self, fd: int, events: int) -> None:
@@ -293,14 +290,14 @@ class Wires:
     def forget(self, fd: int) -> None:
         assert self._epoll is not None
         self._epoll.unregister(fd)
-        del self._wires[fd]
+        del self._relays[fd]
 
     def _events(self) -> None:
         assert self._epoll is not None
         for fd, mask in self._epoll.poll(0):
-            wire = self._wires.get(fd)
-            if wire is not None:
-                wire.event(mask)
+            relay = self._relays.get(fd)
+            if relay is not None:
+                relay.event(mask)
 
 
 async def _connected(address: Any) -> socket.socket:
@@ -355,7 +352,7 @@ def _read_message(fd: int) -> Any:
             raise ValueError(f"a message of {length} bytes")
         return _exactly(fd, length)
     except (EOFError, OSError, MemoryError, ValueError) as error:
-        log.debug("a wire ended: %s", error)
+        log.debug("a relay ended: %s", error)
         return None
 
 
@@ -382,7 +379,7 @@ def _write_message(fd: int, data: bytes | bytearray) -> bool:
             _write_all(fd, data)
         return True
     except OSError as error:
-        log.debug("a wire is broken: %s", error)
+        log.debug("a relay is broken: %s", error)
         return False
 
 

@@ -17,17 +17,13 @@ import dataclasses
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._net.listener import Peer
 from .._net.seal import TAG_BYTES
 from . import frames
-from .channel import Channel
+from .channel import Channel, End
 from .frames import Place
-from .link import Link
-
-if TYPE_CHECKING:
-    from .broker import Broker
 
 log = logging.getLogger("dsmproc")
 
@@ -57,8 +53,15 @@ class Carried:
 
 
 class TicketOffice:
-    def __init__(self, broker: Broker, connect: Callable[[int], Awaitable[Peer]]) -> None:
-        self._broker = broker
+    """`let_go` is told of a holder less of a channel, which had a role, at a host."""
+
+    def __init__(
+        self,
+        let_go: Callable[[Channel, int, int | None], None],
+        connect: Callable[[int], Awaitable[Peer]],
+    ) -> None:
+        self.host = 0
+        self._let_go = let_go
         self._connect = connect
         self._tickets: dict[int, Ticket] = {}
 
@@ -91,14 +94,14 @@ class TicketOffice:
         gone = [number for number, ticket in self._tickets.items() if ticket.holder is holder]
         for number in gone:
             ticket = self._tickets.pop(number)
-            self._broker.let_go(ticket.channel, ticket.role, _host_of(holder))
+            self._let_go(ticket.channel, ticket.role, _host_of(holder))
 
     async def carry(self, places: Iterable[Place]) -> Carried:
         """Take over tickets of any host. A host that is lost has no channels any more."""
         carried = Carried(self)
         remote: dict[int, list[Place]] = {}
         for place in places:
-            if place.host == self._broker.host:
+            if place.host == self.host:
                 self.move(place.ticket, carried)
             else:
                 remote.setdefault(place.host, []).append(place)
@@ -124,7 +127,7 @@ class TicketOffice:
 
 def _host_of(holder: Any) -> int | None:
     """The other host whose agent or process holds tickets, if it is not ours."""
-    return holder.home if isinstance(holder, Link) else None
+    return holder.home if isinstance(holder, End) else None
 
 
 async def _request(peer: Peer, frame: bytes) -> None:

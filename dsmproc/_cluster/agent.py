@@ -32,6 +32,8 @@ from typing import Any
 from .. import _settings
 from .._channels.broker import Broker
 from .._channels.frames import Place
+from .._channels.relays import Relays
+from .._channels.requests import Requests
 from .._memory.async_client import Verbs
 from .._memory.client import MASTER, Client, Engine
 from .._memory.engine import MAX_HOSTS, lock_name
@@ -129,6 +131,8 @@ class Agent:
         self.verbs: Verbs | None = None
         self._engine_ready = asyncio.Event()
         self.broker = Broker(self.listener, self, self._connect_broker, self._is_lost)
+        self.requests = Requests(self.broker)
+        self.relays = Relays(self.broker, self.observe)
         self.desks = Desks(self.listener, options.directory)
         self.parcels = Parcels(self.listener)
         for purpose, handler in (
@@ -250,7 +254,8 @@ class Agent:
         finally:
             await self.workers.end(0)
             await self.listener.close()
-            await self.broker.close()
+            self.relays.close()
+            await self.requests.close()
             if self.engine is not None:
                 loop.remove_reader(self.engine.fileno())
                 self.engine.stop()

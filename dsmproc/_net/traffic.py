@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .listener import Peer
+from typing import Protocol
 
 LAST = 66  # bytes of the segment that answers the end of a connection, after we looked
 
@@ -23,14 +20,21 @@ def _bytes(sock: socket.socket) -> tuple[int, int]:
     return wire_bytes(sock.fileno())
 
 
+class Sender(Protocol):
+    """Who is at the other end: a host's id, or an address if that is not known (yet)."""
+
+    @property
+    def whose(self) -> int | str: ...
+
+
 class Traffic:
     def __init__(self) -> None:
         self._sent = 0
         self._heard: Counter[int | str] = Counter()  # by host id, or by address if that is unknown
-        self._live: dict[socket.socket, Peer] = {}
+        self._live: dict[socket.socket, Sender] = {}
         self._told: tuple[int, Counter[int | str]] = 0, Counter()
 
-    def began(self, sock: socket.socket, peer: Peer) -> None:
+    def began(self, sock: socket.socket, peer: Sender) -> None:
         if sock.family != socket.AF_UNIX:
             self._live[sock] = peer
 

@@ -46,7 +46,7 @@ def boot(fd: int, agent: int, control: int) -> None:
 
 def _import_all() -> None:
     """What every worker imports."""
-    import dsmproc._channels.client
+    import dsmproc._channels.handles
     import dsmproc._memory.client
     import dsmproc._memory.current
     import dsmproc._patch

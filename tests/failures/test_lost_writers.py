@@ -12,7 +12,7 @@ from helpers import RunScript
 BEGIN = """
 import os, signal, threading, time
 import dsmproc as mp
-from dsmproc._channels import client
+from dsmproc._channels import client, handles
 from dsmproc._memory import edges
 from dsmproc._channels import frames
 from dsmproc.connection import wait
@@ -258,8 +258,8 @@ def adopt(box, owner, place):
 
 def body(pipe):
     reader, writer = pipe
-    with client.carrying() as places:
-        handle = client.handle(writer._writer)
+    with handles.carrying() as places:
+        handle = handles.handle(writer._writer)
     box = mp.Queue()
     start(1, adopt, box, handle.owner, *places)
     agent = box.get()

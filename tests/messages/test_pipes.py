@@ -16,7 +16,7 @@ from test_interrupted import Interrupt, interrupt, soon
 from test_primitives import expect
 
 from dsmproc import reduction
-from dsmproc._channels import client
+from dsmproc._channels import handles
 from dsmproc.connection import wait
 
 LARGE = 3 << 20
@@ -351,7 +351,7 @@ def home_elsewhere(ctx: Any) -> None:
     finish(maker)
     first.close()
     finish(child)
-    client._close_anchors()  # else kept until this process leaves: the leak check would see it
+    handles._close_anchors()  # else kept until this process leaves: the leak check would see it
 
 
 def _in_turns(conn: Any, lock: Any, barrier: Any, rounds: int) -> None:

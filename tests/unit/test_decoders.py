@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsmproc._channels import frames
-from dsmproc._channels.link import Link
+from dsmproc._channels.endpoint import Endpoint
 from dsmproc._net import wire
 from dsmproc._net.seal import ForgedFrameError, Seals
 from dsmproc.errors import AuthenticationError, ProtocolError
@@ -111,7 +111,7 @@ class Heard:
     def __init__(self) -> None:
         self.frames: list[tuple[Any, ...]] = []
 
-    def hear(self, link: Link, *said: Any) -> None:
+    def hear(self, link: Endpoint, *said: Any) -> None:
         self.frames.append((*said[:-1], bytes(said[-1])))
 
 
@@ -125,7 +125,7 @@ class Door:
         self.aborted = True
 
 
-def feed(link: Link, data: bytes, sizes: list[int]) -> None:
+def feed(link: Endpoint, data: bytes, sizes: list[int]) -> None:
     """As the loop does: into the link's own room, in pieces; the view lives through the call."""
     at, turn = 0, 0
     while at < len(data):
@@ -136,9 +136,9 @@ def feed(link: Link, data: bytes, sizes: list[int]) -> None:
         at, turn = at + count, turn + 1
 
 
-def new_link(seals: Seals | None) -> tuple[Link, Heard, Door]:
+def new_link(seals: Seals | None) -> tuple[Endpoint, Heard, Door]:
     heard, door = Heard(), Door()
-    link = Link(heard, False, None, seals, None)  # type: ignore[arg-type]
+    link = Endpoint(heard.hear, lambda _: None, False, None, seals, None)  # type: ignore[arg-type]
     link._transport = door
     return link, heard, door
 

@@ -12,6 +12,7 @@ import pytest
 
 from dsmproc._channels import client, frames
 from dsmproc._channels.broker import Broker
+from dsmproc._channels.requests import Requests
 from dsmproc._cluster.master import Master
 from dsmproc._net import wire
 from dsmproc._net.listener import Listener, Peer
@@ -133,6 +134,7 @@ def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> N
     async def body() -> None:
         listener = Listener(KEY)
         broker = Broker(listener, Memory(), never, never)
+        requests = Requests(broker)
         address = listener.listen_tcp("127.0.0.1", 0)
         loop = asyncio.get_running_loop()
         wired = await loop.run_in_executor(None, writer_of_host_1, address)
@@ -140,9 +142,9 @@ def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> N
         await listener.close()
         if end == "by the peer":
             wired.close()
-            while broker.links:
+            while broker.endpoints:
                 await asyncio.sleep(0)
-        await broker.close()
+        await requests.close()
         assert not broker.channels
         assert asyncio.all_tasks() == {asyncio.current_task()}
         wired.close()

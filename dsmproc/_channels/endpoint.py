@@ -1,19 +1,17 @@
-"""A link at the broker's side: a socket of the agent's loop, cut into frames."""
+"""The broker's side of a client's link: a socket of the agent's loop, cut into frames."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from .._net.seal import TAG_BYTES, ForgedFrameError, Seals
 from .._net.wire import make_room
 from . import frames
-from .channel import Channel, Message
-
-if TYPE_CHECKING:
-    from .broker import Broker
+from .channel import End
 
 log = logging.getLogger("dsmproc")
 
@@ -21,57 +19,33 @@ SCRATCH = 1 << 14  # bytes; a longer body is read into its own place
 JOIN_BELOW = 1 << 16  # header and body in one write
 
 
-class Link(asyncio.BufferedProtocol):
+class Endpoint(End, asyncio.BufferedProtocol):
+    """`hear` is told of each frame, `disconnected` of the end of the socket."""
+
     def __init__(
         self,
-        broker: Broker,
+        hear: Callable[[Endpoint, int, int, int, int, int, Any], None],
+        disconnected: Callable[[Endpoint], None],
         local: bool,
         sock: socket.socket,
         seals: Seals | None,
         home: int | None,
     ) -> None:
+        super().__init__(local, home)
         self.sock = sock
-        self.local = local  # its process is on this host
-        self.home = home  # its process's host, unless that is ours
+        self._hear = hear
+        self._disconnected = disconnected
         self._seals = seals
         self._tail = 0 if seals is None else TAG_BYTES
-        self.number = 0
-        self.channel: Channel | None = None
-        self.role = 0
-        self.tokens = False
-        self.told = False  # a READY is on its way, or waits in the client's socket
-        self.active = 0  # the number of the request under way
-        self.answering = 0  # of the one that is answered as soon as the publish is done
-        self.hand: Message | None = None
-        self.hand_number = 0
-        self.knows = 0  # how many of the channel's losses its process knows
-        self.telling = 0  # and will know when this answer has arrived; 0: none is on its way
-        self.broken = False
-        self.closed = False
-        self._broker = broker
         self._transport: Any = None
         self._paused = False
-        self._waiting_for: Link | None = None  # whose place this one takes; it is read first
-        self._successor: Link | None = None
+        self._waiting_for: Endpoint | None = None  # whose place this one takes; it is read first
+        self._successor: Endpoint | None = None
         self._scratch = memoryview(bytearray(SCRATCH))
         self._have = 0
         self._head: tuple[int, ...] = ()
         self._body: bytearray | None = None
         self._got = 0
-
-    @property
-    def the_channel(self) -> Channel:
-        if self.channel is None:
-            raise ValueError("an anchor is no end of a channel")
-        return self.channel
-
-    @property
-    def heard(self) -> int:
-        return max(self.knows, self.telling)
-
-    def join(self, channel: Channel, role: int, tokens: bool) -> None:
-        self.channel, self.role, self.tokens = channel, role, tokens
-        channel.join(self)
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -85,13 +59,6 @@ class Link(asyncio.BufferedProtocol):
         else:
             for piece in (head, body, tag):
                 self._transport.write(piece)
-
-    def reply(
-        self, kind: int, number: int, body: Any = b"", *, flags: int = 0, stamp: int = 0
-    ) -> None:
-        if number == self.active:
-            self.active = 0
-        self.write(frames.HEADER.pack(kind, flags, 0, number, stamp, len(body)), body)
 
     def finish(self) -> None:
         """Close when all that was written has gone."""
@@ -116,7 +83,7 @@ class Link(asyncio.BufferedProtocol):
             else:
                 self._transport.resume_reading()
 
-    def succeeded_by(self, successor: Link) -> None:
+    def succeeded_by(self, successor: Endpoint) -> None:
         """The same end goes on there, when what was sent here has been read."""
         self._successor, successor._waiting_for = successor, self
         successor._wait_for_turn()
@@ -144,7 +111,7 @@ class Link(asyncio.BufferedProtocol):
                 body, self._body, tag = self._body, None, b""
                 if self._tail:  # the loop still has a view of it, so it cannot be cut
                     body, tag = body[: -self._tail], bytes(body[-self._tail :])
-                self._hear(self._head, body, tag)
+                self._check(self._head, body, tag)
         except ForgedFrameError as error:
             log.warning("closed a channel connection: %s", error)
             self.abort()
@@ -165,7 +132,7 @@ class Link(asyncio.BufferedProtocol):
             if end <= self._have:
                 middle = end - self._tail
                 body = bytes(self._scratch[start + size : middle])
-                self._hear(head, body, bytes(self._scratch[middle:end]))
+                self._check(head, body, bytes(self._scratch[middle:end]))
             elif end - start > SCRATCH:
                 begun = self._scratch[start + size : self._have]
                 self._body, self._got, self._head = bytearray(begun), len(begun), head
@@ -178,15 +145,15 @@ class Link(asyncio.BufferedProtocol):
         self._scratch[: len(rest)] = rest
         self._have = len(rest)
 
-    def _hear(self, head: tuple[int, ...], body: bytes | bytearray, tag: bytes) -> None:
+    def _check(self, head: tuple[int, ...], body: bytes | bytearray, tag: bytes) -> None:
         if self._seals is not None:
             self._seals.receiving.check(tag, frames.HEADER.pack(*head), body)
         kind, flags, tickets, number, stamp, _ = head
-        self._broker.hear(self, kind, flags, tickets, number, stamp, body)
+        self._hear(self, kind, flags, tickets, number, stamp, body)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        self._broker.disconnected(self)
+        self._disconnected(self)
         successor = self._successor
         if successor is not None:
             successor._waiting_for = self._successor = None
