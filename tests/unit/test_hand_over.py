@@ -27,10 +27,7 @@ class Leaver(Agent):
         super().__init__(Options(b"", ("127.0.0.1", 1), directory))
         self.host = 2
         self.gives: Any = Verbs()
-        self.verbs = self.gives
-
-    async def publish(self) -> int:
-        return 0
+        self.memory._verbs = self.gives
 
     async def call(self, name: str, *arguments: Any) -> Any:
         return [{"id": host, "state": "ready"} for host in range(3)]
