@@ -22,6 +22,8 @@ from .frames import Parcel
 FRAME_TASKS = 256
 FRAME_BYTES = 1 << 15  # of more than one task; far below what a socket holds
 TARGET = 2000.0  # microseconds of work in a frame
+STALL = 0.005  # seconds of silence of a worker that has tasks it may not have started
+STALL_ALONE = 0.1  # of one that has a single task, which it started, if it can
 
 
 class Blob:
@@ -268,8 +270,16 @@ class Member:
     def say(self, kind: int, blob: int = 0) -> None:
         self._send([frames.ORDER.pack(kind, 0, 0, blob, 0)])
 
+    def patience(self, now: float) -> float | None:
+        """Seconds until it was silent for too long; None if nothing is expected of it."""
+        if not self.given or self.asked or self.ended or self.exited:
+            return None
+        return self.heard_at + (STALL if len(self.given) > 1 else STALL_ALONE) - now
+
     def recall(self) -> None:
-        """What it has not started is to come back."""
+        """What it has not started is to come back; its functions count as slow."""
+        for task in self.given.values():
+            task.function.pace.stalled()
         self.recalled = self.asked = True
         self.say(frames.RECALL)
 
@@ -333,8 +343,23 @@ class Member:
             if not self.ended:
                 yield Returned([], True)
 
-    def answered(self, token: int) -> Task | None:
-        return self.given.pop(token, None)
+    def answered(self, record: Record) -> Task | None:
+        """The task that it has done."""
+        task = self.given.pop(record.token, None)
+        if task is not None:
+            task.function.pace.heard(record.spent)
+            if task.last:
+                task.function.pace.frame_done()
+            if self.left == 0 and not self.given:
+                self.dismissed = True  # it ends by itself now
+        return task
+
+    def returned(self, tokens: list[int]) -> list[Task]:
+        """The tasks that it will not do."""
+        tasks = [task for token in tokens if (task := self.given.pop(token, None))]
+        if self.left is not None:
+            self.left += len(tasks)
+        return tasks
 
     def close(self) -> None:
         """What waits to be sent is not sent any more."""
@@ -348,6 +373,48 @@ class Member:
         with contextlib.suppress(OSError):
             while self._out:
                 self._wire.sock.sendall(self._out.popleft())
+
+
+class Blobs:
+    """All that is in use, and which host has it (rule 6 of handler.py)."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[int, Blob] = {}
+
+    def have(self, member: Member, blob: Blob) -> bool:
+        """Whether the member's host has it, or gets it from here now."""
+        if member.host in blob.stored or blob.shipping.get(member.host) is member:
+            return True
+        if member.host in blob.shipping:
+            return False
+        blob.shipping[member.host] = member
+        self._blobs[blob.number] = blob
+        member.give_blob(blob)
+        return True
+
+    def stored(self, member: Member, number: int) -> None:
+        blob = self._blobs.get(number)
+        if blob is not None:
+            blob.shipping.pop(member.host, None)
+            blob.stored.add(member.host)
+
+    def give_up(self, blob: Blob, order: int, members: list[Member]) -> None:
+        """No host needs it any more."""
+        self._blobs.pop(blob.number, None)
+        hosts = {*blob.stored, *blob.shipping}
+        for member in members:
+            host = member.host
+            if host in hosts and blob.shipping.get(host, member) is member and not member.ended:
+                member.say(order, blob.number)
+                hosts.remove(host)
+
+    def gone(self, member: Member, last: bool) -> None:
+        """`last`: of its host, whose agent keeps nothing for a pool that has no desk there."""
+        for blob in self._blobs.values():
+            if blob.shipping.get(member.host) is member:
+                del blob.shipping[member.host]
+            if last:
+                blob.stored.discard(member.host)
 
 
 def new_number() -> int:
