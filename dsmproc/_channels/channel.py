@@ -11,7 +11,7 @@ Rules
  1. A message is in the channel, in one hand, or gone; a hand that is lost gives it back in front.
  2. A writer asks for room after every WINDOW of one-way messages, and is answered when the channel
     is not crowded; a PUT waits here for room. What is sent is always read: a TCP connection whose
-    window stays shut is taken for dead (wire.py: tune).
+    window stays shut is taken for dead (_net/sockets.py).
  3. The stamp is the newest that anybody sent with what it did here. `released` counts what was
     done here by processes of this host, whose writes are not published yet; before an answer
     leaves the host they must be (broker.py).

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 from .. import _membership
 from .._memory import edges
-from .._net.seal import TAG_BYTES, Seals
 from ..errors import (
     HostLostError,
     LastReaderLostError,
@@ -33,11 +32,10 @@ from ..errors import (
     WriterLostError,
 )
 from . import frames
+from .linksocket import LinkSocket, NoReader, Reply
 
-TOGETHER = 1 << 16  # header and body in one buffer below this
 ACK = frames.frame(frames.ACK)
 CLOSE_SECONDS = 5.0
-CANCEL_SECONDS = 30.0
 
 _forks = 0
 
@@ -57,20 +55,8 @@ class Owner(NamedTuple):
     address: tuple[str, int]
 
 
-class Reply(NamedTuple):
-    kind: int
-    flags: int
-    number: int
-    stamp: int
-    body: bytearray
-
-
 class TimedOut(Exception):
     """The request was cancelled in time; nothing has happened."""
-
-
-class _NoReader(Exception):
-    """The broker says that nobody can read what this link would send."""
 
 
 def _own_broker() -> Owner:
@@ -102,8 +88,6 @@ class Link:
         self.role = role
         self.closed = True
         self.what = "queue" if role == frames.READER | frames.WRITER else "pipe"
-        self.broken = False  # a writer without readers
-        self._last_reader: int | None = None  # its host, if that may be lost
         self._reader_lost: str | None = None  # why; "" if it is not lost
         self._unsure = False  # an operation was left in the middle: what the socket holds
         self.relayed = self.foreign = False  # a descriptor is behind the channel; of any machine
@@ -111,10 +95,9 @@ class Link:
         self._limits = (count, size)
         self.told = told  # how many of the channel's losses this process knows
         self._numbers = 0
-        self._seals: Seals | None = None
         self._sent = 0  # bytes since there was room for more
         self._fresh()
-        self._sock = self._connect(ticket, 0)
+        self._socket = self._connect(ticket, 0)
         self.closed = False
 
     def _fresh(self) -> None:
@@ -125,39 +108,27 @@ class Link:
 
     # -- the socket ---------------------------------------------------------------------------
 
-    def _connect(self, ticket: int, after: int) -> socket.socket:
-        client = _membership.client()
+    def _connect(self, ticket: int, after: int) -> LinkSocket:
         host = {"id": self.owner.host, "address": self.owner.address}
+        wish = frames.Attach(
+            self.channel, self.role, self._options, *self._limits, ticket, after, self.told
+        )
         try:
-            wired = client.connect(host, "channel")
-            sock, seals = wired.sock, wired.seals
-        except OSError as error:
-            if error.errno == errno.EMFILE:  # ours, or the agent's, which says so
+            connected = LinkSocket(_membership.client().connect(host, "channel"), wish)
+        except (OSError, EOFError) as error:
+            if getattr(error, "errno", None) == errno.EMFILE:  # ours, or the agent's, which says so
                 raise
             raise self._lost() from error
-        try:
-            wish = frames.Attach(
-                self.channel, self.role, self._options, *self._limits, ticket, after, self.told
-            )
-            for piece in _pieces(seals, frames.frame(frames.ATTACH, 1, wish.pack())):
-                sock.sendall(piece)
-            reply = _receive(sock, seals)
-        except (OSError, EOFError) as error:
-            sock.close()
-            raise self._lost() from error
-        except BaseException:
-            sock.close()
-            raise
+        reply = connected.attached
         if reply.kind != frames.OK:
-            sock.close()
+            connected.sock.close()
             raise FileNotFoundError(errno.ENOENT, reply.body.decode())
         attached, name = frames.unpack_attached(reply.body)
         self.channel, self._number = attached.channel, attached.link
         self.owner = Owner(attached.host, (name, attached.port))
-        self._seals = seals
         self.relayed = bool(reply.flags & frames.RELAYED)
         self.foreign = bool(reply.flags & frames.FOREIGN)
-        return sock
+        return connected
 
     def _lost(self) -> HostLostError:
         host = self.owner.host
@@ -165,15 +136,9 @@ class Link:
         what = self.what if self.role else "pipe or queue"
         return LostChannelError(f"a {what} was lost with its host: {why}", host)
 
-    def _broken_by(self, body: bytes | bytearray) -> None:
-        """The broker says that the last reader is gone, and perhaps of which host it was."""
-        self.broken = True
-        if body:
-            (self._last_reader,) = frames.NUMBER.unpack(body)
-
     def _broken_pipe(self) -> Exception:
         """The last reader is gone: it has closed its end, or ended, or was lost with its host."""
-        host = self._last_reader
+        host = self._socket.last_reader
         if self._reader_lost is None:
             self._reader_lost = "" if host is None else _membership.client().why_if_lost(host)
         if not self._reader_lost:
@@ -183,25 +148,7 @@ class Link:
 
     def _renew(self, after: int) -> None:
         """A new socket under the old number; closing the old one tells the broker to go on."""
-        old = self._sock
-        new = self._connect(0, after)
-        os.dup2(new.fileno(), old.fileno(), inheritable=False)
-        new.close()
-
-    def _ready(self, events: int, seconds: float | None) -> int:
-        """Wait for the socket; the events that came."""
-        poller = select.poll()
-        poller.register(self._sock, events)
-        found = poller.poll(None if seconds is None else seconds * 1000)
-        return found[0][1] if found else 0
-
-    def _has_heard(self) -> bool:
-        """Whether something waits to be read, or the end of file."""
-        try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        return True
+        self._socket.replace(self._connect(0, after))
 
     def check(self) -> None:
         """Before each use: open, and this process's own."""
@@ -213,12 +160,12 @@ class Link:
 
     def fileno(self) -> int:
         self.check()
-        return self._sock.fileno()
+        return self._socket.sock.fileno()
 
     def _mend(self, error: BaseException) -> None:
         """Something ended an operation in the middle: the link stays usable. Raises what that
         means for the caller; returns if it is the error itself."""
-        if isinstance(error, _NoReader):
+        if isinstance(error, NoReader):
             raise self._broken_pipe() from None
         if isinstance(error, (EOFError, ConnectionError)):
             if self.closed:
@@ -272,11 +219,10 @@ class Link:
         self._sent = 0
 
     def _send(self, data: Any, stamp: int) -> None:
-        if self.role == frames.WRITER and (self.broken or self._has_heard()):
-            self._raise_broken()
+        if self.role == frames.WRITER:
+            self._socket.check_reader()
         head = frames.HEADER.pack(frames.SEND, 0, 0, 0, stamp, len(data))
-        for piece in _pieces(self._seals, head, data):
-            self._write(piece)
+        self._socket.send_one_way(head, data)
 
     def put(self, body: Any, tickets: int = 0) -> None:
         """A message; waits until the broker has it."""
@@ -287,24 +233,6 @@ class Link:
     def stamp(self) -> int:
         """What this process's host has written goes before a message to another host."""
         return edges.publish() or 0 if self.remote or self.foreign else 0
-
-    def _write(self, data: Any) -> None:
-        view = memoryview(data).cast("B")
-        done = 0
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                done += self._sock.send(view[done:], socket.MSG_DONTWAIT)
-            if done == len(view):
-                return
-            ready = self._ready(select.POLLIN | select.POLLOUT, None)
-            if ready & (select.POLLIN | select.POLLHUP):
-                self._raise_broken()
-
-    def _raise_broken(self) -> None:
-        """Something came to a writer that asked for nothing: the last reader is gone."""
-        if not self.broken:
-            self._broken_by(_receive(self._sock, self._seals).body)
-        raise _NoReader
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -336,10 +264,12 @@ class Link:
             self._numbers += 1
             number = self._numbers
             head = frames.HEADER.pack(kind, flags, tickets, number, stamp, len(body))
-            self._send_request(head, body)
-            reply = self._answer(number, until)
+            self._socket.send(head, body)  # the broker reads on, whatever waits for an answer
+            reply = self._socket.answer(number, until)
             if reply is None:
-                reply = self._cancel(number)
+                reply = self._socket.cancel(number)
+            if reply is None:
+                raise TimedOut
             if self.foreign:
                 edges.observe_newest()
             elif reply.stamp:
@@ -359,29 +289,11 @@ class Link:
         finally:
             del lost  # an error and the frame it was raised in would hold each other
 
-    def _send_request(self, head: bytes, body: Any = b"") -> None:
-        """All of it, while the broker reads: it does not stop for requests but for a full pipe."""
-        for piece in _pieces(self._seals, head, body):
-            self._sock.sendall(piece)
-
-    def _answer(self, number: int, until: float | None) -> Reply | None:
-        """The reply to a request; None if there is none by then. What comes before it is stale."""
-        while True:
-            if until is not None:
-                left = max(0.0, until - time.monotonic())
-                if not self._ready(select.POLLIN, left):
-                    return None
-            reply = _receive(self._sock, self._seals)
-            if reply.kind == frames.BROKEN:
-                self._broken_by(reply.body)
-            if reply.number == number:
-                return reply
-
     def _told_of(self, kind: int, reply: Reply) -> HostLostError:
         """It has arrived: from now on this process knows."""
         loss, why = frames.unpack_loss(reply.body)
         edges.observe_newest()
-        self._sock.sendall(_pieces(self._seals, ACK)[0])
+        self._socket.send(ACK)
         self.told = loss.number
         kind_of, text = _losses(self.what, kind, reply.flags, loss.undone)
         return kind_of(f"{why}. {text}", loss.host)
@@ -394,26 +306,11 @@ class Link:
         with self.lock:
             try:
                 self._go_on()
-                self._send_request(frames.frame(frames.TOLD, told))
+                self._socket.send(frames.frame(frames.TOLD, told))
                 self.told = told
             except BaseException as error:
                 self._mend(error)
                 raise
-
-    def _cancel(self, number: int) -> Reply:
-        """The time is over. TimedOut, or the answer if it was given before that was known."""
-        self._send_request(frames.frame(frames.CANCEL, number))
-        answer = None
-        while True:
-            reply = self._answer(number, time.monotonic() + CANCEL_SECONDS)
-            if reply is None:
-                raise ConnectionResetError("the broker does not answer")
-            if reply.kind == frames.CANCELLED:
-                break
-            answer = reply
-        if answer is None or answer.kind in (frames.MESSAGE, frames.LOST):  # it has it again
-            raise TimedOut
-        return answer
 
     def get(
         self,
@@ -442,8 +339,7 @@ class Link:
             # To another host it goes with what is sent next, or in a moment, or at this process's
             # end: it matters only if the host is lost, or while handles are in the message.
             later = self.remote and not reply.flags & frames.CARRIES
-            (ack,) = _pieces(self._seals, ACK)
-            self._sock.sendall(ack, socket.MSG_MORE if later else 0)
+            self._socket.send(ACK, flags=socket.MSG_MORE if later else 0)
             return how, value
 
         how, value = self.request(
@@ -465,25 +361,14 @@ class Link:
             left = None if until is None else max(0.0, until - time.monotonic())
             if left == 0.0:
                 return False
-            self._ready(select.POLLIN, left)  # for a READY
+            self._socket.ready(select.POLLIN, left)  # for a READY
 
     def _announced(self) -> bool:
-        """Whether a READY waits that can be relied on, for nobody else reads here."""
-        size = frames.HEADER.size
         with self.lock:
-            try:
-                peek = self._sock.recv(size + TAG_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except OSError:
-                return False
-            head, tag = peek[:size], peek[size:]
-            if len(head) < size or self._seals and not self._seals.receiving.fits(tag, head):
-                return False
-        kind, flags, _, _, stamp, _ = frames.HEADER.unpack(head)
-        if kind != frames.READY or not flags & frames.SURE:
-            return False
+            stamp = self._socket.announced()
         if stamp:
             edges.observe(stamp)
-        return True
+        return stamp is not None
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -497,40 +382,33 @@ class Link:
                 senders.discard(self)
                 self.delivered()
         self.closed = True
-        alone = self.pid == os.getpid() and self._forks == _forks
-        if alone and not quietly and self.role == frames.READER:
-            self._close_at_once()
-        elif alone and self.remote and self.role == frames.WRITER:
-            self._say_goodbye()
-        elif alone and self.lock.locked():
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)  # another thread waits in it
-        self._sock.close()
+        if self.pid == os.getpid() and self._forks == _forks:  # it is nobody else's
+            if not quietly and self.role == frames.READER:
+                self._take_leave(self._close_at_once)
+            elif self.remote and self.role == frames.WRITER:
+                self._take_leave(self._say_goodbye)
+            elif self.lock.locked():
+                self._socket.shut_down()
+        self._socket.sock.close()
 
-    def _say_goodbye(self) -> None:
-        """It was closed, and not by its process's end or its host's: the broker need not ask."""
+    def _take_leave(self, say: Callable[[], None]) -> None:
         if not self.lock.acquire(blocking=False):
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)  # another thread waits in it
-            return
-        try:
-            (close,) = _pieces(self._seals, frames.frame(frames.CLOSE))
-            with contextlib.suppress(OSError):
-                self._sock.send(close, socket.MSG_DONTWAIT)
-        finally:
-            self.lock.release()
-
-    def _close_at_once(self) -> None:
-        if not self.lock.acquire(blocking=False):
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
+            self._socket.shut_down()
             return
         try:
             with contextlib.suppress(OSError, EOFError):
-                self._send_request(frames.frame(frames.CLOSE, self._numbers + 1))
-                self._answer(self._numbers + 1, time.monotonic() + CLOSE_SECONDS)
+                say()
         finally:
             self.lock.release()
+
+    def _say_goodbye(self) -> None:
+        """It was closed, and not by its process's end or its host's: the broker need not ask."""
+        (close,) = self._socket.pieces(frames.frame(frames.CLOSE))
+        self._socket.sock.send(close, socket.MSG_DONTWAIT)
+
+    def _close_at_once(self) -> None:
+        self._socket.send(frames.frame(frames.CLOSE, self._numbers + 1))
+        self._socket.answer(self._numbers + 1, time.monotonic() + CLOSE_SECONDS)
 
 
 def _losses(what: str, kind: int, flags: int, undone: int) -> tuple[type[HostLostError], str]:
@@ -554,35 +432,3 @@ class _Mark:
 
 
 END, EMPTY = _Mark("END"), _Mark("EMPTY")
-
-
-def _pieces(seals: Seals | None, head: bytes, body: Any = b"") -> list[Any]:
-    """What to write for one frame; a small one goes in one piece."""
-    tag = b"" if seals is None else seals.sending.tag(head, body)
-    if len(body) < TOGETHER:
-        return [b"".join((head, body, tag))]
-    return [head, body, tag] if tag else [head, body]
-
-
-def _receive(sock: socket.socket, seals: Seals | None = None) -> Reply:
-    """One frame, exactly: what follows it must stay in the socket."""
-    head = bytearray(frames.HEADER.size)
-    _fill(sock, head)
-    kind, flags, _, number, stamp, length = frames.HEADER.unpack(head)
-    body = bytearray(length)
-    if length:
-        _fill(sock, body)
-    if seals is not None:
-        tag = bytearray(TAG_BYTES)
-        _fill(sock, tag)
-        seals.receiving.check(tag, head, body)
-    return Reply(kind, flags, number, stamp, body)
-
-
-def _fill(sock: socket.socket, data: bytearray) -> None:
-    view, got = memoryview(data), 0
-    while got < len(view):
-        count = sock.recv_into(view[got:], 0, socket.MSG_WAITALL)
-        if count == 0:
-            raise EOFError
-        got += count

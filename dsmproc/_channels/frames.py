@@ -39,8 +39,11 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from .._net.frames import Format
+
 HEADER = struct.Struct("<BBHIQQ")  # kind, flags, tickets, number, stamp, length of the body
 LENGTH_LIMIT = 1 << 40
+FORMAT = Format(HEADER, LENGTH_LIMIT)
 
 ATTACH, SEND, PUT, GET, ACK, POLL, STATE, DONE, JOIN, CANCEL = range(1, 11)
 TICKET, ADOPT, SYNC, CLOSE, ROOM, TOLD = range(11, 17)

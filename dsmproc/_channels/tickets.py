@@ -12,15 +12,14 @@ there is no moment in which nobody holds them; the ticket ends when its end is u
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from .._net.frames import read
 from .._net.listener import Peer
-from .._net.seal import TAG_BYTES
 from . import frames
 from .channel import Channel, End
 from .frames import Place
@@ -131,24 +130,7 @@ def _host_of(holder: Any) -> int | None:
 
 
 async def _request(peer: Peer, frame: bytes) -> None:
-    loop = asyncio.get_running_loop()
-    tag = b"" if peer.seals is None else peer.seals.sending.tag(frame)
-    await loop.sock_sendall(peer.sock, frame + tag)
-    head = await _exactly(peer, frames.HEADER.size)
-    kind, _, _, _, _, length = frames.HEADER.unpack(head)
-    body = await _exactly(peer, length)
-    if peer.seals is not None:
-        peer.seals.receiving.check(await _exactly(peer, TAG_BYTES), head, body)
-    if kind != frames.OK:
+    await peer.write(frame, b"")
+    head, _ = await peer.read(read(frames.FORMAT, peer.seals))
+    if head[0] != frames.OK:
         raise LookupError("the broker refused")
-
-
-async def _exactly(peer: Peer, count: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    data = b""
-    while len(data) < count:
-        more = await loop.sock_recv(peer.sock, count - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data

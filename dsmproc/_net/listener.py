@@ -20,8 +20,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from .._os import descriptors
-from . import traffic, wire
-from .seal import TAG_BYTES, ForgedFrameError, Seals
+from . import frames, traffic, wire
+from .seal import ForgedFrameError, Seals
+from .sockets import peer_uid, tune
 from .strangers import Strangers
 
 log = logging.getLogger("dsmproc")
@@ -67,38 +68,29 @@ class Peer:
 
     async def recv_bytes(self, limit: int = wire.FRAME_LIMIT) -> bytearray:
         """One frame; EOFError when the peer has closed."""
-        header = await self._exactly(wire.HEADER_BYTES)
-        body = await self._exactly(wire.frame_length(header, limit))
-        if self.seals is not None:
-            self.seals.receiving.check(await self._exactly(TAG_BYTES), header, body)
+        _, body = await self.read(wire.message(limit, self.seals))
         return body
 
-    async def recv_handshake(self) -> bytearray:
-        header = await self._exactly(wire.HEADER_BYTES)
-        return await self._exactly(wire.handshake_length(header, "connecting"))
-
-    async def _exactly(self, count: int) -> bytearray:
-        data = bytearray()
-        got = 0
-        while got < count:
-            if got == len(data):
-                wire.make_room(data, count)
-            with memoryview(data) as view, view[got:] as room:
-                n = await self._loop.sock_recv_into(self.sock, room)
-            if n == 0:
-                raise EOFError("the connection was closed")
-            got += n
-        return data
+    async def read(self, steps: frames.Reading) -> tuple[bytearray, bytearray]:
+        """The header and the body of a frame."""
+        try:
+            room = next(steps)
+            while True:
+                room = steps.send(await self._loop.sock_recv_into(self.sock, room))
+        except StopIteration as done:
+            head, body = done.value
+            return head, body
 
     async def recv(self) -> Any:
         return wire.load(await self.recv_bytes())
 
     async def send_bytes(self, data: bytes | bytearray) -> None:
-        header = wire.frame_header(len(data))
+        await self.write(wire.frame_header(len(data)), data)
+
+    async def write(self, head: bytes, body: bytes | bytearray) -> None:
+        """One frame."""
         async with self._sending:
-            tag = b"" if self.seals is None else self.seals.sending.tag(header, data)
-            together = len(data) <= 1 << 16
-            for piece in [header + data + tag] if together else [header, data, tag]:
+            for piece in frames.pieces(self.seals, head, body):
                 await self._loop.sock_sendall(self.sock, piece)
 
     async def send(self, message: Any) -> None:
@@ -243,12 +235,12 @@ class Listener:
     async def _authenticate(self, peer: Peer) -> None:
         try:
             if peer.local:
-                peer.pid, uid = wire.peer_uid(peer.sock)
+                peer.pid, uid = peer_uid(peer.sock)
                 if uid != os.geteuid():
                     raise wire.AuthenticationError(f"user {uid} may not speak to this agent")
                 steps = wire.server_side(None, self._handlers)
             else:
-                wire.tune(peer.sock)
+                tune(peer.sock)
                 steps = wire.server_side(self._key, self._over_tcp)
             await self._introduce(peer, steps)
         except (wire.AuthenticationError, wire.ProtocolError) as error:
@@ -263,7 +255,7 @@ class Listener:
         next(steps)
         try:
             while True:
-                frame = await peer.recv_handshake()
+                _, frame = await peer.read(wire.handshake("connecting"))
                 if frame[:1] == b"H" and descriptors.scarce(peer.sock.fileno()):
                     self._spare(wire.read_hello(bytes(frame), "connecting"))
                 await peer.send_bytes(steps.send(bytes(frame)))

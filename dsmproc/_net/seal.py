@@ -54,11 +54,15 @@ class Seal:
         self._number += 1
         return tag
 
-    def fits(self, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray) -> bool:
+    def fits(
+        self, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray | memoryview
+    ) -> bool:
         """Whether this is the next frame; it stays the next."""
         return hmac.compare_digest(bytes(tag), self._tag(parts))
 
-    def check(self, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray) -> None:
+    def check(
+        self, tag: bytes | bytearray | memoryview, *parts: bytes | bytearray | memoryview
+    ) -> None:
         """The next frame has come."""
         if not self.fits(tag, *parts):
             raise ForgedFrameError

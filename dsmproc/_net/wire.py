@@ -23,10 +23,8 @@ This module must stay light: every client imports it.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hmac
-import math
 import os
 import pickle
 import socket
@@ -39,22 +37,21 @@ from typing import Any
 from .._os.handlers import raised_by_handler
 from .._version import VERSION
 from ..errors import AuthenticationError, ClusterError, ProtocolError
-from . import heartbeat
+from . import frames
 from .seal import TAG_BYTES, ForgedFrameError, Seals
+from .sockets import peer_uid, tune
 
 MAGIC = b"DSMP"
 PROTOCOL = 3
 HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
-FIRST_ROOM = 1 << 20
-KEEPALIVES = 100  # the kernel counts no more than 127
-TCP_RTO_MAX_MS = 44  # <linux/tcp.h>
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
 HOST_MARK = "@"  # between a purpose and the number of the host that connects
 KEY_FILE_LIMIT = 4096
 
 _LENGTH = struct.Struct("<Q")
+_FORMAT = frames.Format(_LENGTH, FRAME_LIMIT)
 _BEGIN = struct.Struct("<4sH")  # of every hello, whatever its protocol
 _HELLO = struct.Struct("<4sHBBBBB32s")
 
@@ -206,7 +203,7 @@ class Wire:
     def recv_last(self) -> Any:
         """The last message that comes. Who is interrupted in this may call it again."""
         header = self._kept(0, HEADER_BYTES)
-        body = self._kept(HEADER_BYTES, frame_length(header, FRAME_LIMIT))
+        body = self._kept(HEADER_BYTES, _FORMAT.length(header))
         if self.seals is not None:
             tag = self._kept(HEADER_BYTES + len(body), TAG_BYTES)
             if not self.seals.receiving.fits(tag, header, body):
@@ -258,30 +255,26 @@ def load(frame: bytes | bytearray) -> Any:
 
 def send_frame(sock: socket.socket, *parts: bytes | memoryview, seals: Seals | None = None) -> None:
     views = [memoryview(part).cast("B") for part in parts]
-    size = sum(len(view) for view in views)
-    pieces: list[bytes | memoryview] = [_LENGTH.pack(size), *views]
-    if seals is not None:
-        pieces.append(seals.sending.tag(*pieces))
-    if size <= 1 << 16:
-        pieces = [b"".join(pieces)]
-    for piece in pieces:
+    for piece in frames.pieces(seals, frame_header(sum(map(len, views))), *views):
         sock.sendall(piece)
 
 
 def recv_frame(sock: socket.socket, limit: int, seals: Seals | None = None) -> bytearray:
     """One frame; EOFError if the peer closed, ProtocolError if it is longer than the limit."""
-    header = _recv_exactly(sock, _LENGTH.size)
-    body = _recv_exactly(sock, frame_length(header, limit))
-    if seals is not None:
-        seals.receiving.check(_recv_exactly(sock, TAG_BYTES), header, body)
+    body: bytearray
+    _, body = frames.drive(message(limit, seals), sock.recv_into)
     return body
 
 
-def frame_length(header: bytes | bytearray, limit: int) -> int:
-    length = _LENGTH.unpack(header)[0]
-    if length > limit:
-        raise ProtocolError(f"a frame of {length} bytes came where {limit} are the limit")
-    return int(length)
+def message(limit: int = FRAME_LIMIT, seals: Seals | None = None) -> frames.Reading:
+    """A frame that is to be read."""
+    return frames.read(_FORMAT if limit == FRAME_LIMIT else frames.Format(_LENGTH, limit), seals)
+
+
+def handshake(peer: str) -> frames.Reading:
+    """A frame of a handshake; what a stranger says first is any bytes."""
+    nonsense = f"the {peer} side does not speak dsmproc's protocol"
+    return frames.read(frames.Format(_LENGTH, HANDSHAKE_LIMIT, nonsense))
 
 
 def frame_header(length: int) -> bytes:
@@ -289,30 +282,6 @@ def frame_header(length: int) -> bytes:
 
 
 HEADER_BYTES = _LENGTH.size
-
-
-def make_room(data: bytearray, count: int) -> None:
-    """Let `data` grow towards `count` bytes, by what it has: a length alone costs no memory."""
-    try:
-        data.extend(bytes(min(count - len(data), max(len(data), FIRST_ROOM))))
-    except MemoryError:
-        raise ProtocolError(
-            f"a frame of {count} bytes is more than this host has memory for"
-        ) from None
-
-
-def _recv_exactly(sock: socket.socket, count: int) -> bytearray:
-    data = bytearray()
-    got = 0
-    while got < count:
-        if got == len(data):
-            make_room(data, count)
-        with memoryview(data) as view, view[got:] as room:
-            n = sock.recv_into(room)
-        if n == 0:
-            raise EOFError("the connection was closed")
-        got += n
-    return data
 
 
 class UnreachableError(ClusterError, ConnectionError):
@@ -396,44 +365,10 @@ def _introduce(sock: socket.socket, steps: ClientSteps) -> Wire:
     try:
         while True:
             send_frame(sock, frame)
-            frame = steps.send(bytes(recv_handshake(sock)))
+            frame = steps.send(bytes(frames.drive(handshake("listening"), sock.recv_into)[1]))
     except StopIteration as done:
         sock.settimeout(None)
         return Wire(sock, done.value)
-
-
-def recv_handshake(sock: socket.socket) -> bytearray:
-    header = _recv_exactly(sock, _LENGTH.size)
-    return _recv_exactly(sock, handshake_length(header, "listening"))
-
-
-def handshake_length(header: bytes | bytearray, peer: str) -> int:
-    """As frame_length; what a stranger says first is any bytes."""
-    length = int(_LENGTH.unpack(header)[0])
-    if length > HANDSHAKE_LIMIT:
-        raise ProtocolError(f"the {peer} side does not speak dsmproc's protocol")
-    return length
-
-
-def tune(sock: socket.socket) -> None:
-    """Small messages at once, and a peer whose machine is gone is noticed within seconds."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3)
-    seconds = heartbeat.bound()  # a cut that is shorter must not end what it interrupts
-    interval = max(2, math.ceil(seconds / KEEPALIVES))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(3, math.ceil(seconds / interval)))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000) + 4000)
-    with contextlib.suppress(OSError):  # Linux 6.15: go on within a second after a cut
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
-
-
-def peer_uid(sock: socket.socket) -> tuple[int, int]:
-    """(pid, uid) of the process at the other end of a unix socket, as the kernel knows them."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    pid, uid, _ = struct.unpack("3i", raw)
-    return pid, uid
 
 
 # -- addresses and keys -----------------------------------------------------------------------

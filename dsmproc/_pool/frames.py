@@ -45,7 +45,7 @@ LENGTH = struct.Struct("<Q")
 _PARCEL = struct.Struct("<QI")  # length of the pickle, number of buffers behind it
 _NAMES_SHARED = 1 << 31  # with that number: the pickle names parcels that are elsewhere
 
-Pieces = list[bytes | memoryview]
+Pieces = list[bytes | bytearray | memoryview]
 
 
 def tokens(first: int, count: int) -> bytes:
@@ -176,7 +176,7 @@ def blob_frame(order: bytes, parcel: Parcel) -> Pieces:
 def joined(pieces: Pieces) -> Pieces:
     """Neighbours that are small in one piece."""
     result: Pieces = []
-    small: list[bytes | memoryview] = []
+    small: Pieces = []
     for piece in pieces:
         if len(piece) < APART:
             small.append(piece)

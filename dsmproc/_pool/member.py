@@ -15,7 +15,7 @@ from typing import Any
 from .. import _membership
 from .._memory import edges
 from .._net import wire
-from .._net.seal import TAG_BYTES
+from .._net.frames import Cutter, Format, pieces
 from . import frames as frames
 from .frames import Parcel
 
@@ -92,35 +92,19 @@ class Inbox:
 
     def __init__(self, wired: wire.Wire) -> None:
         self._wire = wired
-        self._data = memoryview(bytearray(frames.CHUNK + 1024))
-        self._have = 0
+        form = Format(frames.LENGTH, frames.CHUNK + 1024)
+        self._cutter = Cutter(form, wired.seals, frames.CHUNK + 2048)
 
     def read(self) -> Iterator[memoryview]:
         """Each frame that came; EOFError at the end. A frame is valid until the next is asked."""
         try:
-            count = self._wire.sock.recv_into(self._data[self._have :], 0, socket.MSG_DONTWAIT)
+            count = self._wire.sock.recv_into(self._cutter.room(), 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         if not count:
             raise EOFError
-        self._have += count
-        seals = self._wire.seals
-        tail = 0 if seals is None else TAG_BYTES
-        at = 0
-        while self._have - at >= wire.HEADER_BYTES:
-            head = self._data[at : at + wire.HEADER_BYTES]
-            start = at + wire.HEADER_BYTES
-            end = start + wire.frame_length(bytes(head), len(self._data) - 64)
-            if end + tail > self._have:
-                break
-            body = self._data[start:end]
-            if seals is not None:
-                seals.receiving.check(self._data[end : end + tail], bytes(head), bytes(body))
-            at = end + tail
-            yield body
-        rest = bytes(self._data[at : self._have])
-        self._data[: len(rest)] = rest
-        self._have = len(rest)
+        for _, body in self._cutter.came(count):
+            yield memoryview(body)
 
 
 class Record:
@@ -283,17 +267,11 @@ class Member:
         self.recalled = self.asked = True
         self.say(frames.RECALL)
 
-    def _send(self, pieces: frames.Pieces) -> None:
-        views = [memoryview(piece).cast("B") for piece in pieces]
-        head = wire.frame_header(sum(len(view) for view in views))
-        seals = self._wire.seals
-        if seals is not None:
-            views.append(memoryview(seals.sending.tag(head, *views)))
-        if len(views[0]) < frames.APART:
-            views[0] = memoryview(head + views[0])
-        else:
-            views.insert(0, memoryview(head))
-        self._out.extend(views)
+    def _send(self, parts: frames.Pieces) -> None:
+        views = [memoryview(part).cast("B") for part in parts]
+        head = wire.frame_header(sum(map(len, views)))
+        whole = frames.joined(pieces(self._wire.seals, head, *views))
+        self._out.extend(map(memoryview, whole))
         self.flush()
 
     @property

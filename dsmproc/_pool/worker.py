@@ -19,12 +19,14 @@ from typing import Any
 
 from .. import _membership, _std
 from .._memory import edges
+from .._net.frames import WHOLE, Format, drive, read
 from .._parcels.common import put_together
 from . import frames as frames
 
 # How the arguments of a batch are to be applied. The standard Pool wraps the user's function in
 # helpers of its own; here the function travels apart from them.
 CALL, MAP, STARMAP = "call", "map", "starmap"
+FORMAT = Format(frames.LENGTH, WHOLE)  # of what comes from the agent
 
 
 def apply(kind: str, function: Callable[..., Any], args: Any, kwds: dict[str, Any]) -> Any:
@@ -117,8 +119,10 @@ class _Desk:
 
     def _read(self) -> int:
         """What comes next; its kind."""
-        body = bytearray(frames.LENGTH.unpack(self._exactly(bytearray(frames.LENGTH.size)))[0])
-        self._exactly(body)
+        try:
+            _, body = drive(read(FORMAT, first=WHOLE), self._recv_into)
+        except EOFError:
+            raise _Gone from None
         kind, first, count, blob, stamp = frames.ORDER.unpack_from(body)
         if stamp:
             edges.observe(stamp)
@@ -132,14 +136,8 @@ class _Desk:
                 self._tasks[token] = blob, place
         return int(kind)
 
-    def _exactly(self, data: bytearray) -> bytearray:
-        view, got = memoryview(data), 0
-        while got < len(view):
-            count = self._sock.recv_into(view[got:], 0, socket.MSG_WAITALL)
-            if not count:
-                raise _Gone
-            got += count
-        return data
+    def _recv_into(self, room: memoryview) -> int:
+        return self._sock.recv_into(room, 0, socket.MSG_WAITALL)
 
     # -- results ------------------------------------------------------------------------------
 

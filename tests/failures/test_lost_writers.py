@@ -13,6 +13,7 @@ BEGIN = """
 import os, signal, threading, time
 import dsmproc as mp
 from dsmproc._channels import client, handles
+from dsmproc._channels.linksocket import LinkSocket
 from dsmproc._memory import edges
 from dsmproc._channels import frames
 from dsmproc.connection import wait
@@ -146,8 +147,8 @@ def once(name, *reads):
 
 def half(box, q):
     head = frames.HEADER.pack(frames.SEND, 0, 0, 0, 0, 100)
-    (whole,) = client._pieces(q._link._seals, head, bytes(100))
-    q._link._sock.sendall(whole[:60])
+    (whole,) = q._link._socket.pieces(head, bytes(100))
+    q._link._socket.sock.sendall(whole[:60])
     box.put(os.getppid())
     signal.pause()
 
@@ -162,13 +163,13 @@ def body(q, cut, taken, handed):
     agent = box.get()
     assert [one.get() for one in (q, taken, handed)] == 3 * ["first"]
     waiting = threading.Semaphore(0)
-    answer = client.Link._answer
+    answer = LinkSocket.answer
 
     def counted(*arguments):
         waiting.release()
         return answer(*arguments)
 
-    client.Link._answer = counted
+    LinkSocket.answer = counted
     threads = [threading.Thread(target=once, args=("thread", q.get)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -192,8 +193,8 @@ def body(q, cut, taken, handed):
 
     other = client.Link(handed._link.owner, handed._link.channel, handed._link.role)
     for kind in (frames.GET, frames.CANCEL):
-        other._send_request(frames.frame(kind, 7))
-    while client._receive(other._sock, other._seals).kind != frames.CANCELLED:
+        other._socket.send(frames.frame(kind, 7))
+    while other._socket.receive().kind != frames.CANCELLED:
         pass
     once("cancelled", other.get, lambda: other.get(flags=frames.NOWAIT))
 

@@ -12,7 +12,7 @@ from places import PATIENCE
 from test_interrupted import soon
 
 import dsmproc
-from dsmproc._channels import client, frames
+from dsmproc._channels import frames
 from dsmproc._channels.client import EMPTY, Link, TimedOut
 
 BOTH = frames.READER | frames.WRITER
@@ -20,8 +20,8 @@ BOTH = frames.READER | frames.WRITER
 
 def ask_and_die(link: Link) -> None:
     """Ask for a message, and end before it is acknowledged, as a killed process does."""
-    link._sock.sendall(frames.frame(frames.GET, 7))
-    reply = client._receive(link._sock)
+    link._socket.sock.sendall(frames.frame(frames.GET, 7))
+    reply = link._socket.receive()
     assert reply.kind == frames.MESSAGE and reply.number == 7
     link.close(quietly=True)
 
@@ -51,9 +51,9 @@ def test_cancelled_get_leaves_the_message(cluster: None) -> None:
     assert keeper.get(timeout=PATIENCE) == b"late"
     assert other.get(flags=frames.NOWAIT) is EMPTY
     # Answered before the cancel is read: the client takes neither, the channel has it again.
-    other._sock.sendall(frames.frame(frames.SEND, 0, b"again"))
-    other._sock.sendall(frames.frame(frames.GET, 8) + frames.frame(frames.CANCEL, 8))
-    kinds = [client._receive(other._sock).kind for _ in range(2)]
+    other._socket.sock.sendall(frames.frame(frames.SEND, 0, b"again"))
+    other._socket.sock.sendall(frames.frame(frames.GET, 8) + frames.frame(frames.CANCEL, 8))
+    kinds = [other._socket.receive().kind for _ in range(2)]
     assert kinds == [frames.MESSAGE, frames.CANCELLED]
     assert keeper.get(timeout=PATIENCE) == b"again"
     keeper.close()
@@ -61,7 +61,7 @@ def test_cancelled_get_leaves_the_message(cluster: None) -> None:
 
 
 def unread(link: Link) -> int:
-    return int.from_bytes(fcntl.ioctl(link._sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return int.from_bytes(fcntl.ioctl(link._socket.sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def test_a_full_channel_is_read_all_the_same(cluster: None) -> None:
@@ -71,7 +71,7 @@ def test_a_full_channel_is_read_all_the_same(cluster: None) -> None:
     writer = Link(reader.owner, reader.channel, frames.WRITER)
     large = b"x" * frames.WINDOW
     for _ in range(8):
-        writer._sock.sendall(frames.frame(frames.SEND, 0, large))
+        writer._socket.sock.sendall(frames.frame(frames.SEND, 0, large))
     eventually(lambda: unread(writer) == 0, what="all was read")
     for _ in range(8):
         with pytest.raises(TimedOut):

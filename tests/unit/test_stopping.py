@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from dsmproc._channels import client, frames
+from dsmproc._channels import frames
 from dsmproc._channels.broker import Broker
+from dsmproc._channels.linksocket import LinkSocket
 from dsmproc._channels.requests import Requests
 from dsmproc._cluster.master import Master
 from dsmproc._net import wire
@@ -158,7 +159,5 @@ def test_a_last_writer_of_another_host_when_the_broker_has_closed(end: str) -> N
 def writer_of_host_1(address: tuple[str, int]) -> wire.Wire:
     wired = wire.connect_tcp(address, "channel", KEY, 1)
     wish = frames.Attach(0, frames.WRITER, 0, 0, 0, 0, 0, 0)
-    for piece in client._pieces(wired.seals, frames.frame(frames.ATTACH, 1, wish.pack())):
-        wired.sock.sendall(piece)
-    assert client._receive(wired.sock, wired.seals).kind == frames.OK
+    assert LinkSocket(wired, wish).attached.kind == frames.OK
     return wired
