@@ -22,7 +22,7 @@ log = logging.getLogger("dsmproc")
 
 
 class Memory(Protocol):
-    """What publishes this host's writes."""
+    """The part of the agent that publishes this host's writes."""
 
     def publish_now(self) -> int | None: ...
     async def publish(self) -> int: ...
@@ -51,26 +51,26 @@ class Broker:
         self._next = random.getrandbits(48)
 
     def opened(self, host: int, address: tuple[str, int]) -> None:
-        """Who we are: known only when the agent has joined."""
+        """The agent has joined: only now it knows who it is."""
         self.host = self.tickets.host = host
         self.address = address
 
     def host_lost(self, host: int) -> None:
-        """Its processes hold nothing any more, though nobody may close their connections."""
+        """Drop what its processes held, though nobody may close their connections."""
         self.lost.add(host)
         for end in [end for end in self.endpoints.values() if end.home == host]:
             self.detached(end)
             end.abort()
 
     def host_cut(self, host: int, why: str) -> None:
-        """It was lost, and nothing of it comes any more, to any host: who waits for it is told."""
+        """Tell who waits for a lost host, from which nothing comes any more, to any host."""
         for channel in list(self.channels.values()):
             if host in channel.users:
                 channel.host_lost(host, why)
                 self.serve(channel)
 
     def host_left(self, host: int) -> None:
-        """In order: its processes have ended as processes do."""
+        """Forget a host that left in order: its processes have ended as processes do."""
         for channel in self.channels.values():
             channel.users.pop(host, None)
             channel.taken.pop(host, None)

@@ -48,7 +48,7 @@ class Message:
         self.carried = carried
 
     def drop(self) -> None:
-        """It has arrived, or never will."""
+        """Let go of the handles in it: the message has arrived, or never will."""
         if self.carried is not None:
             self.carried.close()
             self.carried = None
@@ -62,8 +62,8 @@ class Loss(NamedTuple):
 
 
 class End:
-    """One end of a channel, or an anchor, which holds nothing but tickets: what the broker knows of
-    the client that has it. Its socket is its own matter (endpoint.py)."""
+    """The broker's view of a client that has an end of a channel, or an anchor, which holds nothing
+    but tickets. endpoint.py adds the socket."""
 
     def __init__(self, local: bool, home: int | None) -> None:
         self.local = local  # its process is on this host
@@ -225,7 +225,8 @@ class Channel:
             self.taken[host] -= 1
 
     def host_lost(self, host: int, why: str) -> None:
-        """Who had an end, and had not used it, might have written."""
+        """Note the loss, if somebody may wait for that host. A process that had an end, and had not
+        used it, might have written."""
         did = self.users.pop(host, None)
         undone = self.taken.pop(host, 0)
         if did == READER and not (undone or self.count_limit):
@@ -239,7 +240,7 @@ class Channel:
         return end.heard + 1 if any(loss.did & role for loss in pending) else 0
 
     def waits_in_vain(self) -> list[tuple[End, int]]:
-        """Who is to be told of which loss now, if all that could be done was done."""
+        """The ends to be told of a loss now, and its number, once all that could be was done."""
         found = [(end, self.news(end, WRITER)) for end in self.getters]
         if not any(did & READER for did in self.users.values()):
             found += [(end, self.news(end, READER)) for end, _ in self.putters]
@@ -301,7 +302,7 @@ class Channel:
     # -- stamps -------------------------------------------------------------------------------
 
     def release(self, local: bool, stamp: int) -> None:
-        """Somebody did something here that may order others after it."""
+        """Note that somebody did something here that may order others after it."""
         self.stamp = max(self.stamp, stamp)
         if local:
             self.released += 1

@@ -177,7 +177,7 @@ class Link:
                 self._go_on()
 
     def _go_on(self) -> None:
-        """With a new socket, if an operation was left in the middle, and the mending of it too.
+        """Take a new socket, if an operation was left in the middle, and the mending of it too.
         While the lock is held."""
         if self._unsure:
             self._renew(self._number)
@@ -231,7 +231,7 @@ class Link:
             raise self._broken_pipe()
 
     def stamp(self) -> int:
-        """What this process's host has written goes before a message to another host."""
+        """Publish what this host has written, before a message to another host."""
         return edges.publish() or 0 if self.remote or self.foreign else 0
 
     # -- requests -----------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Link:
             del lost  # an error and the frame it was raised in would hold each other
 
     def _told_of(self, kind: int, reply: Reply) -> HostLostError:
-        """It has arrived: from now on this process knows."""
+        """The error of a loss, which has arrived: from now on this process knows."""
         loss, why = frames.unpack_loss(reply.body)
         edges.observe_newest()
         self._socket.send(ACK)
@@ -402,7 +402,7 @@ class Link:
             self.lock.release()
 
     def _say_goodbye(self) -> None:
-        """It was closed, and not by its process's end or its host's: the broker need not ask."""
+        """Say that the end was closed, and did not go with its process or its host."""
         (close,) = self._socket.pieces(frames.frame(frames.CLOSE))
         self._socket.sock.send(close, socket.MSG_DONTWAIT)
 
@@ -412,7 +412,7 @@ class Link:
 
 
 def _losses(what: str, kind: int, flags: int, undone: int) -> tuple[type[HostLostError], str]:
-    """What a lost host means for who waits in a request, and what can be done."""
+    """The error and the advice for who waits in a request for a lost host."""
     if kind == frames.PUT:
         return HostLostError, "No other host reads from this full queue; to wait for one, put again"
     if kind == frames.JOIN:

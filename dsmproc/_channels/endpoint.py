@@ -44,7 +44,7 @@ class Endpoint(End, asyncio.BufferedProtocol):
     # -- sending ------------------------------------------------------------------------------
 
     def write(self, head: bytes, body: bytes | bytearray = b"") -> None:
-        """One frame."""
+        """Send one frame."""
         if self.closed:
             return
         for piece in pieces(self._seals, head, body):

@@ -25,7 +25,7 @@ class Handle(NamedTuple):
 
 
 class _Pickling(threading.local):
-    """Who is to carry the tickets of the handles that this thread pickles now."""
+    """The carrier of the tickets of the handles that this thread pickles now."""
 
     carried: list[frames.Place] | None = None
 

@@ -103,7 +103,7 @@ class LinkSocket:
     # -- one-way ------------------------------------------------------------------------------
 
     def check_reader(self) -> None:
-        """For a writer, which asked for nothing: what comes says that the last reader is gone."""
+        """Raise NoReader if something came to a writer, which asked for nothing."""
         with contextlib.suppress(BlockingIOError):
             if not self._broken:
                 if not self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):

@@ -301,7 +301,7 @@ class Relays:
 
 
 async def _connected(address: Any) -> socket.socket:
-    """To a listener of this host, as soon as it has room for one more."""
+    """A connection to a listener of this host, as soon as that has room for one more."""
     loop = asyncio.get_running_loop()
     sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     try:

@@ -77,7 +77,7 @@ class Requests:
     def hear(
         self, end: Endpoint, kind: int, flags: int, tickets: int, number: int, stamp: int, body: Any
     ) -> None:
-        """One frame; ValueError and the like mean that the peer makes no sense."""
+        """Obey one frame; ValueError and the like mean that the peer makes no sense."""
         if kind != frames.ATTACH and end.number == 0:
             raise ValueError("no ATTACH yet")
         if kind not in (frames.SEND, frames.ACK, frames.CANCEL, frames.TOLD):

@@ -83,7 +83,7 @@ class TicketOffice:
         return True
 
     def move(self, number: int, holder: Any) -> None:
-        """From now on another holds it; one that is redeemed already is no matter."""
+        """Give a ticket to another holder; one that is redeemed already is no matter."""
         ticket = self._tickets.get(number)
         if ticket is not None:
             ticket.holder = holder

@@ -167,7 +167,7 @@ class Agent:
         return f"host {self.host} ({format_address(self.address)}) {why}" if why else ""
 
     def membership(self) -> dict[str, Any]:
-        """What makes a process of this host a client of ours."""
+        """The facts that make a process of this host a client of ours."""
         return {
             "master": self.options.master,
             "key": self.options.key,

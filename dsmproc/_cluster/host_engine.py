@@ -124,7 +124,7 @@ class HostEngine:
                 log.warning("host %d: engine: %s", host, notice.text)
 
     async def _lost(self, host: int, why: str) -> None:
-        """Whoever waits for that host would wait for ever: the master decides who has to go."""
+        """Tell the master, who decides which host has to go: else others would wait for ever."""
         await asyncio.sleep(ENGINE_GRACE)
         if self._agent.reason or host in self._agent.losses.lost:
             return
@@ -137,7 +137,7 @@ class HostEngine:
             self._agent.notice("peer-lost", host, why)
 
     def publish_now(self) -> int | None:
-        """As publish, if there is nothing to wait for."""
+        """Publish, if there is nothing to wait for; None if there is."""
         return self.verbs.publish_now()
 
     async def publish(self) -> int:

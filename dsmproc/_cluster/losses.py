@@ -1,4 +1,4 @@
-"""What an agent knows of the hosts that are gone, and what it asks to know of the others."""
+"""Losses: the hosts that are gone, as an agent knows them, and its questions about the others."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Master:
         return 0
 
     def _warn_if_reachable(self, address: tuple[str, int]) -> None:
-        """Once in a cluster's life: what an onlooker can see."""
+        """Warn, once in a cluster's life, of what an onlooker can see."""
         if not self._warned and not is_loopback(address[0]):
             self._warned = True
             log.warning(
@@ -173,7 +173,7 @@ class Master:
             self._remove(host, reason)
 
     def expel(self, host: Host, reason: str) -> None:
-        """It lives, but the cluster cannot go on with it."""
+        """Remove a host that lives, but with which the cluster cannot go on."""
         if self.hosts.get(host.id) is not host:
             return
         host.control.post(("expelled", reason))
@@ -249,7 +249,7 @@ class Master:
         host.control.post(("reply", number, *answer))
 
     def _leaving(self, host: Host) -> None:
-        """From the answer on no process is placed there."""
+        """Place no process there from the answer on."""
         host.leaving = True
         log.info("host %d leaves", host.id)
         self.broadcast(("host-leaving", host.public()))

@@ -70,7 +70,7 @@ class MasterEngine:
                 self._master.listener.spawn(self._lost(notice.host, why))
 
     def _owner_died(self, host: int, lock: int, count: int) -> None:
-        """One of so many locks that were at a lost host; not all are named."""
+        """Warn of the locks that were at a lost host, of which this is one; not all are named."""
         named = self._orphans.setdefault(host, [])
         named.append(lock_name(lock))
         if len(named) < min(count, LOCKS_NAMED):

@@ -38,7 +38,7 @@ class Format:
 
 
 def pieces(seals: Seals | None, head: Data, *parts: Data) -> list[Data]:
-    """What to write for one frame."""
+    """The pieces in which to write one frame."""
     tag = () if seals is None else (seals.sending.tag(head, *parts),)
     if sum(map(len, parts)) <= TOGETHER:
         return [b"".join((head, *parts, *tag))]

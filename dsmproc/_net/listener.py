@@ -61,13 +61,13 @@ class Peer:
         return self.sock.family == socket.AF_UNIX
 
     def __str__(self) -> str:
-        """Who is at the other end, for the log."""
+        """The other end's name for the log."""
         if self.local:
             return f"process {self.pid}"
         return wire.format_address(self.remote) if self.remote else "nobody any more"
 
     async def recv_bytes(self, limit: int = wire.FRAME_LIMIT) -> bytearray:
-        """One frame; EOFError when the peer has closed."""
+        """Receive one frame; EOFError when the peer has closed."""
         _, body = await self.read(wire.message(limit, self.seals))
         return body
 
@@ -88,7 +88,7 @@ class Peer:
         await self.write(wire.frame_header(len(data)), data)
 
     async def write(self, head: bytes, body: bytes | bytearray) -> None:
-        """One frame."""
+        """Send one frame."""
         async with self._sending:
             for piece in frames.pieces(self.seals, head, body):
                 await self._loop.sock_sendall(self.sock, piece)
@@ -296,7 +296,7 @@ class Listener:
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """At an address of this machine; OSError with a sentence that names it."""
+    """Listen at an address of this machine; OSError with a sentence that names it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)

@@ -1,4 +1,4 @@
-"""What the kernel is told of our sockets, and asked."""
+"""Options of our sockets, which the kernel is told and asked for."""
 
 from __future__ import annotations
 

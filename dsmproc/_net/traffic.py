@@ -1,4 +1,4 @@
-"""What the control plane's TCP connections cost the network, for `dsmproc.stats()`.
+"""Bytes that the control plane's TCP connections cost the network, for `dsmproc.stats()`.
 
 Each connection is counted once, by the process that accepted it, in both directions: what comes in
 was sent by the host at the other end. So the connections of workers and drivers count too, and how
@@ -21,7 +21,7 @@ def _bytes(sock: socket.socket) -> tuple[int, int]:
 
 
 class Sender(Protocol):
-    """Who is at the other end: a host's id, or an address if that is not known (yet)."""
+    """The other end of a connection: a host's id, or an address if that is not known (yet)."""
 
     @property
     def whose(self) -> int | str: ...

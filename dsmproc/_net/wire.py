@@ -63,7 +63,7 @@ ServerSteps = Generator[bytes, bytes, tuple[str, bytes, Seals | None]]
 
 
 def versions() -> dict[str, tuple[int, int]]:
-    """What must be equal on all hosts of a cluster."""
+    """The versions that must be equal on all hosts of a cluster."""
     major, minor = VERSION.split(".")[:2]
     return {
         "Python": (sys.version_info.major, sys.version_info.minor),
@@ -108,13 +108,13 @@ def read_hello(frame: bytes, peer: str) -> str:
 
 
 def printable(text: str) -> str:
-    """What somebody else says, as one line that does nothing to a terminal."""
+    """A stranger's words as one line that does nothing to a terminal."""
     escaped = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return "".join(escaped)
 
 
 def _welcome(frame: bytes) -> bytes:
-    """What the server says, unless it refuses us. Until its proof it may be anybody."""
+    """The server's frame, unless it refuses us. Until its proof it may be anybody."""
     if frame[:1] != b"E":
         return frame
     text = printable(frame[2:].decode("utf-8", "replace"))
@@ -190,7 +190,7 @@ class Wire:
         self.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
     def send_bytes(self, *parts: bytes | memoryview) -> None:
-        """One frame made of the parts."""
+        """Send one frame made of the parts."""
         with self._sending:
             send_frame(self.sock, *parts, seals=self.seals)
 
@@ -329,7 +329,7 @@ def connect_tcp(
 
 
 def query(master: tuple[str, int], key: bytes, question: str, about: Any = None) -> Any:
-    """One question to the master, which answers at once."""
+    """Ask the master one question, which it answers at once."""
     with connect_tcp(master, "query", key) as wired:
         wired.sock.settimeout(HANDSHAKE_SECONDS)
         try:
@@ -388,7 +388,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Of a numeric address."""
+    """Whether a numeric address is of this host alone."""
     return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
 
 

@@ -282,8 +282,8 @@ class Handler(threading.Thread):
     # -- ends ---------------------------------------------------------------------------------
 
     def _exited(self, member: Member) -> None:
-        """Its process has. What its agent has of it comes still; if that is lost too, what has
-        come."""
+        """Its process has ended. What its agent has of it comes still; if that is lost too, what
+        has come."""
         member.exited = True
         self._selector.unregister(member.process.sentinel)
         member.process.is_alive()  # looks

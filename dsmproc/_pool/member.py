@@ -108,7 +108,7 @@ class Inbox:
 
 
 class Record:
-    """What a worker said."""
+    """A record of the worker's stream."""
 
     __slots__ = ("body", "kind", "spent", "stamp", "token")
 
@@ -244,7 +244,7 @@ class Member:
         self._send(frames.frame(order, [task.parcel for task in tasks]))
 
     def _stamp(self) -> int:
-        """What this host has written goes before it."""
+        """Publish what this host has written, before a message to another host."""
         return (edges.publish() or 0) if self._remote else 0
 
     def give_blob(self, blob: Blob) -> None:
@@ -261,7 +261,7 @@ class Member:
         return self.heard_at + (STALL if len(self.given) > 1 else STALL_ALONE) - now
 
     def recall(self) -> None:
-        """What it has not started is to come back; its functions count as slow."""
+        """Ask for what it has not started to come back; its functions count as slow."""
         for task in self.given.values():
             task.function.pace.stalled()
         self.recalled = self.asked = True
@@ -306,7 +306,7 @@ class Member:
         return True
 
     def hear(self) -> Iterator[Record | Returned | Stored]:
-        """All that has come."""
+        """Everything that has come."""
         try:
             for body in self._inbox.read():
                 kind, rest = bytes(body[:1]), body[1:]
@@ -340,12 +340,12 @@ class Member:
         return tasks
 
     def close(self) -> None:
-        """What waits to be sent is not sent any more."""
+        """Hang up; what waits to be sent is not sent."""
         self._out.clear()
         self._wire.close()
 
     def let_go(self) -> None:
-        """It ends when it has done what it was given."""
+        """Let it end when it has done what it was given."""
         self.dismissed = True
         self.say(frames.END)
         with contextlib.suppress(OSError):
@@ -354,7 +354,7 @@ class Member:
 
 
 class Blobs:
-    """All that is in use, and which host has it (rule 6 of handler.py)."""
+    """The blobs in use, and which host has them (rule 6 of handler.py)."""
 
     def __init__(self) -> None:
         self._blobs: dict[int, Blob] = {}

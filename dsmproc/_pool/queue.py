@@ -64,7 +64,7 @@ class TaskQueue:
         return bool(self._flows)
 
     def add(self, new: list[Flow]) -> bool:
-        """Is there a call whose large argument no other call names yet?"""
+        """Take new jobs; is there a call whose large argument no other call names yet?"""
         self._flows.extend(new)
         calls = [flow.call for flow in new if flow.call is not None]
         return any([self._calls.expect(job, (*a, *k.values())) for job, _, _, a, k in calls])
@@ -87,7 +87,7 @@ class TaskQueue:
         return None
 
     def _from_flow(self, flow: Flow) -> Task | None:
-        """Its next task; None and the flow is done when there is none."""
+        """The next task of a flow; None and the flow is done when there is none."""
         for job, part, function, args, kwds in flow.tasks:
             result = self._results.get(job)
             if result is None:
@@ -137,7 +137,7 @@ class TaskQueue:
         return function
 
     def more_like(self, first: Task, room: int) -> list[Task]:
-        """It and up to room - 1 tasks of its function; a large one goes alone."""
+        """The task and up to room - 1 others of its function; a large one goes alone."""
         tasks, size = [first], first.parcel.size
         while len(tasks) < room and size < FRAME_BYTES:
             task = self.next()
@@ -152,7 +152,7 @@ class TaskQueue:
         return tasks
 
     def share(self, size: int) -> int:
-        """Of `size` tasks, what leaves something for the other workers."""
+        """As many of `size` tasks as leave something for the other workers."""
         there = len(self._returned) + len(self._flows)
         if self._flows:
             there += max(0, self._flows[0].room(self._workers) - 1)
@@ -188,7 +188,7 @@ class TaskQueue:
                 parts -= 1
 
     def old_functions(self) -> Iterator[Function]:
-        """Nothing is to be done: the largest and the oldest functions need not be kept anywhere."""
+        """The largest and the oldest functions: while nothing is to be done, nobody needs them."""
         old = list(self._functions.values())[:-FUNCTIONS]
         large = [one for one in self._functions.values() if one.parcel.size > LARGE]
         for function in {*old, *large}:
@@ -198,7 +198,7 @@ class TaskQueue:
             yield function
 
     def unshared(self) -> Iterator[Blob]:
-        """What the tasks of a job had in common, once nobody waits for them."""
+        """The blobs that the tasks of a job had in common, once nobody waits for them."""
         for job in [job for job in self._sharers if job not in self._results]:
             yield from self._sharers.pop(job).blobs.values()
         for job in [job for job in self._calls.jobs() if job not in self._results]:

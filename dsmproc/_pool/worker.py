@@ -1,4 +1,4 @@
-"""What a pool's worker process does: it takes tokens, and does their tasks.
+"""A pool's worker process: it takes tokens, and does their tasks.
 
 The tasks come over a socket from the agent of this host, and their tokens through a pipe
 (_pool/frames.py says why). A result leaves this process before the next task is started, so that
@@ -118,7 +118,7 @@ class _Desk:
             os.close(fds[0])
 
     def _read(self) -> int:
-        """What comes next; its kind."""
+        """Read what comes next; its kind."""
         try:
             _, body = drive(read(FORMAT, first=WHOLE), self._recv_into)
         except EOFError:

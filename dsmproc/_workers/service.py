@@ -1,4 +1,4 @@
-"""What an agent does for the workers of its host: they start, are shown, and end with their driver.
+"""The agent's service for the workers of its host: they start, and end with their driver.
 
 The purposes spawn, session and modules of agent.py are served here.
 """
@@ -189,7 +189,7 @@ class WorkerService:
         await worker.feed(control, membership_frame(membership), payload)
 
     async def _commands(self, peer: Peer, worker: Worker) -> None:
-        """What the parent says through its process handle; silence at last: it is gone."""
+        """Obey the parent, who speaks through its process handle; silence at last: it is gone."""
         try:
             while True:
                 command, argument = await peer.recv()
