@@ -22,9 +22,9 @@ import sys
 from typing import Any
 
 from .. import _membership
-from .._pool.frames import SHARED, Packer, unpack_parcel
 from .._std import pickling
 from ..errors import ClusterError
+from .parcel import SHARED, Packer, unpack_parcel
 
 _PLAIN = (bytes, bytearray, str, array.array)
 Parcels = dict[bytes, bytes]  # by digest

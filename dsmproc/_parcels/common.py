@@ -19,9 +19,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._pool.frames import SHARED, Buffers, Packer, Parcel, unpack_parcel
-from .._pool.member import Blob
 from .._std import pickling
+from .parcel import SHARED, Blob, Buffers, Packer, Parcel, unpack_parcel
 
 RECENT = 64  # large objects of one job that may come again
 _SIZED = frozenset((bytes, bytearray, str, list, tuple, dict, set, frozenset, array.array))

@@ -16,6 +16,7 @@ import socket
 
 from .._net import wire
 from .._net.listener import Listener, Peer
+from .._parcels.parcel import APART, LENGTH
 from .._parcels.vault import Vault
 from . import frames as frames
 
@@ -47,8 +48,8 @@ class Desk:
     def send(self, body: bytearray) -> None:
         """One frame to the worker. Who gives it does not wait: it may want to take it back."""
         assert self.worker is not None
-        head = frames.LENGTH.pack(len(body))
-        apart = len(body) >= frames.APART
+        head = LENGTH.pack(len(body))
+        apart = len(body) >= APART
         views = [memoryview(head), memoryview(body)] if apart else [memoryview(head + body)]
         with contextlib.suppress(OSError):  # no room now; or its end, which is told by others
             while views and not self.backlog:

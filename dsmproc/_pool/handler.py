@@ -29,9 +29,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._memory import edges
+from .._parcels.parcel import Blob, unpack_parcel
 from ..errors import ClusterError, HostLostError, WorkerLostError
-from .frames import DROP, FINISH, FORGET, READY, REFUSED, unpack_parcel
-from .member import Blob, Blobs, Member, Record, Returned, Stored, new_number
+from .frames import DROP, FINISH, FORGET, READY, REFUSED
+from .member import Blobs, Member, Record, Returned, Stored, new_number
 from .queue import Flow, Raw, TaskQueue
 from .worker import describe_end
 

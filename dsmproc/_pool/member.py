@@ -16,8 +16,8 @@ from .. import _membership
 from .._memory import edges
 from .._net import wire
 from .._net.frames import Cutter, Format, pieces
+from .._parcels.parcel import APART, LENGTH, Blob, Parcel, Pieces, has_buffers, joined
 from . import frames as frames
-from .frames import Parcel
 
 FRAME_TASKS = 256
 FRAME_BYTES = 1 << 15  # of more than one task; far below what a socket holds
@@ -26,21 +26,8 @@ STALL = 0.005  # seconds of silence of a worker that has tasks it may not have s
 STALL_ALONE = 0.1  # of one that has a single task, which it started, if it can
 
 
-class Blob:
-    """Something that was pickled, and the hosts that have it."""
-
-    numbers = itertools.count(1)
-    order = frames.SHARE
-
-    def __init__(self, parcel: Parcel) -> None:
-        self.parcel = parcel
-        self.number = next(self.numbers)
-        self.stored: set[int] = set()
-        self.shipping: dict[int, Member] = {}
-
-
 class Function(Blob):
-    order = frames.BLOB
+    is_function = True
 
     def __init__(self, value: Any, digest: bytes, parcel: Parcel) -> None:
         super().__init__(parcel)
@@ -92,7 +79,7 @@ class Inbox:
 
     def __init__(self, wired: wire.Wire) -> None:
         self._wire = wired
-        form = Format(frames.LENGTH, frames.CHUNK + 1024)
+        form = Format(LENGTH, frames.CHUNK + 1024)
         self._cutter = Cutter(form, wired.seals, frames.CHUNK + 2048)
 
     def read(self) -> Iterator[memoryview]:
@@ -151,7 +138,7 @@ class Records:
                 self._take(chunk, at)
                 return
             body = chunk[at : at + length]
-            if length >= frames.APART and frames.has_buffers(body):
+            if length >= APART and has_buffers(body):
                 body = memoryview(bytearray(body))  # its arrays live on in it
             at += length
             yield Record(kind, token, spent, stamp, body)
@@ -248,7 +235,8 @@ class Member:
         return (edges.publish() or 0) if self._remote else 0
 
     def give_blob(self, blob: Blob) -> None:
-        order = frames.ORDER.pack(blob.order, 0, 0, blob.number, self._stamp())
+        kind = frames.BLOB if blob.is_function else frames.SHARE
+        order = frames.ORDER.pack(kind, 0, 0, blob.number, self._stamp())
         self._send(frames.blob_frame(order, blob.parcel))
 
     def say(self, kind: int, blob: int = 0) -> None:
@@ -267,10 +255,10 @@ class Member:
         self.recalled = self.asked = True
         self.say(frames.RECALL)
 
-    def _send(self, parts: frames.Pieces) -> None:
+    def _send(self, parts: Pieces) -> None:
         views = [memoryview(part).cast("B") for part in parts]
         head = wire.frame_header(sum(map(len, views)))
-        whole = frames.joined(pieces(self._wire.seals, head, *views))
+        whole = joined(pieces(self._wire.seals, head, *views))
         self._out.extend(map(memoryview, whole))
         self.flush()
 

@@ -10,8 +10,8 @@ from multiprocessing.pool import IMapIterator, MapResult
 from typing import Any
 
 from .._parcels.common import Calls, Sharer, Sharing
-from .frames import Packer
-from .member import FRAME_BYTES, Blob, Function, Task
+from .._parcels.parcel import Blob, Packer
+from .member import FRAME_BYTES, Function, Task
 from .worker import split
 
 FUNCTIONS = 64  # kept between jobs,

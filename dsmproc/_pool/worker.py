@@ -21,12 +21,13 @@ from .. import _membership, _std
 from .._memory import edges
 from .._net.frames import WHOLE, Format, drive, read
 from .._parcels.common import put_together
+from .._parcels.parcel import LENGTH, Packer, Parcel, joined, unpack_parcel
 from . import frames as frames
 
 # How the arguments of a batch are to be applied. The standard Pool wraps the user's function in
 # helpers of its own; here the function travels apart from them.
 CALL, MAP, STARMAP = "call", "map", "starmap"
-FORMAT = Format(frames.LENGTH, WHOLE)  # of what comes from the agent
+FORMAT = Format(LENGTH, WHOLE)  # of what comes from the agent
 
 
 def apply(kind: str, function: Callable[..., Any], args: Any, kwds: dict[str, Any]) -> Any:
@@ -66,7 +67,7 @@ class _Desk:
         self._tasks: dict[int, tuple[int, memoryview]] = {}
         self._frames: list[tuple[int, int]] = []  # first token and count, in order
         self._functions: dict[int, Any] = {}
-        self._packer = frames.Packer()
+        self._packer = Packer()
         self._poller = select.poll()
         for fd in (self._fifo, self._sock.fileno()):
             self._poller.register(fd, select.POLLIN)
@@ -102,7 +103,7 @@ class _Desk:
     def function(self, number: int) -> Any:
         function = self._functions[number]
         if isinstance(function, memoryview):
-            function = self._functions[number] = frames.unpack_parcel(function)
+            function = self._functions[number] = unpack_parcel(function)
         return function
 
     def shared(self, number: int) -> memoryview:
@@ -141,17 +142,17 @@ class _Desk:
 
     # -- results ------------------------------------------------------------------------------
 
-    def pack(self, value: Any) -> frames.Parcel:
+    def pack(self, value: Any) -> Parcel:
         return self._packer.pack(value)
 
     def say_ready(self) -> None:
         self.say(frames.READY, 0, self.pack(None))
 
-    def say(self, kind: int, token: int, parcel: frames.Parcel, seconds: float = 0.0) -> None:
+    def say(self, kind: int, token: int, parcel: Parcel, seconds: float = 0.0) -> None:
         stamp = (edges.publish() or 0) if self._remote else 0
         spent = min(int(seconds * 1e6), 0xFFFFFFFF)
         head = frames.RECORD.pack(kind, token, spent, stamp, parcel.size)
-        pieces = frames.joined([head, *parcel.pieces])
+        pieces = joined([head, *parcel.pieces])
         try:
             for piece in pieces:
                 self._sock.sendall(piece)
@@ -202,12 +203,12 @@ def _serve(desk: _Desk, tasks: int | None, wrap_exception: bool) -> None:
         served += 1
 
 
-def _do(desk: _Desk, number: int, place: memoryview, wrap_exception: bool) -> frames.Parcel:
+def _do(desk: _Desk, number: int, place: memoryview, wrap_exception: bool) -> Parcel:
     """Do it; the pickled outcome."""
     function = None
     try:
         function = desk.function(number)
-        kind, args, kwds = frames.unpack_parcel(place, desk.shared)
+        kind, args, kwds = unpack_parcel(place, desk.shared)
         value = apply(kind, function, args, kwds)
     except Exception as error:
         reraises = function is _std.pool._helper_reraises_exception
@@ -218,7 +219,7 @@ def _do(desk: _Desk, number: int, place: memoryview, wrap_exception: bool) -> fr
         return desk.pack((False, _std.pool.MaybeEncodingError(error, value)))
 
 
-def _failed(desk: _Desk, error: Any) -> frames.Parcel:
+def _failed(desk: _Desk, error: Any) -> Parcel:
     try:
         return desk.pack((False, error))
     except Exception as reason:
