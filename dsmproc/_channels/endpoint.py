@@ -88,10 +88,10 @@ class Endpoint(End, asyncio.BufferedProtocol):
 
     def buffer_updated(self, count: int) -> None:
         try:
-            for head, body in self._cutter.came(count):
+            for fields, body in self._cutter.came(count):
                 if self.closed:
                     return
-                kind, flags, tickets, number, stamp, _ = frames.HEADER.unpack(head)
+                kind, flags, tickets, number, stamp, _ = fields
                 whole = body if isinstance(body, bytearray) else bytes(body)
                 self._hear(self, kind, flags, tickets, number, stamp, whole)
         except ForgedFrameError as error:

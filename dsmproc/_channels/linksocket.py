@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any, NamedTuple
 
-from .._net.frames import WHOLE, drive, pieces, read
+from .._net.frames import WHOLE, Reader, pieces, receive
 from .._net.seal import TAG_BYTES
 from .._net.wire import Wire
 from . import frames
@@ -34,6 +34,7 @@ class LinkSocket:
     def __init__(self, wired: Wire, wish: frames.Attach) -> None:
         """Attached to a broker, which has answered so."""
         self.sock, self.seals = wired.sock, wired.seals
+        self._reader = Reader(frames.FORMAT, self.seals, WHOLE)
         self._broken = False  # a writer without readers
         self.last_reader: int | None = None  # its host, if that may be lost
         try:
@@ -45,7 +46,7 @@ class LinkSocket:
 
     def replace(self, new: LinkSocket) -> None:
         """Go on with another socket, under the same descriptor."""
-        self.seals = new.seals
+        self.seals, self._reader = new.seals, new._reader
         os.dup2(new.sock.fileno(), self.sock.fileno(), inheritable=False)
         new.sock.close()
 
@@ -53,20 +54,17 @@ class LinkSocket:
         return pieces(self.seals, head, body)
 
     def send(self, head: bytes, body: Any = b"", flags: int = 0) -> None:
-        for piece in self.pieces(head, body):
+        for piece in pieces(self.seals, head, body):
             self.sock.sendall(piece, flags)
 
     def receive(self) -> Reply:
-        head, body = drive(read(frames.FORMAT, self.seals, WHOLE), self._recv_into)
-        kind, flags, _, number, stamp, _ = frames.HEADER.unpack(head)
+        fields, body = receive(self._reader, self.sock.recv_into, socket.MSG_WAITALL)
+        kind, flags, _, number, stamp, _ = fields
         if kind == frames.BROKEN:
             self._broken = True
             if body:
                 (self.last_reader,) = frames.NUMBER.unpack(body)
         return Reply(kind, flags, number, stamp, body)
-
-    def _recv_into(self, room: memoryview) -> int:
-        return self.sock.recv_into(room, 0, socket.MSG_WAITALL)
 
     def answer(self, number: int, until: float | None) -> Reply | None:
         """The reply to a request; None if there is none by then. What comes before it is stale."""
@@ -104,24 +102,26 @@ class LinkSocket:
 
     def check_reader(self) -> None:
         """Raise NoReader if something came to a writer, which asked for nothing."""
-        with contextlib.suppress(BlockingIOError):
-            if not self._broken:
+        if not self._broken:
+            try:
                 if not self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                     raise EOFError
-                self.receive()
-                self._broken = True
-            raise NoReader
+            except BlockingIOError:
+                return
+            self.receive()
+            self._broken = True
+        raise NoReader
 
     def send_one_way(self, head: bytes, body: Any) -> None:
         """Send, unless the last reader goes meanwhile."""
-        for piece in self.pieces(head, body):
+        for piece in pieces(self.seals, head, body):
             view = memoryview(piece).cast("B")
             while view:
-                with contextlib.suppress(BlockingIOError):
+                try:
                     view = view[self.sock.send(view, socket.MSG_DONTWAIT) :]
-                    continue
-                if self.ready(select.POLLIN | select.POLLOUT, None) & HEARD:
-                    self.check_reader()
+                except BlockingIOError:
+                    if self.ready(select.POLLIN | select.POLLOUT, None) & HEARD:
+                        self.check_reader()
 
     def announced(self) -> int | None:
         """The stamp of a READY that waits and can be relied on, for nobody else reads here."""

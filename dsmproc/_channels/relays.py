@@ -30,7 +30,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .._net.frames import drive, fill
 from .._net.listener import Peer
 from ..errors import ProtocolError
 from . import frames
@@ -46,6 +45,7 @@ Observe = Callable[[int], Awaitable[None]]
 HANG_UP = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 SHORT, LONG = struct.Struct("!i"), struct.Struct("!Q")  # how a standard Connection says a length
 DIAL_SECONDS = 20.0  # until a listener must have room for one more
+PIECE = 1 << 20
 BACKLOG_SECONDS = 0.02  # between two looks for it
 JOIN_BELOW = 1 << 14  # length and message in one write, as the standard class does it
 
@@ -351,14 +351,20 @@ def _read_message(fd: int) -> Any:
         if not 0 <= length <= frames.LENGTH_LIMIT:
             raise ValueError(f"a message of {length} bytes")
         return _exactly(fd, length)
-    except (EOFError, OSError, ProtocolError, ValueError) as error:
+    except (EOFError, OSError, MemoryError, ValueError) as error:
         log.debug("a relay ended: %s", error)
         return None
 
 
-def _exactly(fd: int, count: int) -> bytearray:
-    data: bytearray = drive(fill(count), lambda room: os.readv(fd, (room,)))
-    return data
+def _exactly(fd: int, count: int) -> bytes:
+    parts = []
+    while count:
+        data = os.read(fd, min(count, PIECE))
+        if not data:
+            raise EOFError("end of file")
+        parts.append(data)
+        count -= len(data)
+    return b"".join(parts)
 
 
 def _write_message(fd: int, data: bytes | bytearray) -> bool:

@@ -18,7 +18,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from .._net.frames import read
+from .._net.frames import Reader
 from .._net.listener import Peer
 from . import frames
 from .channel import Channel, End
@@ -131,6 +131,6 @@ def _host_of(holder: Any) -> int | None:
 
 async def _request(peer: Peer, frame: bytes) -> None:
     await peer.write(frame, b"")
-    head, _ = await peer.read(read(frames.FORMAT, peer.seals))
-    if head[0] != frames.OK:
+    (kind, *_), _ = await peer.read(Reader(frames.FORMAT, peer.seals))
+    if kind != frames.OK:
         raise LookupError("the broker refused")

@@ -71,15 +71,13 @@ class Peer:
         _, body = await self.read(wire.message(limit, self.seals))
         return body
 
-    async def read(self, steps: frames.Reading) -> tuple[bytearray, bytearray]:
-        """The header and the body of a frame."""
-        try:
-            room = next(steps)
-            while True:
-                room = steps.send(await self._loop.sock_recv_into(self.sock, room))
-        except StopIteration as done:
-            head, body = done.value
-            return head, body
+    async def read(self, reader: frames.Reader) -> frames.Frame:
+        """The fields of a frame's header, and its body."""
+        while True:
+            count = await self._loop.sock_recv_into(self.sock, reader.room)
+            frame = reader.came(count)
+            if frame is not None:
+                return frame
 
     async def recv(self) -> Any:
         return wire.load(await self.recv_bytes())

@@ -203,7 +203,7 @@ class Wire:
     def recv_last(self) -> Any:
         """The last message that comes. Who is interrupted in this may call it again."""
         header = self._kept(0, HEADER_BYTES)
-        body = self._kept(HEADER_BYTES, _FORMAT.length(header))
+        body = self._kept(HEADER_BYTES, _FORMAT.length(_LENGTH.unpack(header)))
         if self.seals is not None:
             tag = self._kept(HEADER_BYTES + len(body), TAG_BYTES)
             if not self.seals.receiving.fits(tag, header, body):
@@ -261,20 +261,18 @@ def send_frame(sock: socket.socket, *parts: bytes | memoryview, seals: Seals | N
 
 def recv_frame(sock: socket.socket, limit: int, seals: Seals | None = None) -> bytearray:
     """One frame; EOFError if the peer closed, ProtocolError if it is longer than the limit."""
-    body: bytearray
-    _, body = frames.drive(message(limit, seals), sock.recv_into)
-    return body
+    return frames.receive(message(limit, seals), sock.recv_into)[1]
 
 
-def message(limit: int = FRAME_LIMIT, seals: Seals | None = None) -> frames.Reading:
+def message(limit: int = FRAME_LIMIT, seals: Seals | None = None) -> frames.Reader:
     """A frame that is to be read."""
-    return frames.read(_FORMAT if limit == FRAME_LIMIT else frames.Format(_LENGTH, limit), seals)
+    return frames.Reader(_FORMAT if limit == FRAME_LIMIT else frames.Format(_LENGTH, limit), seals)
 
 
-def handshake(peer: str) -> frames.Reading:
+def handshake(peer: str) -> frames.Reader:
     """A frame of a handshake; what a stranger says first is any bytes."""
     nonsense = f"the {peer} side does not speak dsmproc's protocol"
-    return frames.read(frames.Format(_LENGTH, HANDSHAKE_LIMIT, nonsense))
+    return frames.Reader(frames.Format(_LENGTH, HANDSHAKE_LIMIT, nonsense))
 
 
 def frame_header(length: int) -> bytes:
@@ -365,7 +363,7 @@ def _introduce(sock: socket.socket, steps: ClientSteps) -> Wire:
     try:
         while True:
             send_frame(sock, frame)
-            frame = steps.send(bytes(frames.drive(handshake("listening"), sock.recv_into)[1]))
+            frame = steps.send(bytes(frames.receive(handshake("listening"), sock.recv_into)[1]))
     except StopIteration as done:
         sock.settimeout(None)
         return Wire(sock, done.value)

@@ -258,8 +258,8 @@ class Member:
     def _send(self, parts: Pieces) -> None:
         views = [memoryview(part).cast("B") for part in parts]
         head = wire.frame_header(sum(map(len, views)))
-        whole = joined(pieces(self._wire.seals, head, *views))
-        self._out.extend(map(memoryview, whole))
+        whole = pieces(self._wire.seals, head, *views)
+        self._out.extend(map(memoryview, whole if len(whole) == 1 else joined(whole)))
         self.flush()
 
     @property

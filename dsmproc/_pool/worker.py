@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import _membership, _std
 from .._memory import edges
-from .._net.frames import WHOLE, Format, drive, read
+from .._net.frames import WHOLE, Format, Reader, receive
 from .._parcels.common import put_together
 from .._parcels.parcel import LENGTH, Packer, Parcel, joined, unpack_parcel
 from . import frames as frames
@@ -63,6 +63,7 @@ class _Desk:
         wired.send("open")
         self._wire = wired
         self._sock: socket.socket = wired.sock
+        self._reader = Reader(FORMAT, first=WHOLE)
         self._remote = client.host != home
         self._tasks: dict[int, tuple[int, memoryview]] = {}
         self._frames: list[tuple[int, int]] = []  # first token and count, in order
@@ -121,7 +122,7 @@ class _Desk:
     def _read(self) -> int:
         """Read what comes next; its kind."""
         try:
-            _, body = drive(read(FORMAT, first=WHOLE), self._recv_into)
+            _, body = receive(self._reader, self._sock.recv_into, socket.MSG_WAITALL)
         except EOFError:
             raise _Gone from None
         kind, first, count, blob, stamp = frames.ORDER.unpack_from(body)
@@ -136,9 +137,6 @@ class _Desk:
             for token, place in frames.read_frame(body):
                 self._tasks[token] = blob, place
         return int(kind)
-
-    def _recv_into(self, room: memoryview) -> int:
-        return self._sock.recv_into(room, 0, socket.MSG_WAITALL)
 
     # -- results ------------------------------------------------------------------------------
 
