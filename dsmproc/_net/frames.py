@@ -48,7 +48,7 @@ def pieces(seals: Seals | None, head: bytes, body: Data = b"", *more: Data) -> l
     tag = b"" if seals is None else seals.sending.tag(head, body, *more)
     if len(body) + (sum(map(len, more)) if more else 0) <= TOGETHER:
         return [b"".join((head, body, *more, tag))]
-    return [head, body, *more, tag]
+    return [piece for piece in (head, body, *more, tag) if piece]
 
 
 def make_room(data: bytearray, count: int) -> None:
