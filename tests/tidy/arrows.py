@@ -31,6 +31,7 @@ BELOW = {
 LISTS = {
     "core/host": "core/host/host.h",
     "core/master": "core/master/master.h",
+    "engine": "engine/engine.h",
 }
 
 Arrows = dict[str, dict[str, set[str]]]  # user -> definer -> the names

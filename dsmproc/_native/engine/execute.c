@@ -2,32 +2,8 @@
 #include "engine/engine.h"
 #include "sys/net.h"
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct pages {
-    struct dsm_area *area;
-    uint64_t offset, bytes;
-    uint8_t *base;
-};
-
-/* The pages that an action names. False (and the engine fails) if there is no such memory. */
-static bool find_pages(struct dsmproc_engine *engine, const struct dsm_action *action,
-                       uint32_t count, struct pages *pages) {
-    uint64_t index = action->id & UINT32_MAX;
-    uint64_t page_size = engine->agent.store.page_size;
-    pages->area = dsm_area_find(engine, action->id >> 32);
-    if (!pages->area || index + count > pages->area->pages) {
-        dsm_engine_fail(engine, "action %u names page %llx, which is not here", action->kind,
-                        (unsigned long long)action->id);
-        return false;
-    }
-    pages->offset = index * page_size;
-    pages->bytes = count * page_size;
-    pages->base = pages->area->memory.base + pages->offset;
-    return true;
-}
 
 static bool in_message(struct dsmproc_engine *engine, const struct dsm_event *event, uint64_t off,
                        uint64_t len) {
@@ -43,8 +19,8 @@ static void check_system(struct dsmproc_engine *engine, const char *what, int er
 
 /* The client that an action names, and where it has the pages. NULL: it went away. */
 static struct dsm_client *find_client(struct dsmproc_engine *engine,
-                                      const struct dsm_action *action, const struct pages *pages,
-                                      uint64_t *address) {
+                                      const struct dsm_action *action,
+                                      const struct dsm_pages *pages, uint64_t *address) {
     struct dsm_client *client =
         action->client < DSM_MAX_CLIENTS ? engine->agent.clients[action->client] : NULL;
     uint64_t start = client ? dsm_area_address(pages->area, client) : 0;
@@ -53,24 +29,24 @@ static struct dsm_client *find_client(struct dsmproc_engine *engine,
 }
 
 static void act_map(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
+    struct dsm_pages pages;
     uint64_t address;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+    if (!dsm_pages_find(engine, action, action->count, &pages)) return;
     struct dsm_client *client = find_client(engine, action, &pages, &address);
     if (client) dsm_watch_map(engine, client, address, pages.bytes, action->flag == 1);
 }
 
 static void act_protect(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, action->count, &pages)) return;
     dsm_watch_protect(engine, pages.area, pages.offset, pages.bytes);
 }
 
 /* The wake-up is for threads parked on a write-protect fault: their page is gone, so nothing else
  * would end their wait (trap "parked writer"). They fault again. */
 static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, action->count, &pages)) return;
     dsm_watch_hide(engine, pages.area, pages.offset, pages.bytes);
     check_system(engine, "cannot punch",
                  dsm_memory_punch(&pages.area->memory, pages.offset, pages.bytes));
@@ -80,8 +56,8 @@ static void act_punch(struct dsmproc_engine *engine, const struct dsm_action *ac
 /* As a punch whose content comes back. Who touches the page meanwhile waits for its fault's
  * answer. */
 static void act_close(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, action->count, &pages)) return;
     uint8_t *saved = malloc(pages.bytes);
     if (!saved) return check_system(engine, "no memory for pages", -ENOMEM);
     dsm_watch_hide(engine, pages.area, pages.offset, pages.bytes);
@@ -95,8 +71,8 @@ static void act_close(struct dsmproc_engine *engine, const struct dsm_action *ac
 }
 
 static void act_apply_kept(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, 1, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, 1, &pages)) return;
     const uint8_t *diff = engine->out.bytes + action->off;
     if (dsm_diff_apply(pages.base, engine->agent.store.page_size, diff, action->len) != DSM_OK)
         dsm_engine_fail(engine, "a kept diff of page %llx is unsound",
@@ -105,9 +81,9 @@ static void act_apply_kept(struct dsmproc_engine *engine, const struct dsm_actio
 
 static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *event,
                        const struct dsm_action *action) {
-    struct pages pages;
+    struct dsm_pages pages;
     uint32_t count = action->kind == DSM_ACT_APPLY ? 1 : action->count;
-    if (!find_pages(engine, action, count, &pages)) return;
+    if (!dsm_pages_find(engine, action, count, &pages)) return;
     if (action->kind != DSM_ACT_APPLY) engine->agent.brought += count;
     if (action->kind == DSM_ACT_ZERO) {
         check_system(engine, "no memory for pages",
@@ -127,8 +103,8 @@ static void act_memory(struct dsmproc_engine *engine, const struct dsm_event *ev
 }
 
 static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, action->count, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, action->count, &pages)) return;
     struct dsm_store *store = &engine->agent.store;
     engine->agent.brought += action->count;
     for (uint32_t i = 0; i < action->count; i++)
@@ -138,8 +114,8 @@ static void act_twin(struct dsmproc_engine *engine, const struct dsm_action *act
 }
 
 static void act_compare(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, 1, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, 1, &pages)) return;
     struct dsm_store *store = &engine->agent.store;
     uint32_t len = 0;
     int error = 0;
@@ -153,7 +129,7 @@ static void act_compare(struct dsmproc_engine *engine, const struct dsm_action *
         event.bytes = dsm_store_kept(store, action->id);
         event.len = len;
     }
-    dsm_agent_result(engine, &event);
+    dsm_events_result(engine, &event);
 }
 
 static void act_forget(struct dsmproc_engine *engine, const struct dsm_action *action) {
@@ -167,58 +143,23 @@ static void act_forget(struct dsmproc_engine *engine, const struct dsm_action *a
 
 static void act_merge(struct dsmproc_engine *engine, const struct dsm_event *event,
                       const struct dsm_action *action) {
-    struct pages pages;
-    if (!find_pages(engine, action, 1, &pages)) return;
+    struct dsm_pages pages;
+    if (!dsm_pages_find(engine, action, 1, &pages)) return;
     if (!in_message(engine, event, action->off, pages.bytes)) return;
     dsm_store_merge(&engine->agent.store, action->id, pages.base, event->bytes + action->off,
                     action->flag == 1);
 }
 
 static void act_poison(struct dsmproc_engine *engine, const struct dsm_action *action) {
-    struct pages pages;
+    struct dsm_pages pages;
     uint64_t address;
-    if (!find_pages(engine, action, 1, &pages)) return;
+    if (!dsm_pages_find(engine, action, 1, &pages)) return;
     struct dsm_client *client = find_client(engine, action, &pages, &address);
     if (!client) return;
     struct dsmproc_notice notice = {
         .kind = DSMPROC_NOTE_POISONED, .id = action->id, .host = action->host, .pid = client->pid};
     dsm_engine_note(engine, &notice);
     dsm_watch_poison(engine, client, address, pages.bytes);
-}
-
-static int append_twins(const struct dsm_store *store, const struct dsm_action *part,
-                        struct dsm_buffer *out) {
-    int error = 0;
-    for (uint32_t i = 0; !error && i < part->count; i++)
-        error = dsm_buffer_append(out, dsm_store_twin_of(store, part->id + i), store->page_size);
-    return error;
-}
-
-/* The payload of a message: diffs, or pages, which are packed where that pays. */
-static int append_parts(struct dsmproc_engine *engine, const struct dsm_action *part,
-                        uint32_t count, struct dsm_buffer *out, uint32_t *packed) {
-    size_t before = dsm_buffer_len(out);
-    uint32_t pages = 0, page_size = engine->agent.store.page_size;
-    int error = 0;
-    for (const struct dsm_action *end = part + count; !error && part < end; part++) {
-        struct pages found;
-        if (part->kind == DSM_ACT_PAYLOAD_DIFF) {
-            error = dsm_store_diff(&engine->agent.store, part->id, out);
-        } else if (part->kind == DSM_ACT_PAYLOAD_TWINS) {
-            error = append_twins(&engine->agent.store, part, out);
-            pages += part->count;
-        } else if (find_pages(engine, part, part->count, &found)) {
-            error = dsm_buffer_append(out, found.base, found.bytes);
-            pages += part->count;
-        }
-    }
-    uint64_t bytes = dsm_buffer_len(out) - before;
-    if (error || !pages || bytes != (uint64_t)pages * page_size) return error;
-    uint32_t size = dsm_pack(out->data + out->head + before, pages, page_size);
-    if (!size) return 0;
-    out->tail -= bytes - size;
-    *packed = pages;
-    return 0;
 }
 
 /* Append a message and the payload of the actions behind it; returns how many those are. A peer
@@ -236,7 +177,7 @@ static uint32_t act_send(struct dsmproc_engine *engine, const struct dsm_action 
     int error = mark < 0 ? (int)mark : 0;
     if (!error) error = dsm_buffer_append(out, engine->out.bytes + action->off, action->len);
     uint32_t packed = 0;
-    if (!error) error = append_parts(engine, action + 1, action->count, out, &packed);
+    if (!error) error = dsm_pages_pack(engine, action + 1, action->count, out, &packed);
     if (!error) error = dsm_frame_close(out, (size_t)mark, packed, &peer->sealing);
     check_system(engine, "cannot build a message", error);
     if (error) return action->count;
@@ -300,10 +241,10 @@ static void act(struct dsmproc_engine *engine, const struct dsm_event *event,
     case DSM_ACT_POISON:
         return act_poison(engine, action);
     case DSM_ACT_WORD:
-        dsm_agent_show(engine);
+        dsm_summary_show(engine);
         return dsm_locks_set(engine, action);
     case DSM_ACT_REPLY:
-        return dsm_requests_reply(engine, action->req, action->flag, action->arg);
+        return dsm_conns_reply(engine, action->req, action->flag, action->arg);
     case DSM_ACT_REGION:
         return check_system(engine, "no memory for a region",
                             dsm_area_make(engine, action->id, action->arg));

@@ -36,14 +36,14 @@ static uint64_t evict(struct dsmproc_engine *engine) {
     bool tight = used > most / 4 * 3;
     if (tight != engine->agent.tight && used <= most) {
         const struct dsm_event event = {.kind = DSM_EV_EVICT, .client = tight};
-        dsm_agent_step(engine, &event);
+        dsm_step_feed(engine, &event);
     }
     engine->agent.tight = tight;
     for (uint32_t round = 0; round < ROUNDS && used > most && !engine->failed; round++) {
         const struct dsm_event event = {.kind = DSM_EV_EVICT,
                                         .client = 1,
                                         .arg = (used - aim) / engine->agent.store.page_size + 1};
-        dsm_agent_step(engine, &event);
+        dsm_step_feed(engine, &event);
         used = bytes_used(engine);
     }
     return used;
@@ -54,7 +54,7 @@ static void relieve(struct dsmproc_engine *engine) {
                                     .req = ++engine->agent.last_req << DSM_REQ_INDEX_BITS |
                                            DSM_REQ_NO_CONN};
     engine->agent.relief = event.req;
-    dsm_agent_step(engine, &event);
+    dsm_step_feed(engine, &event);
 }
 
 static void judge(struct dsmproc_engine *engine, uint64_t used) {
@@ -67,10 +67,6 @@ static void judge(struct dsmproc_engine *engine, uint64_t used) {
     engine->agent.full = used > limit;
 }
 
-void dsm_limit_answered(struct dsmproc_engine *engine, uint64_t req) {
-    if (engine->agent.relief == req) engine->agent.relieved = true;
-}
-
 bool dsm_limit_hold(struct dsmproc_engine *engine, const struct dsm_event *fault) {
     if (!engine->agent.relief) return false;
     if (dsm_buffer_append(&engine->agent.held, fault, sizeof *fault))
@@ -78,14 +74,12 @@ bool dsm_limit_hold(struct dsmproc_engine *engine, const struct dsm_event *fault
     return true;
 }
 
-static void let_go(struct dsmproc_engine *engine) {
+bool dsm_limit_let_go(struct dsmproc_engine *engine, struct dsm_event *fault) {
     struct dsm_buffer *held = &engine->agent.held;
-    while (dsm_buffer_len(held) && !engine->agent.relief && !engine->failed) {
-        struct dsm_event fault;
-        memcpy(&fault, held->data + held->head, sizeof fault);
-        dsm_buffer_consume(held, sizeof fault);
-        dsm_agent_feed(engine, &fault);
-    }
+    if (!dsm_buffer_len(held) || engine->agent.relief || engine->failed) return false;
+    memcpy(fault, held->data + held->head, sizeof *fault);
+    dsm_buffer_consume(held, sizeof *fault);
+    return true;
 }
 
 bool dsm_limit_full(struct dsmproc_engine *engine) {
@@ -99,7 +93,7 @@ void dsm_limit_keep(struct dsmproc_engine *engine) {
         engine->agent.relieved = false;
         engine->agent.relief = engine->agent.brought = 0;
         judge(engine, evict(engine));
-        return let_go(engine);
+        return;
     }
     if (!limit || engine->agent.relief || engine->agent.brought * page_size < limit / PARTS) return;
     engine->agent.brought = 0;

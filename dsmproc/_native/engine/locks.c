@@ -23,11 +23,7 @@ static int64_t add_slot(struct dsmproc_engine *engine, uint64_t id) {
 int64_t dsm_locks_open(struct dsmproc_engine *engine, uint64_t id) {
     uint64_t *known = dsm_table_find(&engine->agent.locks, id);
     if (known) return (int64_t)*known;
-    int64_t slot = add_slot(engine, id);
-    if (slot < 0) return slot;
-    struct dsm_event event = {.kind = DSM_EV_LOCK_OPEN, .id = id};
-    dsm_agent_feed(engine, &event);
-    return slot;
+    return add_slot(engine, id);
 }
 
 struct dsm_word *dsm_locks_find(struct dsmproc_engine *engine, uint64_t id) {
@@ -46,7 +42,7 @@ void dsm_locks_set(struct dsmproc_engine *engine, const struct dsm_action *actio
         bool ours = flag == DSM_WORD_TAKE ? dsm_word_take(word)
                                           : dsm_word_seize(word, (uint32_t)action->arg);
         struct dsm_event event = {.kind = DSM_EV_WORDED, .id = id, .arg = ours};
-        dsm_agent_result(engine, &event);
+        dsm_events_result(engine, &event);
         return;
     }
     if (flag == DSM_WORD_DIED || flag == DSM_WORD_CONSISTENT) {
@@ -67,7 +63,7 @@ void dsm_locks_release(struct dsmproc_engine *engine, uint64_t id) {
     struct dsm_word *word = dsm_locks_find(engine, id);
     if (!word || dsm_word_give(word) != DSM_GIVE_ASK) return;
     struct dsm_event event = {.kind = DSM_EV_UNLOCK, .id = id};
-    dsm_agent_later(engine, &event);
+    dsm_events_later(engine, &event);
 }
 
 void dsm_locks_owner_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t why) {
@@ -79,7 +75,7 @@ void dsm_locks_owner_died(struct dsmproc_engine *engine, uint32_t pid, uint64_t 
             .kind = DSM_EV_UNLOCK, .id = engine->agent.lock_ids[slot], .arg = now >> 2};
         struct dsmproc_notice notice = {
             .kind = DSMPROC_NOTE_OWNER_DIED, .id = event.id, .pid = now >> 2, .arg = why};
-        dsm_agent_later(engine, &event);
+        dsm_events_later(engine, &event);
         dsm_engine_note(engine, &notice);
     }
 }

@@ -3,11 +3,10 @@
 #include "sys/net.h"
 #include "sys/traffic.h"
 #include <errno.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 64 << 10, PEERS = DSM_MAX_HOSTS + 1 };
+enum { PEERS = DSM_MAX_HOSTS + 1 };
 /* More than this waiting for a peer means that it does not read: it is lost. */
 static const size_t MAX_QUEUED = (size_t)1 << 30;
 
@@ -94,7 +93,7 @@ uint64_t dsm_peers_traffic(struct dsmproc_engine *engine) {
     return total;
 }
 
-static void write_out(struct dsmproc_engine *engine, struct dsm_peer *peer) {
+void dsm_peer_write(struct dsmproc_engine *engine, struct dsm_peer *peer) {
     if (peer->fresh) dsm_engine_count(engine, DSMPROC_STAT_MESSAGES_SENT, 1);
     peer->fresh = false;
     while (dsm_buffer_len(&peer->out)) {
@@ -118,7 +117,7 @@ void dsm_peers_flush(struct dsmproc_engine *engine) {
         struct dsm_peer *peer = engine->queued[i];
         peer->queued = false;
         if (peer->source.fd < 0 || peer->source.writing || !dsm_buffer_len(&peer->out)) continue;
-        write_out(engine, peer);
+        dsm_peer_write(engine, peer);
     }
     engine->nqueued = 0;
 }
@@ -134,11 +133,11 @@ static bool count_beat(struct dsmproc_engine *engine, struct dsm_peer *peer) {
 }
 
 static void say_beat(struct dsmproc_engine *engine, struct dsm_peer *peer) {
-    if (dsm_buffer_len(&peer->out)) return write_out(engine, peer);
+    if (dsm_buffer_len(&peer->out)) return dsm_peer_write(engine, peer);
     ssize_t mark = dsm_frame_open(&peer->out);
     if (mark < 0) return;
     if (dsm_frame_close(&peer->out, (size_t)mark, 0, &peer->sealing)) return;
-    write_out(engine, peer);
+    dsm_peer_write(engine, peer);
 }
 
 static uint64_t coarse_ms(void) {
@@ -164,70 +163,4 @@ void dsm_peers_beat(struct dsmproc_engine *engine) {
 void dsm_peers_stay(struct dsmproc_engine *engine) {
     uint32_t period = engine->options.beat_ms;
     if (period && coarse_ms() - engine->last_beat >= period) beat(engine, false);
-}
-
-/* A message with the pages at its end as they are. False if it holds none such. */
-static bool unpack(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *body,
-                   uint32_t len, uint32_t count) {
-    struct dsm_buffer *whole = &engine->agent.unpacked;
-    uint32_t page_size = engine->agent.store.page_size, packed = 0;
-    if (engine->options.role == DSMPROC_AGENT) packed = dsm_packed(body, len, count, page_size);
-    if (!packed) return false;
-    size_t bytes = (size_t)count * page_size;
-    int error = dsm_buffer_append(whole, body, len - packed);
-    if (!error) error = dsm_buffer_reserve(whole, bytes);
-    if (error) {
-        dsm_engine_fail(engine, "no memory for a message: %s", strerror(-error));
-        return true;
-    }
-    dsm_unpack(body, len, count, page_size, whole->data + whole->tail);
-    whole->tail += bytes;
-    dsm_engine_message(engine, peer, whole->data + whole->head, (uint32_t)dsm_buffer_len(whole));
-    dsm_buffer_consume(whole, dsm_buffer_len(whole));
-    return true;
-}
-
-/* False if the peer talks nonsense. An empty message is a heartbeat. */
-static bool hear(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *body,
-                 uint32_t len) {
-    uint32_t packed = dsm_frame_packed(body);
-    if (packed) return unpack(engine, peer, body, len, packed);
-    if (len) dsm_engine_message(engine, peer, body, len);
-    return true;
-}
-
-static void read_in(struct dsmproc_engine *engine, struct dsm_peer *peer) {
-    const uint8_t *body;
-    uint32_t len;
-    size_t whole;
-    int first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole);
-    size_t missing = whole - dsm_buffer_len(&peer->in);
-    size_t want = missing > READ_BYTES ? missing : READ_BYTES;
-    ssize_t got = first < 0 ? first : dsm_net_receive(peer->source.fd, &peer->in, want);
-    if (got == -EAGAIN) return;
-    if (got <= 0)
-        return dsm_peer_drop(engine, peer->host, peer->channel, got ? (int)-got : ECONNRESET);
-    peer->heard = true;
-    while ((first = dsm_frame_first(&peer->in, &peer->checking, &body, &len, &whole)) > 0) {
-        if (!dsm_frame_genuine(&peer->in, &peer->checking, whole))
-            return dsm_peer_drop(engine, peer->host, peer->channel, EBADMSG);
-        if (!hear(engine, peer, body, len))
-            return dsm_peer_drop(engine, peer->host, peer->channel, EPROTO);
-        if (peer->source.fd < 0) return; /* it was dropped for that message */
-        dsm_buffer_consume(&peer->in, whole);
-    }
-    if (first < 0) dsm_peer_drop(engine, peer->host, peer->channel, -first);
-}
-
-void dsm_peer_ready(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags) {
-    if (flags & DSM_READY_WRITE) write_out(engine, peer);
-    if (flags & DSM_READY_READ && peer->source.fd >= 0) read_in(engine, peer);
-}
-
-void dsmproc_frame_tag(const uint8_t *key, uint64_t number, const uint8_t *bytes, size_t len,
-                       uint8_t *tag) {
-    struct dsm_seal seal;
-    dsm_seal_open(&seal, key);
-    seal.number = number;
-    dsm_seal_tag(&seal, bytes, len, tag);
 }
