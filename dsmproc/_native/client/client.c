@@ -1,7 +1,7 @@
 /* The client's half: called by any thread of a process that uses regions and locks. */
 #include "include/dsmproc_api.h"
 #include "sys/control.h"
-#include "sys/segv.h"
+#include "client/segv.h"
 #include "sys/uffd.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* The client's half of faults by mprotect: the signal handler, and the helper that obeys. */
-#include "sys/segv.h"
+#include "client/segv.h"
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>

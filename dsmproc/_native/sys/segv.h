@@ -30,26 +30,8 @@ struct dsm_segv_command {
     uint64_t address, bytes;
 };
 
-/* ---- client: client/segv.c. One line a process; any thread may call. ---- */
-/* The agent's end of a new line, or -errno. It is kept open here too: a fault then waits when the
- * agent is gone, until our lifeline ends us. */
-int dsm_segv_open(void);
-/* Is this that descriptor? */
-bool dsm_segv_is(int fd);
-/* End of the line: what is still mapped is ordinary memory from here on. In a forked child: forget
- * the parent's line, the regions are no part of the child. */
-void dsm_segv_close(void);
-/* Faults in this range are ours; it becomes inaccessible. 0 or -errno. */
-int dsm_segv_register(void *address, uint64_t bytes);
-/* Before unmapping: no command changes it any more. */
-void dsm_segv_leave(uint64_t address);
-/* And then: it is gone, or (a view lives) it stays and its pages are asked for again. */
-void dsm_segv_left(uint64_t address, bool gone);
-/* Somebody else (faulthandler) took the signal: take it back, and chain to them. With `removed`,
- * who took it last has given it back and is not chained to any more. */
-void dsm_segv_arm(bool removed);
+/* The agent's half: nothing blocks but dsm_segv_settle. */
 
-/* ---- agent: segvagent.c. Nothing blocks but dsm_segv_settle. ---- */
 /* The descriptor of acknowledgements that came as the first message, or -errno. */
 int dsm_segv_accept(int line);
 /* As dsm_uffd_read; -ECONNRESET at the end. */
