@@ -23,15 +23,11 @@
 
 enum { LOOKED_AT = 4096, AT_ONCE = 4 * DSM_SLICE };
 
-static bool is_heir(const struct dsm_host *host, uint32_t who) {
-    return host->leave.heirs[who / 64] >> (who % 64) & 1;
-}
-
 /* The heirs in turn; DSM_NO_HOST: none is left. */
 static uint32_t next_heir(struct dsm_host *host) {
     for (uint32_t i = 1; i <= DSM_MAX_HOSTS; i++) {
         uint32_t who = (host->leave.last + i) % DSM_MAX_HOSTS;
-        if (!is_heir(host, who)) continue;
+        if (!dsm_hosts_has(host->leave.heirs, who)) continue;
         host->leave.last = who;
         return who;
     }
@@ -41,10 +37,10 @@ static uint32_t next_heir(struct dsm_host *host) {
 int dsm_leave_start(struct dsm_host *host, const struct dsm_event *event) {
     struct dsm_cursor cursor = {.at = event->bytes, .end = event->bytes + event->len};
     struct dsm_leave leave = {.req = event->req, .state = DSM_LEAVES};
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+    for (uint32_t i = 0; i < DSM_HOST_WORDS; i++)
         leave.silent[i] = dsm_get64(&cursor) & ~host->lost[i];
-    leave.silent[host->config.host / 64] &= ~(1ULL << (host->config.host % 64));
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+    dsm_hosts_set(leave.silent, host->config.host, false);
+    for (uint32_t i = 0; i < DSM_HOST_WORDS; i++)
         leave.heirs[i] = leave.silent[i] & ~host->leaving[i];
     if (!dsm_cursor_done(&cursor) || host->leave.state != DSM_STAYS || !event->req)
         return DSM_E_EVENT;
@@ -108,13 +104,6 @@ static bool is_quiet(struct dsm_host *host) {
     return false;
 }
 
-static bool any(const uint64_t *bits) {
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        all |= bits[i];
-    return all != 0;
-}
-
 static void bye(struct dsm_host *host, uint32_t to, uint32_t is_answer) {
     uint32_t message = dsm_send(host->out, to, DSM_BULK, DSM_MSG_BYE);
     dsm_put8(host->out, is_answer);
@@ -131,38 +120,36 @@ static void tell_master(struct dsm_host *host) {
 
 /* All know that this host takes nothing. */
 static void end_if_answered(struct dsm_host *host) {
-    if (host->leave.state == DSM_GONE && !any(host->leave.silent) && host->leave.req)
+    if (host->leave.state == DSM_GONE && !dsm_hosts_any(host->leave.silent) && host->leave.req)
         tell_master(host);
 }
 
 /* All is given, and nothing is heard from now on. */
 static void go(struct dsm_host *host) {
     host->leave.state = DSM_GONE;
-    for (uint32_t who = 0; who < DSM_MAX_HOSTS; who++)
-        if (host->leave.silent[who / 64] >> (who % 64) & 1) bye(host, who, 0);
+    DSM_EACH_HOST(who, host->leave.silent)
+        bye(host, who, 0);
     end_if_answered(host);
 }
 
 int dsm_leave_on_bye(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor) {
     uint32_t is_answer = dsm_get8(cursor);
-    uint64_t bit = 1ULL << (from % 64);
     if (!dsm_cursor_done(cursor) || is_answer > 1) return DSM_E_PEER;
     if (is_answer) {
-        host->leave.silent[from / 64] &= ~bit;
+        dsm_hosts_set(host->leave.silent, from, false);
         end_if_answered(host);
         return DSM_OK;
     }
-    host->leaving[from / 64] |= bit;
-    host->leave.heirs[from / 64] &= ~bit;
+    dsm_hosts_set(host->leaving, from, true);
+    dsm_hosts_set(host->leave.heirs, from, false);
     dsm_move_refused(host, from);
     bye(host, from, 1);
     return DSM_OK;
 }
 
 void dsm_leave_host_lost(struct dsm_host *host, uint32_t who) {
-    uint64_t bit = 1ULL << (who % 64);
-    host->leave.heirs[who / 64] &= ~bit;
-    host->leave.silent[who / 64] &= ~bit;
+    dsm_hosts_set(host->leave.heirs, who, false);
+    dsm_hosts_set(host->leave.silent, who, false);
     end_if_answered(host);
 }
 

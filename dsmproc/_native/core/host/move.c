@@ -183,7 +183,7 @@ int dsm_move_hand(struct dsm_host *host, const struct dsm_event *event) {
         if (page->home == host->config.host && page->state != DSM_LOST) pages[n++] = event->id + i;
     }
     bool takes = !dsm_is_lost(host, event->host) && host->config.model != DSM_SC &&
-                 !(host->leaving[event->host / 64] >> (event->host % 64) & 1);
+                 !dsm_hosts_has(host->leaving, event->host);
     if (n && takes) dsm_move_pages(host, pages, n, event->host);
     return DSM_OK;
 }

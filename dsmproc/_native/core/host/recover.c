@@ -45,15 +45,14 @@ static void lose_home(struct dsm_host *host, struct dsm_page *page) {
 /* Of a page that no other host may hold a copy of it need not be said. A host that left had
  * announced all that it changed. */
 static bool may_be_left(const struct dsm_host *host, const struct dsm_page *page, uint32_t who) {
-    if (host->leaving[who / 64] >> (who % 64) & 1 || !DSM_RULE_ON(host, DSM_RULE_LEFT))
-        return false;
+    if (dsm_hosts_has(host->leaving, who) || !DSM_RULE_ON(host, DSM_RULE_LEFT)) return false;
     if (page->flags & DSM_HANDING) return page->home != who; /* else it is sought */
     return dsm_at_home(page) && page->flags & DSM_HELD;
 }
 
 void dsm_recover_host_lost(struct dsm_host *host, uint32_t who) {
     if (dsm_is_lost(host, who)) return;
-    host->lost[who / 64] |= 1ULL << (who % 64);
+    dsm_hosts_set(host->lost, who, true);
     dsm_leave_host_lost(host, who);
     if (host->config.model == DSM_SC) return; /* single.c: nobody has a home */
     for (dsm_ref at = host->region_list; at; at = dsm_next(host, at)) {
@@ -119,16 +118,15 @@ static void say(struct dsm_host *host, uint64_t id) {
 }
 
 int dsm_recover_on_ask(struct dsm_host *host, struct dsm_cursor *cursor) {
-    uint64_t lost[DSM_MAX_HOSTS / 64];
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+    uint64_t lost[DSM_HOST_WORDS];
+    for (uint32_t i = 0; i < DSM_HOST_WORDS; i++)
         lost[i] = dsm_get64(cursor);
     uint32_t round = dsm_get32(cursor), n = dsm_get16(cursor), self = host->config.host;
     if (cursor->bad || n > DSM_BATCH || (uint64_t)(cursor->end - cursor->at) != (uint64_t)n * 8 ||
-        lost[self / 64] >> (self % 64) & 1)
+        dsm_hosts_has(lost, self))
         return DSM_E_PEER;
-    for (uint32_t who = 0; who < DSM_MAX_HOSTS; who++)
-        if (lost[who / 64] >> (who % 64) & 1 && DSM_RULE_ON(host, DSM_RULE_CUT))
-            dsm_recover_host_lost(host, who); /* CUT */
+    DSM_EACH_HOST(who, lost)
+        if (DSM_RULE_ON(host, DSM_RULE_CUT)) dsm_recover_host_lost(host, who); /* CUT */
     if (!n) return DSM_OK;
     uint32_t message = dsm_send(host->out, DSM_MASTER, DSM_FAST, DSM_MSG_SAY);
     dsm_put32(host->out, round);

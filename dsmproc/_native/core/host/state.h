@@ -3,6 +3,7 @@
 #define DSM_CORE_HOST_STATE_H
 #include "core/arena.h"
 #include "core/core.h"
+#include "core/hosts.h"
 #include "core/rules.h"
 #include "core/wire.h"
 
@@ -219,11 +220,11 @@ enum dsm_leave_state {
 
 struct dsm_leave { /* leave.c */
     uint64_t req;
-    uint64_t heirs[DSM_MAX_HOSTS / 64];  /* bit set: may take pages */
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not yet answered our BYE */
-    uint64_t next;                       /* the page at which the sweep goes on */
-    uint32_t state, last; /* enum dsm_leave_state; the heir that was given some last */
-    uint32_t found;       /* the sweep has met pages that are at home here */
+    uint64_t heirs[DSM_HOST_WORDS];  /* bit set: may take pages */
+    uint64_t silent[DSM_HOST_WORDS]; /* have not yet answered our BYE */
+    uint64_t next;                   /* the page at which the sweep goes on */
+    uint32_t state, last;            /* enum dsm_leave_state; the heir that was given some last */
+    uint32_t found;                  /* the sweep has met pages that are at home here */
     uint32_t sweeps;
 };
 
@@ -284,11 +285,11 @@ struct dsm_host {
     struct dsm_job word_job; /* an unlock that waits for the word's answer */
     uint32_t nclaim;         /* pages of the CLAIM being made */
     uint64_t claim[DSM_SLICE];
-    uint64_t lost[DSM_MAX_HOSTS / 64]; /* bit set of hosts */
-    uint32_t nseek;                    /* pages of the WHERE being made */
+    uint64_t lost[DSM_HOST_WORDS]; /* bit set of hosts */
+    uint32_t nseek;                /* pages of the WHERE being made */
     uint64_t seek[DSM_SLICE];
-    uint32_t seeking, handing, awaited;   /* pages with these flags */
-    uint64_t leaving[DSM_MAX_HOSTS / 64]; /* other hosts that take nothing any more */
+    uint32_t seeking, handing, awaited; /* pages with these flags */
+    uint64_t leaving[DSM_HOST_WORDS];   /* other hosts that take nothing any more */
     struct dsm_leave leave;
     struct dsm_map histories;    /* by page: struct dsm_history (homeless.h) */
     struct dsm_queue collectors; /* who asks this host to take diffs in (collect.c) */
@@ -311,7 +312,7 @@ static inline uint64_t dsm_page_id(const struct dsm_host *host, const struct dsm
 }
 
 static inline bool dsm_is_lost(const struct dsm_host *host, uint32_t who) {
-    return who < DSM_MAX_HOSTS && (host->lost[who / 64] >> (who % 64) & 1);
+    return dsm_hosts_has(host->lost, who);
 }
 
 static inline bool dsm_at_home(const struct dsm_page *page) {

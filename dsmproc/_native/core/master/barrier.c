@@ -11,8 +11,6 @@
  */
 #include "core/master/master.h"
 
-#include <string.h>
-
 enum { FILLING = 0, ACTION, BROKEN };
 
 /* The value of a cancelled wait; 0 if it never came here, and then nothing was broken by it. */
@@ -66,7 +64,7 @@ static void come(struct dsm_master *master, struct dsm_object *barrier, uint32_t
 
 static void wait(struct dsm_master *master, struct dsm_object *barrier,
                  const struct dsm_call *call) {
-    dsm_set_bit(barrier->came, call->host, true);
+    dsm_hosts_set(barrier->came, call->host, true);
     if (barrier->state == BROKEN) {
         dsm_tell_ret(master, call->host, call->req, DSM_ST_BROKEN, barrier->cause);
     } else if (barrier->state == ACTION) {
@@ -92,7 +90,7 @@ static void reset(struct dsm_master *master, struct dsm_object *barrier, uint32_
     barrier->waiting = barrier->later = (struct dsm_queue){0};
     barrier->state = FILLING;
     barrier->value = 0;
-    memset(barrier->came, 0, sizeof barrier->came);
+    dsm_hosts_clear(barrier->came);
     uint64_t cause = (uint64_t)DSM_BROKE_RESET << 16 | host;
     send_off(master, &waiting, cause);
     send_off(master, &later, cause);
@@ -135,8 +133,8 @@ void dsm_barrier_cancel(struct dsm_master *master, struct dsm_object *barrier, u
 }
 
 void dsm_barrier_host_lost(struct dsm_master *master, struct dsm_object *barrier, uint32_t host) {
-    bool came = dsm_bit(barrier->came, host);
-    dsm_set_bit(barrier->came, host, false);
+    bool came = dsm_hosts_has(barrier->came, host);
+    dsm_hosts_set(barrier->came, host, false);
     while (dsm_asker_take(master, &barrier->waiting, host, 0) ||
            dsm_asker_take(master, &barrier->later, host, 0))
         ;

@@ -9,12 +9,6 @@
  */
 #include "core/master/master.h"
 
-static bool is_done(const struct dsm_cut *cut) {
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        if (cut->silent[i]) return false;
-    return true;
-}
-
 static void pass_on(struct dsm_master *master, uint32_t host) {
     uint64_t named[DSM_NAMED];
     uint32_t count = 0;
@@ -36,7 +30,7 @@ static void end_done(struct dsm_master *master) {
         const struct dsm_cut *cut = dsm_at(master, at);
         uint32_t host = cut->host;
         next = cut->next;
-        if (!is_done(cut)) continue;
+        if (dsm_hosts_any(cut->silent)) continue;
         dsm_queue_remove(master, &master->cuts, at);
         dsm_arena_give(&master->arena, at, sizeof *cut);
         pass_on(master, host);
@@ -46,13 +40,13 @@ static void end_done(struct dsm_master *master) {
 
 void dsm_cut_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at))
-        dsm_set_bit(((struct dsm_cut *)dsm_at(master, at))->silent, host, false);
+        dsm_hosts_set(((struct dsm_cut *)dsm_at(master, at))->silent, host, false);
     dsm_ref ref = dsm_arena_take(&master->arena, sizeof(struct dsm_cut));
     struct dsm_cut *cut = dsm_at(master, ref);
     *cut = (struct dsm_cut){.host = host};
     for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
-        if (!dsm_bit(master->joined, other)) continue;
-        dsm_set_bit(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT));
+        if (!dsm_hosts_has(master->joined, other)) continue;
+        dsm_hosts_set(cut->silent, other, DSM_RULE_ON(master, DSM_RULE_CUT));
         uint32_t message = dsm_send(master->out, other, DSM_FAST, DSM_MSG_CUT);
         dsm_put16(master->out, host);
         dsm_sent(master->out, message, 0);
@@ -66,7 +60,7 @@ int dsm_cut_on_is_cut(struct dsm_master *master, uint32_t from, struct dsm_curso
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     for (dsm_ref at = master->cuts.head; at; at = dsm_next(master, at)) {
         struct dsm_cut *cut = dsm_at(master, at);
-        if (cut->host == host) dsm_set_bit(cut->silent, from, false);
+        if (cut->host == host) dsm_hosts_set(cut->silent, from, false);
     }
     end_done(master);
     return DSM_OK;

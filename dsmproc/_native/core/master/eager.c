@@ -12,21 +12,15 @@ struct eager { /* of master->eager, in the order of their stamps */
     dsm_ref next;
     uint32_t host;
     uint64_t stamp;
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* hosts that have not said that they know */
+    uint64_t silent[DSM_HOST_WORDS]; /* hosts that have not said that they know */
 };
-
-static bool is_known(const struct eager *publish) {
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        if (publish->silent[i]) return false;
-    return true;
-}
 
 static void end_known(struct dsm_master *master) {
     for (dsm_ref at = master->eager.head, next; at; at = next) {
         const struct eager *publish = dsm_at(master, at);
         next = publish->next;
-        if (!is_known(publish)) continue;
-        if (dsm_bit(master->joined, publish->host)) dsm_tell_published(master, publish->host);
+        if (dsm_hosts_any(publish->silent)) continue;
+        if (dsm_hosts_has(master->joined, publish->host)) dsm_tell_published(master, publish->host);
         dsm_queue_remove(master, &master->eager, at);
         dsm_arena_give(&master->arena, at, sizeof *publish);
     }
@@ -37,8 +31,8 @@ void dsm_eager_publish(struct dsm_master *master, uint32_t host) {
     struct eager *publish = dsm_at(master, ref);
     *publish = (struct eager){.host = host, .stamp = master->log};
     for (uint32_t other = 0; other < DSM_MAX_HOSTS; other++) {
-        if (other == host || !dsm_bit(master->joined, other)) continue;
-        dsm_set_bit(publish->silent, other, DSM_RULE_ON(master, DSM_RULE_KNOWN));
+        if (other == host || !dsm_hosts_has(master->joined, other)) continue;
+        dsm_hosts_set(publish->silent, other, DSM_RULE_ON(master, DSM_RULE_KNOWN));
         dsm_tell(master, other);
         uint32_t message = dsm_send(master->out, other, DSM_FAST, DSM_MSG_TOLD);
         dsm_put64(master->out, master->log);
@@ -53,7 +47,7 @@ int dsm_eager_on_known(struct dsm_master *master, uint32_t from, struct dsm_curs
     if (!dsm_cursor_done(cursor) || stamp > master->log) return DSM_E_PEER;
     for (dsm_ref at = master->eager.head; at; at = dsm_next(master, at)) {
         struct eager *publish = dsm_at(master, at);
-        if (publish->stamp <= stamp) dsm_set_bit(publish->silent, from, false);
+        if (publish->stamp <= stamp) dsm_hosts_set(publish->silent, from, false);
     }
     end_known(master);
     return DSM_OK;
@@ -61,6 +55,6 @@ int dsm_eager_on_known(struct dsm_master *master, uint32_t from, struct dsm_curs
 
 void dsm_eager_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->eager.head; at; at = dsm_next(master, at))
-        dsm_set_bit(((struct eager *)dsm_at(master, at))->silent, host, false);
+        dsm_hosts_set(((struct eager *)dsm_at(master, at))->silent, host, false);
     end_known(master);
 }

@@ -18,7 +18,7 @@ static void send_lock(struct dsm_master *master, uint32_t to, uint32_t type, uin
 
 static void recall(struct dsm_master *master, const struct dsm_object *lock, bool try,
                    uint32_t asker) {
-    if (!dsm_bit(master->joined, lock->holder)) return; /* it passes on soon (cut.c) */
+    if (!dsm_hosts_has(master->joined, lock->holder)) return; /* it passes on soon (cut.c) */
     uint32_t message = dsm_send(master->out, lock->holder, DSM_FAST, DSM_MSG_RECALL);
     dsm_put64(master->out, lock->id);
     dsm_put8(master->out, try);
@@ -132,7 +132,7 @@ int dsm_mlock_on_owner_died(struct dsm_master *master, uint32_t from, struct dsm
 int dsm_mlock_unlock(struct dsm_master *master, const struct dsm_call *call) {
     struct dsm_object *lock = dsm_object_lock(master, call->id);
     if (!lock) return DSM_E_PEER;
-    if (lock->holder == DSM_NO_HOST || !dsm_bit(master->joined, lock->holder)) {
+    if (lock->holder == DSM_NO_HOST || !dsm_hosts_has(master->joined, lock->holder)) {
         dsm_tell_ret(master, call->host, call->req, DSM_ST_TOO_OFTEN, 0);
         return DSM_OK;
     }
@@ -152,7 +152,7 @@ int dsm_mlock_on_unlocked(struct dsm_master *master, struct dsm_cursor *cursor) 
     uint32_t status = dsm_get8(cursor);
     if (!dsm_cursor_done(cursor) || status > DSM_ST_HOST_LOST || asker >= DSM_MAX_HOSTS)
         return DSM_E_PEER;
-    if (dsm_bit(master->joined, asker)) dsm_tell_ret(master, asker, req, status, 0);
+    if (dsm_hosts_has(master->joined, asker)) dsm_tell_ret(master, asker, req, status, 0);
     return DSM_OK;
 }
 

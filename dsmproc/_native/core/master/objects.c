@@ -56,7 +56,7 @@ static bool is_out(const struct dsm_master *master, uint32_t host) {
 }
 
 bool dsm_object_lost_with(const struct dsm_master *master, struct dsm_object *lock, uint32_t host) {
-    if (dsm_bit(master->left, host)) return false;
+    if (dsm_hosts_has(master->left, host)) return false;
     lock->died = 1;
     return true;
 }
@@ -74,9 +74,9 @@ struct dsm_object *dsm_object_lock(struct dsm_master *master, uint64_t id) {
     lock = dsm_object_make(master, id, DSM_OBJ_LOCK);
     if (!lock) return NULL; /* the id is that of something else */
     uint32_t maker = (uint32_t)(id >> 48);
-    bool has = dsm_bit(master->joined, maker) || is_out(master, maker);
+    bool has = dsm_hosts_has(master->joined, maker) || is_out(master, maker);
     lock->holder = has ? maker : DSM_NO_HOST;
-    if (!has && dsm_bit(master->gone, maker) && dsm_object_lost_with(master, lock, maker))
+    if (!has && dsm_hosts_has(master->gone, maker) && dsm_object_lost_with(master, lock, maker))
         dsm_object_say_died(master, id, maker, 1);
     return lock;
 }

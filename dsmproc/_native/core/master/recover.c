@@ -22,22 +22,6 @@
  */
 #include "core/master/master.h"
 
-#define EACH_HOST(host, bits)                                                                      \
-    for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++)                                          \
-        if (dsm_bit(bits, host))
-
-static bool any(const uint64_t *bits) {
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        all |= bits[i];
-    return all != 0;
-}
-
-static void clear(uint64_t *bits) {
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        bits[i] = 0;
-}
-
 static struct dsm_search *search_of(struct dsm_master *master, uint64_t page) {
     dsm_ref ref = dsm_map_get(&master->arena, &master->searches, page);
     return ref ? dsm_at(master, ref) : NULL;
@@ -72,7 +56,7 @@ static void put_found(struct dsm_master *master, const struct dsm_found *found) 
 }
 
 void dsm_mrecover_tell(struct dsm_master *master) {
-    EACH_HOST(host, master->joined) {
+    DSM_EACH_HOST(host, master->joined) {
         uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_FOUND);
         dsm_put16(master->out, master->nfound);
         for (uint32_t i = 0; i < master->nfound; i++)
@@ -83,7 +67,7 @@ void dsm_mrecover_tell(struct dsm_master *master) {
 }
 
 static void answer(struct dsm_master *master, const uint64_t *to, struct dsm_found found) {
-    EACH_HOST(host, to) {
+    DSM_EACH_HOST(host, to) {
         uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_FOUND);
         dsm_put16(master->out, 1);
         put_found(master, &found);
@@ -103,7 +87,7 @@ static void announce(struct dsm_master *master, struct dsm_search *search, uint3
 
 static uint32_t begin_ask(struct dsm_master *master, uint32_t host, uint32_t *n_at) {
     uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_ASK);
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+    for (uint32_t i = 0; i < DSM_HOST_WORDS; i++)
         dsm_put64(master->out, master->gone[i]);
     dsm_put32(master->out, master->round);
     *n_at = master->out->nbytes;
@@ -114,7 +98,7 @@ static uint32_t begin_ask(struct dsm_master *master, uint32_t host, uint32_t *n_
 /* Ask all hosts about the pages of searches whose turn it is, after all that is to be told. */
 static void ask_hosts(struct dsm_master *master) {
     master->round++;
-    EACH_HOST(host, master->joined) {
+    DSM_EACH_HOST(host, master->joined) {
         uint32_t n = 0, n_at = 0, message = 0;
         for (dsm_ref at = master->search_list; at; at = dsm_next(master, at)) {
             const struct dsm_search *search = dsm_at(master, at);
@@ -140,9 +124,9 @@ static void ask_hosts(struct dsm_master *master) {
         search->coming = 0;
         search->at_home = DSM_NO_HOST;
         search->home_epoch = 0;
-        clear(search->copies);
-        clear(search->applied);
-        for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
+        dsm_hosts_clear(search->copies);
+        dsm_hosts_clear(search->applied);
+        for (uint32_t i = 0; i < DSM_HOST_WORDS; i++)
             search->silent[i] = master->joined[i];
     }
 }
@@ -157,7 +141,7 @@ static void consider(struct dsm_master *master, struct dsm_search *search) {
     }
     if (version->lost)
         announce(master, search, DSM_FOUND_LOST, search->home, search->epoch);
-    else if (!dsm_bit(master->joined, search->home))
+    else if (!dsm_hosts_has(master->joined, search->home))
         search->again = 1;
     else if (newer)
         announce(master, search, DSM_FOUND_HOME, search->home, search->epoch);
@@ -181,16 +165,16 @@ static void where(struct dsm_master *master, uint32_t from, uint64_t id, uint32_
     if (!version) return; /* the region has ended, and the host will hear of it */
     struct dsm_search *search = search_of(master, id);
     if (!search && !version->lost && version->epoch > epoch &&
-        dsm_bit(master->joined, version->home)) {
-        uint64_t asker[DSM_MAX_HOSTS / 64] = {0};
-        dsm_set_bit(asker, from, true);
+        dsm_hosts_has(master->joined, version->home)) {
+        uint64_t asker[DSM_HOST_WORDS] = {0};
+        dsm_hosts_set(asker, from, true);
         answer(master, asker,
                (struct dsm_found){id, DSM_FOUND_HOME, version->home, version->epoch});
         return;
     }
     bool made = !search;
     if (made) search = make_search(master, id);
-    dsm_set_bit(search->askers, from, true);
+    dsm_hosts_set(search->askers, from, true);
     if (epoch > search->epoch || search->home == DSM_NO_HOST) {
         search->epoch = epoch;
         search->home = (uint16_t)home;
@@ -218,12 +202,12 @@ int dsm_mrecover_on_where(struct dsm_master *master, uint32_t from, struct dsm_c
 
 static bool is_newest(const struct dsm_master *master, const struct dsm_search *search,
                       const struct dsm_version *version, uint32_t host) {
-    if (!dsm_bit(search->copies, host)) return false;
+    if (!dsm_hosts_has(search->copies, host)) return false;
     if (dsm_version_concerns(master, version, host, search->log) &&
         DSM_RULE_ON(master, DSM_RULE_NEWEST))
         return false;
-    EACH_HOST(other, search->applied)
-    if (other != host && DSM_RULE_ON(master, DSM_RULE_APPLIED)) return false;
+    DSM_EACH_HOST(other, search->applied)
+        if (other != host && DSM_RULE_ON(master, DSM_RULE_APPLIED)) return false;
     return true;
 }
 
@@ -231,10 +215,10 @@ static bool is_newest(const struct dsm_master *master, const struct dsm_search *
 static uint32_t newest_copy(const struct dsm_master *master, const struct dsm_search *search,
                             const struct dsm_version *version) {
     uint32_t chosen = DSM_NO_HOST;
-    EACH_HOST(host, search->copies) {
+    DSM_EACH_HOST(host, search->copies) {
         if (!is_newest(master, search, version, host)) continue;
         if (chosen == DSM_NO_HOST ||
-            (dsm_bit(search->askers, host) && !dsm_bit(search->askers, chosen)))
+            (dsm_hosts_has(search->askers, host) && !dsm_hosts_has(search->askers, chosen)))
             chosen = host;
     }
     return chosen;
@@ -258,9 +242,9 @@ static void decide(struct dsm_master *master, struct dsm_search *search) {
         search->epoch = version->epoch; /* a new home has announced itself meanwhile */
         search->home = version->home;
         here = false;
-        search->coming = dsm_bit(master->joined, version->home);
+        search->coming = dsm_hosts_has(master->joined, version->home);
     }
-    bool coming = search->coming && dsm_bit(master->joined, search->home);
+    bool coming = search->coming && dsm_hosts_has(master->joined, search->home);
     if (here) {
         lives(master, search, DSM_FOUND_HOME, search->at_home, search->home_epoch);
     } else if (coming) {
@@ -280,9 +264,9 @@ static void decide(struct dsm_master *master, struct dsm_search *search) {
 
 static void hear(struct dsm_search *search, uint32_t from, uint32_t what, uint32_t home,
                  uint32_t epoch) {
-    dsm_set_bit(search->silent, from, false);
-    if (what & DSM_SAY_COPY) dsm_set_bit(search->copies, from, true);
-    if (what & DSM_SAY_APPLIED) dsm_set_bit(search->applied, from, true);
+    dsm_hosts_set(search->silent, from, false);
+    if (what & DSM_SAY_COPY) dsm_hosts_set(search->copies, from, true);
+    if (what & DSM_SAY_APPLIED) dsm_hosts_set(search->applied, from, true);
     if (what & DSM_SAY_HOME && (search->at_home == DSM_NO_HOST || epoch > search->home_epoch)) {
         search->at_home = (uint16_t)from;
         search->home_epoch = epoch;
@@ -302,9 +286,9 @@ int dsm_mrecover_on_say(struct dsm_master *master, uint32_t from, struct dsm_cur
     for (uint32_t i = 0; i < n; i++) {
         struct dsm_search *search = search_of(master, dsm_get64(cursor));
         uint32_t what = dsm_get8(cursor), home = dsm_get16(cursor), epoch = dsm_get32(cursor);
-        if (!search || search->round != round || !dsm_bit(search->silent, from)) continue;
+        if (!search || search->round != round || !dsm_hosts_has(search->silent, from)) continue;
         hear(search, from, what, home, epoch);
-        if (any(search->silent)) continue;
+        if (dsm_hosts_any(search->silent)) continue;
         search->asked = 0;
         decide(master, search);
     }
@@ -317,14 +301,14 @@ int dsm_mrecover_on_say(struct dsm_master *master, uint32_t from, struct dsm_cur
 /* It has never heard of those that are gone. */
 void dsm_mrecover_host_joined(struct dsm_master *master, uint32_t host) {
     uint32_t n_at;
-    if (any(master->gone)) dsm_sent(master->out, begin_ask(master, host, &n_at), 0);
+    if (dsm_hosts_any(master->gone)) dsm_sent(master->out, begin_ask(master, host, &n_at), 0);
 }
 
 void dsm_mrecover_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->search_list, next; at; at = next) {
         struct dsm_search *search = dsm_at(master, at);
         next = search->next;
-        dsm_set_bit(search->askers, host, false);
+        dsm_hosts_set(search->askers, host, false);
         if (search->asked)
             search->again = 1;
         else

@@ -14,14 +14,14 @@ static void announce(struct dsm_master *master, struct dsm_mregion *region) {
         return;
     for (uint32_t host = 0; host < region->hosts; host++) {
         dsm_tell_region(master, host, region, false, false);
-        dsm_set_bit(region->known, host, true);
-        dsm_set_bit(region->unready, host, true);
+        dsm_hosts_set(region->known, host, true);
+        dsm_hosts_set(region->unready, host, true);
     }
 }
 
 static bool all_joined(const struct dsm_master *master, uint32_t hosts) {
     for (uint32_t host = 0; host < hosts; host++)
-        if (!dsm_bit(master->joined, host)) return false;
+        if (!dsm_hosts_has(master->joined, host)) return false;
     return true;
 }
 
@@ -50,13 +50,6 @@ int dsm_mregion_made(struct dsm_master *master, const struct dsm_event *event) {
     return DSM_OK;
 }
 
-static bool any(const uint64_t *bits) {
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        all |= bits[i];
-    return all != 0;
-}
-
 static void forget_versions(struct dsm_master *master, struct dsm_mregion *region) {
     dsm_scope_forget(master, region);
     for (uint32_t i = 0; i < region->nchunks; i++) {
@@ -74,9 +67,10 @@ static void forget_versions(struct dsm_master *master, struct dsm_mregion *regio
 }
 
 static void end_if_unused(struct dsm_master *master, struct dsm_mregion *region) {
-    if (!region->unlinked || any(region->attached) || any(region->unready)) return;
+    if (!region->unlinked || dsm_hosts_any(region->attached) || dsm_hosts_any(region->unready))
+        return;
     for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++) {
-        if (!dsm_bit(region->known, host)) continue;
+        if (!dsm_hosts_has(region->known, host)) continue;
         uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_DROP);
         dsm_put32(master->out, region->id);
         dsm_sent(master->out, message, 0);
@@ -114,9 +108,9 @@ static void refuse(struct dsm_master *master, uint32_t to, uint32_t id) {
 }
 
 static void attach(struct dsm_master *master, struct dsm_mregion *region, uint32_t host) {
-    dsm_tell_region(master, host, region, !dsm_bit(region->known, host), true);
-    dsm_set_bit(region->attached, host, true);
-    dsm_set_bit(region->known, host, true);
+    dsm_tell_region(master, host, region, !dsm_hosts_has(region->known, host), true);
+    dsm_hosts_set(region->attached, host, true);
+    dsm_hosts_set(region->known, host, true);
 }
 
 int dsm_mregion_on_attach(struct dsm_master *master, uint32_t from, struct dsm_cursor *cursor) {
@@ -127,7 +121,7 @@ int dsm_mregion_on_attach(struct dsm_master *master, uint32_t from, struct dsm_c
         refuse(master, from, id);
         return DSM_OK;
     }
-    if (any(region->unready))
+    if (dsm_hosts_any(region->unready))
         dsm_asker_push(master, &region->askers, (struct dsm_asker){.host = from});
     else
         attach(master, region, from);
@@ -136,7 +130,7 @@ int dsm_mregion_on_attach(struct dsm_master *master, uint32_t from, struct dsm_c
 
 static void homes_are_ready(struct dsm_master *master, struct dsm_mregion *region) {
     struct dsm_asker asker;
-    if (any(region->unready)) return;
+    if (dsm_hosts_any(region->unready)) return;
     while (dsm_asker_pop(master, &region->askers, &asker))
         attach(master, region, asker.host);
 }
@@ -145,11 +139,11 @@ int dsm_mregion_on_detach(struct dsm_master *master, uint32_t from, struct dsm_c
     struct dsm_mregion *region = dsm_mregion_find(master, dsm_get32(cursor));
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     if (!region) return DSM_OK;
-    if (dsm_bit(region->unready, from)) {
-        dsm_set_bit(region->unready, from, false);
+    if (dsm_hosts_has(region->unready, from)) {
+        dsm_hosts_set(region->unready, from, false);
         homes_are_ready(master, region);
     } else {
-        dsm_set_bit(region->attached, from, false);
+        dsm_hosts_set(region->attached, from, false);
     }
     end_if_unused(master, region);
     return DSM_OK;
@@ -159,9 +153,9 @@ void dsm_mregion_host_lost(struct dsm_master *master, uint32_t host) {
     for (dsm_ref at = master->region_list, next; at; at = next) {
         struct dsm_mregion *region = dsm_at(master, at);
         next = region->next;
-        dsm_set_bit(region->attached, host, false);
-        dsm_set_bit(region->known, host, false);
-        dsm_set_bit(region->unready, host, false);
+        dsm_hosts_set(region->attached, host, false);
+        dsm_hosts_set(region->known, host, false);
+        dsm_hosts_set(region->unready, host, false);
         while (dsm_asker_take(master, &region->askers, host, 0))
             continue;
         homes_are_ready(master, region);

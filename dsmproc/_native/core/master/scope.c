@@ -137,7 +137,7 @@ static void cut(struct dsm_master *master, struct dsm_object *lock, uint64_t upt
 void dsm_scope_prune(struct dsm_master *master, struct dsm_object *lock) {
     uint64_t least = master->log;
     for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++)
-        if (dsm_bit(master->joined, host) && told(master, lock, host) < least)
+        if (dsm_hosts_has(master->joined, host) && told(master, lock, host) < least)
             least = told(master, lock, host);
     cut(master, lock, least);
 }

@@ -21,12 +21,12 @@ struct single {
     dsm_ref next; /* all of them */
     uint32_t round;
     uint64_t page;
-    uint64_t copies[DSM_MAX_HOSTS / 64];
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not answered their INV */
-    struct dsm_queue waiting;            /* struct dsm_asker; flag: to write */
-    uint64_t number;                     /* of the request that is served */
-    uint16_t by, owner;                  /* whose it is; DSM_NO_HOST: nobody has touched it yet */
-    uint16_t giver;                      /* GIVING: the owner that was asked */
+    uint64_t copies[DSM_HOST_WORDS];
+    uint64_t silent[DSM_HOST_WORDS]; /* have not answered their INV */
+    struct dsm_queue waiting;        /* struct dsm_asker; flag: to write */
+    uint64_t number;                 /* of the request that is served */
+    uint16_t by, owner;              /* whose it is; DSM_NO_HOST: nobody has touched it yet */
+    uint16_t giver;                  /* GIVING: the owner that was asked */
     uint8_t phase, write;
     uint8_t lost; /* its content is: with `owner` */
     uint8_t unused[7];
@@ -46,16 +46,9 @@ static struct single *make(struct dsm_master *master, uint64_t page) {
     return single;
 }
 
-static bool any(const uint64_t *bits) {
-    uint64_t all = 0;
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        all |= bits[i];
-    return all != 0;
-}
-
 static uint32_t first_of(const uint64_t *bits) {
     for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++)
-        if (dsm_bit(bits, host)) return host;
+        if (dsm_hosts_has(bits, host)) return host;
     return DSM_NO_HOST;
 }
 
@@ -70,9 +63,8 @@ static void own(struct dsm_master *master, const struct single *single, uint32_t
 
 static void alone(struct single *single) {
     single->owner = single->by;
-    for (uint32_t i = 0; i < DSM_MAX_HOSTS / 64; i++)
-        single->copies[i] = 0;
-    dsm_set_bit(single->copies, single->by, true);
+    dsm_hosts_clear(single->copies);
+    dsm_hosts_set(single->copies, single->by, true);
     single->phase = IDLE;
 }
 
@@ -101,13 +93,13 @@ static void none(struct dsm_master *master, struct single *single) {
 /* All others that had a copy have given it up. */
 static void taken(struct dsm_master *master, struct single *single) {
     single->phase = IDLE;
-    if (!dsm_bit(master->joined, single->by)) {
-        if (dsm_bit(single->copies, single->owner)) return;
+    if (!dsm_hosts_has(master->joined, single->by)) {
+        if (dsm_hosts_has(single->copies, single->owner)) return;
         single->owner = single->by; /* it alone had the page */
         single->lost = 1;
     } else if (single->lost) {
         none(master, single);
-    } else if (dsm_bit(single->copies, single->by)) {
+    } else if (dsm_hosts_has(single->copies, single->by)) {
         alone(single);
         own(master, single, single->by, DSM_OWN_ALONE);
     } else {
@@ -116,22 +108,22 @@ static void taken(struct dsm_master *master, struct single *single) {
 }
 
 static void take(struct dsm_master *master, struct single *single) {
-    bool has = dsm_bit(single->copies, single->by);
+    bool has = dsm_hosts_has(single->copies, single->by);
     single->phase = TAKING;
     single->round = ++master->rounds;
     for (uint32_t host = 0; host < DSM_MAX_HOSTS; host++) {
-        if (!dsm_bit(single->copies, host) || host == single->by) continue;
+        if (!dsm_hosts_has(single->copies, host) || host == single->by) continue;
         if (host == single->owner && !has) continue; /* it has what is to be given */
         uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_INV);
         dsm_put64(master->out, single->page);
         dsm_put32(master->out, single->round);
         dsm_sent(master->out, message, 0);
         if (DSM_RULE_ON(master, DSM_RULE_ALONE))
-            dsm_set_bit(single->silent, host, true);
+            dsm_hosts_set(single->silent, host, true);
         else
-            dsm_set_bit(single->copies, host, false);
+            dsm_hosts_set(single->copies, host, false);
     }
-    if (!any(single->silent)) taken(master, single);
+    if (!dsm_hosts_any(single->silent)) taken(master, single);
 }
 
 static void start(struct dsm_master *master, struct single *single) {
@@ -142,7 +134,7 @@ static void start(struct dsm_master *master, struct single *single) {
         own(master, single, single->by, DSM_OWN_ZERO);
     } else if (single->write) {
         take(master, single);
-    } else if (!dsm_bit(single->copies, single->by)) { /* else it asks for what it has */
+    } else if (!dsm_hosts_has(single->copies, single->by)) { /* else it asks for what it has */
         give(master, single);
     }
 }
@@ -171,7 +163,7 @@ static void adopt(struct dsm_master *master, struct single *single) {
 /* Who was to give it will not; the request begins anew. */
 static void again(struct dsm_master *master, struct single *single) {
     single->phase = IDLE;
-    if (!dsm_bit(single->copies, single->owner)) adopt(master, single);
+    if (!dsm_hosts_has(single->copies, single->owner)) adopt(master, single);
     start(master, single);
     go_on(master, single);
 }
@@ -207,9 +199,9 @@ int dsm_msingle_on_done(struct dsm_master *master, uint32_t from, struct dsm_cur
     if (single->write) {
         alone(single);
     } else {
-        dsm_set_bit(single->copies, from, true);
+        dsm_hosts_set(single->copies, from, true);
         single->phase = IDLE;
-        if (!dsm_bit(single->copies, single->owner)) adopt(master, single);
+        if (!dsm_hosts_has(single->copies, single->owner)) adopt(master, single);
     }
     go_on(master, single);
     return DSM_OK;
@@ -221,10 +213,10 @@ int dsm_msingle_on_gone(struct dsm_master *master, uint32_t from, struct dsm_cur
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     if (!single) return DSM_OK;
     bool answers = round && round == single->round; /* b */
-    if (!round || answers) dsm_set_bit(single->copies, from, false);
-    if (answers && single->phase == TAKING && dsm_bit(single->silent, from)) {
-        dsm_set_bit(single->silent, from, false);
-        if (!any(single->silent)) taken(master, single);
+    if (!round || answers) dsm_hosts_set(single->copies, from, false);
+    if (answers && single->phase == TAKING && dsm_hosts_has(single->silent, from)) {
+        dsm_hosts_set(single->silent, from, false);
+        if (!dsm_hosts_any(single->silent)) taken(master, single);
     } else if (answers && single->phase == GIVING && single->giver == from) {
         again(master, single);
     } else if (!round && single->owner == from && single->phase == IDLE) {
@@ -239,7 +231,7 @@ int dsm_msingle_on_still(struct dsm_master *master, uint32_t from, struct dsm_cu
     uint32_t number = dsm_get32(cursor);
     if (!dsm_cursor_done(cursor)) return DSM_E_PEER;
     if (!single) return DSM_OK;
-    bool stranded = single->phase == GIVING && !dsm_bit(master->joined, single->giver);
+    bool stranded = single->phase == GIVING && !dsm_hosts_has(master->joined, single->giver);
     if (!stranded || single->by != from || single->number != number) return DSM_E_PEER;
     again(master, single);
     return DSM_OK;
@@ -252,8 +244,8 @@ static void asker_lost(struct dsm_master *master, struct single *single) {
         if (single->write) single->lost = 1;
         if (single->write) single->owner = single->by;
         single->phase = IDLE;
-        if (!single->lost && !dsm_bit(single->copies, single->owner)) adopt(master, single);
-    } else if (single->phase == TAKING && !any(single->silent)) {
+        if (!single->lost && !dsm_hosts_has(single->copies, single->owner)) adopt(master, single);
+    } else if (single->phase == TAKING && !dsm_hosts_any(single->silent)) {
         taken(master, single);
     }
 }
@@ -261,9 +253,9 @@ static void asker_lost(struct dsm_master *master, struct single *single) {
 static void lose(struct dsm_master *master, struct single *single, uint32_t host) {
     while (dsm_asker_take(master, &single->waiting, host, 0))
         continue;
-    dsm_set_bit(single->copies, host, false);
-    bool waited = dsm_bit(single->silent, host);
-    dsm_set_bit(single->silent, host, false);
+    dsm_hosts_set(single->copies, host, false);
+    bool waited = dsm_hosts_has(single->silent, host);
+    dsm_hosts_set(single->silent, host, false);
     if (single->phase != IDLE && single->by == host) {
         asker_lost(master, single);
     } else if (single->phase == GIVING && single->giver == host) {
@@ -273,8 +265,8 @@ static void lose(struct dsm_master *master, struct single *single, uint32_t host
         dsm_put16(master->out, host); /* c */
         dsm_sent(master->out, message, 0);
     } else if (single->phase == TAKING) {
-        if (single->owner == host && !dsm_bit(single->copies, single->by)) single->lost = 1;
-        if (waited && !any(single->silent)) taken(master, single);
+        if (single->owner == host && !dsm_hosts_has(single->copies, single->by)) single->lost = 1;
+        if (waited && !dsm_hosts_any(single->silent)) taken(master, single);
     } else if (single->phase == IDLE && single->owner == host && !single->lost) {
         adopt(master, single); /* d */
     }

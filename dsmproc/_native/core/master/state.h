@@ -9,6 +9,7 @@
 #define DSM_CORE_MASTER_STATE_H
 #include "core/arena.h"
 #include "core/core.h"
+#include "core/hosts.h"
 #include "core/rules.h"
 #include "core/wire.h"
 
@@ -40,10 +41,10 @@ struct dsm_mregion {
     uint8_t policy, unlinked;
     uint32_t nchunks;
     dsm_ref chunks;
-    uint64_t attached[DSM_MAX_HOSTS / 64];
-    uint64_t known[DSM_MAX_HOSTS / 64];   /* hosts that keep its pages, attached or not */
-    uint64_t unready[DSM_MAX_HOSTS / 64]; /* homes that have not yet heard of it */
-    struct dsm_queue askers;              /* attaches that wait for them */
+    uint64_t attached[DSM_HOST_WORDS];
+    uint64_t known[DSM_HOST_WORDS];   /* hosts that keep its pages, attached or not */
+    uint64_t unready[DSM_HOST_WORDS]; /* homes that have not yet heard of it */
+    struct dsm_queue askers;          /* attaches that wait for them */
 };
 
 struct dsm_asker { /* somebody who waits at the master */
@@ -59,10 +60,10 @@ struct dsm_search {
     uint32_t epoch; /* the newest that is known of, and the home then */
     uint64_t page;
     uint64_t log; /* all hosts had been told so far when they were asked */
-    uint64_t askers[DSM_MAX_HOSTS / 64];
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* asked, and have not answered */
-    uint64_t copies[DSM_MAX_HOSTS / 64];
-    uint64_t applied[DSM_MAX_HOSTS / 64];
+    uint64_t askers[DSM_HOST_WORDS];
+    uint64_t silent[DSM_HOST_WORDS]; /* asked, and have not answered */
+    uint64_t copies[DSM_HOST_WORDS];
+    uint64_t applied[DSM_HOST_WORDS];
     uint32_t round; /* of the question */
     uint32_t prior; /* the newest epoch known of when they were asked */
     uint32_t home_epoch;
@@ -75,7 +76,7 @@ struct dsm_search {
 struct dsm_cut { /* of master->cuts */
     dsm_ref next;
     uint32_t host;
-    uint64_t silent[DSM_MAX_HOSTS / 64]; /* have not said that they hear it no more */
+    uint64_t silent[DSM_HOST_WORDS]; /* have not said that they hear it no more */
 };
 
 struct dsm_found {
@@ -102,8 +103,8 @@ struct dsm_object {
     dsm_ref scope, next_open; /* scope.c */
     uint32_t open;
     uint64_t released; /* scope.c: the log when a host released it that had not taken it */
-    uint64_t came[DSM_MAX_HOSTS / 64]; /* barrier: hosts that have waited in it */
-    uint8_t died;                      /* lock: as in struct dsm_lock */
+    uint64_t came[DSM_HOST_WORDS]; /* barrier: hosts that have waited in it */
+    uint8_t died;                  /* lock: as in struct dsm_lock */
     uint8_t unused[7];
 };
 
@@ -113,13 +114,13 @@ struct dsm_master {
     uint64_t log; /* the last stamp */
     uint64_t told[DSM_MAX_HOSTS];
     uint32_t intervals[DSM_MAX_HOSTS]; /* publishes of each host */
-    uint64_t joined[DSM_MAX_HOSTS / 64];
+    uint64_t joined[DSM_HOST_WORDS];
     dsm_ref newest; /* of struct dsm_version */
     struct dsm_map regions, objects;
     dsm_ref region_list, object_list;
-    uint64_t gone[DSM_MAX_HOSTS / 64]; /* hosts that were here and are not any more */
-    uint64_t left[DSM_MAX_HOSTS / 64]; /* hosts that have handed over all that they had */
-    struct dsm_map searches;           /* by page */
+    uint64_t gone[DSM_HOST_WORDS]; /* hosts that were here and are not any more */
+    uint64_t left[DSM_HOST_WORDS]; /* hosts that have handed over all that they had */
+    struct dsm_map searches;       /* by page */
     dsm_ref search_list;
     struct dsm_found found[DSM_SLICE]; /* what this step has found, to be told to all */
     uint32_t nfound, round;
@@ -131,15 +132,6 @@ struct dsm_master {
     uint32_t rounds;
     struct dsm_out *out;
 };
-
-static inline bool dsm_bit(const uint64_t *bits, uint32_t host) {
-    return host < DSM_MAX_HOSTS && (bits[host / 64] >> (host % 64) & 1);
-}
-
-static inline void dsm_set_bit(uint64_t *bits, uint32_t host, bool on) {
-    uint64_t bit = 1ULL << (host % 64);
-    bits[host / 64] = on ? bits[host / 64] | bit : bits[host / 64] & ~bit;
-}
 
 struct dsm_told { /* a WRITERS message being made */
     uint32_t message, n_at, n;

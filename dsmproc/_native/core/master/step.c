@@ -15,7 +15,7 @@ struct dsm_master *dsm_master_init(void *arena, uint64_t bytes, const struct dsm
 /* ---- messages ---------------------------------------------------------------------------- */
 
 static int on_leave(struct dsm_master *master, const struct dsm_call *call) {
-    dsm_set_bit(master->left, call->host, true);
+    dsm_hosts_set(master->left, call->host, true);
     dsm_tell_ret(master, call->host, call->req, DSM_ST_OK, 0);
     return DSM_OK;
 }
@@ -59,7 +59,7 @@ static int on_observe(struct dsm_master *master, uint32_t from, const struct dsm
 static int on_message(struct dsm_master *master, const struct dsm_event *event) {
     struct dsm_cursor cursor = {.at = event->bytes, .end = event->bytes + event->len};
     uint32_t from = event->host, type = dsm_get8(&cursor);
-    if (!dsm_bit(master->joined, from)) return DSM_E_EVENT;
+    if (!dsm_hosts_has(master->joined, from)) return DSM_E_EVENT;
     switch (type) {
     case DSM_MSG_CLAIM:
         return dsm_mpublish_on_claim(master, from, &cursor);
@@ -115,19 +115,19 @@ static int on_message(struct dsm_master *master, const struct dsm_event *event) 
 /* ---- the step ---------------------------------------------------------------------------- */
 
 static int host_joined(struct dsm_master *master, uint32_t host) {
-    if (host >= DSM_MAX_HOSTS || dsm_bit(master->joined, host)) return DSM_E_EVENT;
-    dsm_set_bit(master->joined, host, true);
+    if (host >= DSM_MAX_HOSTS || dsm_hosts_has(master->joined, host)) return DSM_E_EVENT;
+    dsm_hosts_set(master->joined, host, true);
     master->told[host] = master->log;
-    dsm_set_bit(master->gone, host, false);
-    dsm_set_bit(master->left, host, false);
+    dsm_hosts_set(master->gone, host, false);
+    dsm_hosts_set(master->left, host, false);
     dsm_mrecover_host_joined(master, host);
     return DSM_OK;
 }
 
 static int host_lost(struct dsm_master *master, uint32_t host) {
-    if (!dsm_bit(master->joined, host)) return DSM_E_EVENT;
-    dsm_set_bit(master->joined, host, false);
-    dsm_set_bit(master->gone, host, true);
+    if (!dsm_hosts_has(master->joined, host)) return DSM_E_EVENT;
+    dsm_hosts_set(master->joined, host, false);
+    dsm_hosts_set(master->gone, host, true);
     for (dsm_ref at = master->object_list; at; at = dsm_next(master, at)) {
         struct dsm_object *object = dsm_at(master, at);
         while (object->kind != DSM_OBJ_BARRIER && dsm_asker_take(master, &object->waiting, host, 0))

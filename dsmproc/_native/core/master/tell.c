@@ -158,7 +158,8 @@ void dsm_tell_published(struct dsm_master *master, uint32_t host) {
 
 void dsm_tell_ret(struct dsm_master *master, uint32_t host, uint64_t req, uint32_t status,
                   uint64_t value) {
-    if (!dsm_bit(master->joined, host)) return; /* a party that came to a barrier, and is lost */
+    if (!dsm_hosts_has(master->joined, host))
+        return; /* a party that came to a barrier, and is lost */
     dsm_tell(master, host);
     uint32_t message = dsm_send(master->out, host, DSM_FAST, DSM_MSG_RET);
     dsm_put64(master->out, req);
