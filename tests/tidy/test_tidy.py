@@ -76,3 +76,36 @@ def test_documents_name_files_and_functions_that_exist() -> None:
         if path.suffix == ".md":
             wrong += [f"{path.name}: {name}" for name in set(_FUNCTION.findall(text)) - known]
     assert wrong == []
+
+
+# What else a file may call its functions than dsm_<file>_…: what it holds, or a word of the ground.
+WORDS = {
+    "core/arena.c": "map queue",
+    "core/pack.c": "packed unpack",
+    "core/wire.c": "act cursor get8 get16 get32 get64 patch16 put8 put16 put32 put64 send sent",
+    "core/host/check.c": "page",
+    "core/host/jobs.c": "count reply",
+    "core/host/pagetable.c": "region",
+    "core/master/objects.c": "asker",
+    "core/master/pagetable.c": "mregion version",
+    "sys/control.c": "word",
+    "sys/cores.c": "clock runnable yield",
+    "sys/loop.c": "eventfd timer",
+    "sys/net.c": "frame frames",
+}
+
+
+def test_functions_are_named_for_their_file() -> None:
+    """dsm_<file>_… (page*.c: dsm_page_…), or dsm_<folder>_…; at the master dsm_m<file>_… where the
+    host has such a file. What begins with dsmproc_ is declared in dsmproc_api.h."""
+    wrong = []
+    for path in arrows.sources():
+        file = path.relative_to(arrows.NATIVE).as_posix()
+        allowed = {arrows.folder(file).rpartition("/")[2], *WORDS.get(file, "").split()}
+        if file.startswith("core/master/"):
+            allowed.add("m" + path.stem)
+        for name in arrows.defined(arrows.code(path)):
+            prefix, word, *_ = name.split("_")
+            if prefix == "dsm" and word not in allowed and not path.stem.startswith(word):
+                wrong.append(f"{file}: {name}")
+    assert wrong == []

@@ -13,4 +13,4 @@ static bool takes(const struct dsm_written *written) {
     return written->streak > written->patience || (large && !written->patience);
 }
 
-const struct dsm_policy dsm_home_adaptive = {"adaptive", dsm_home_by_claim, takes};
+const struct dsm_policy dsm_policy_adaptive = {"adaptive", dsm_policy_by_claim, takes};

@@ -11,4 +11,4 @@ static bool takes(const struct dsm_written *written) {
     return written->barrier;
 }
 
-const struct dsm_policy dsm_home_barrier = {"barrier", dsm_home_by_claim, takes};
+const struct dsm_policy dsm_policy_barrier = {"barrier", dsm_policy_by_claim, takes};

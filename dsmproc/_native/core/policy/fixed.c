@@ -12,5 +12,5 @@ static uint32_t in_blocks(uint32_t index, uint32_t pages, uint32_t hosts) {
     return hosts && index < pages ? (uint32_t)((uint64_t)index * hosts / pages) : DSM_NO_HOST;
 }
 
-const struct dsm_policy dsm_home_fixed = {"fixed", one_by_one, dsm_home_stays};
-const struct dsm_policy dsm_home_blocks = {"blocks", in_blocks, dsm_home_stays};
+const struct dsm_policy dsm_policy_fixed = {"fixed", one_by_one, dsm_policy_stays};
+const struct dsm_policy dsm_policy_blocks = {"blocks", in_blocks, dsm_policy_stays};

@@ -2,4 +2,4 @@
  * Its content is in what its writers keep: host/homeless.c, host/collect.c (TreadMarks). */
 #include "core/policy/policy.h"
 
-const struct dsm_policy dsm_home_homeless = {"homeless", dsm_home_by_claim, dsm_home_stays};
+const struct dsm_policy dsm_policy_homeless = {"homeless", dsm_policy_by_claim, dsm_policy_stays};

@@ -13,4 +13,4 @@ static bool takes(const struct dsm_written *written) {
     return true;
 }
 
-const struct dsm_policy dsm_home_migrating = {"migrating", dsm_home_by_claim, takes};
+const struct dsm_policy dsm_policy_migrating = {"migrating", dsm_policy_by_claim, takes};

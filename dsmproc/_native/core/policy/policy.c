@@ -3,10 +3,10 @@
 #include "core/core.h"
 
 static const struct dsm_policy *const policies[DSM_HOME_POLICIES] = {
-    [DSM_HOME_FIRST] = &dsm_home_first,       [DSM_HOME_FIXED] = &dsm_home_fixed,
-    [DSM_HOME_BARRIER] = &dsm_home_barrier,   [DSM_HOME_MIGRATING] = &dsm_home_migrating,
-    [DSM_HOME_ADAPTIVE] = &dsm_home_adaptive, [DSM_HOME_HOMELESS] = &dsm_home_homeless,
-    [DSM_HOME_BLOCKS] = &dsm_home_blocks,
+    [DSM_HOME_FIRST] = &dsm_policy_first,       [DSM_HOME_FIXED] = &dsm_policy_fixed,
+    [DSM_HOME_BARRIER] = &dsm_policy_barrier,   [DSM_HOME_MIGRATING] = &dsm_policy_migrating,
+    [DSM_HOME_ADAPTIVE] = &dsm_policy_adaptive, [DSM_HOME_HOMELESS] = &dsm_policy_homeless,
+    [DSM_HOME_BLOCKS] = &dsm_policy_blocks,
 };
 
 bool dsm_policy_known(uint32_t policy) {

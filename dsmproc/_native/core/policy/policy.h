@@ -26,19 +26,19 @@ struct dsm_policy {
     bool (*takes)(const struct dsm_written *written);
 };
 
-extern const struct dsm_policy dsm_home_first, dsm_home_fixed, dsm_home_blocks, dsm_home_barrier,
-    dsm_home_migrating, dsm_home_adaptive, dsm_home_homeless;
+extern const struct dsm_policy dsm_policy_first, dsm_policy_fixed, dsm_policy_blocks,
+    dsm_policy_barrier, dsm_policy_migrating, dsm_policy_adaptive, dsm_policy_homeless;
 
 bool dsm_policy_known(uint32_t policy);
 const struct dsm_policy *dsm_policy(uint32_t policy);
 uint32_t dsm_policy_first_home(uint32_t policy, uint32_t index, uint32_t pages, uint32_t hosts);
 /* What several policies share. */
-static inline uint32_t dsm_home_by_claim(uint32_t index, uint32_t pages, uint32_t hosts) {
+static inline uint32_t dsm_policy_by_claim(uint32_t index, uint32_t pages, uint32_t hosts) {
     (void)index, (void)pages, (void)hosts;
     return DSM_NO_HOST;
 }
 
-static inline bool dsm_home_stays(const struct dsm_written *written) {
+static inline bool dsm_policy_stays(const struct dsm_written *written) {
     (void)written;
     return false;
 }
