@@ -308,8 +308,7 @@ enum {
     DSM_RULE_LATE = 9,        /* a late attach starts with the list of noticed pages */
     DSM_RULE_OVERLAP = 10,    /* a publish waits for the one that runs */
     DSM_RULE_OTHER_HOST = 11, /* the last stamp by any other host is kept beside the last */
-    DSM_RULE_LOOK =
-        12, /* an opened page is unwritten only if it was so when protected (host/run.c) */
+    DSM_RULE_LOOK = 12, /* an opened page is unwritten only if it was so when protected (look.c) */
     DSM_RULE_FORWARD = 13, /* a diff that reaches a host that is not home goes to the one that is */
     DSM_RULE_COUNTED = 14, /* a home goes without its page only if the copy there is equal */
     DSM_RULE_SINCE = 15,   /* an update is told only to who was told all changes before it */

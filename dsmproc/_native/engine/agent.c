@@ -68,8 +68,8 @@ void dsm_agent_close(struct dsmproc_engine *engine) {
 }
 
 static void feed(struct dsmproc_engine *engine, const struct dsm_event *event) {
-    dsm_step_feed(engine, event);
-    dsm_step_drain(engine);
+    dsm_execute_step(engine, event);
+    dsm_execute_later(engine);
     dsm_limit_keep(engine);
 }
 

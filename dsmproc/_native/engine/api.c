@@ -54,7 +54,7 @@ static int open_all(struct dsmproc_engine *engine) {
     engine->arena_bytes = engine->options.arena;
     engine->arena = dsm_memory_reserve(&engine->arena_bytes, LEAST_ARENA);
     if (!engine->arena) return -ENOMEM;
-    return dsm_role_is_agent(engine) ? dsm_agent_open(engine) : dsm_master_open(engine);
+    return dsm_engine_is_agent(engine) ? dsm_agent_open(engine) : dsm_master_open(engine);
 }
 
 static void close_commands(struct dsmproc_engine *engine) {
@@ -70,7 +70,7 @@ static void close_all(struct dsmproc_engine *engine) {
     close_commands(engine);
     for (uint32_t host = 0; host <= DSM_MAX_HOSTS; host++)
         dsm_peer_drop(engine, host < DSM_MAX_HOSTS ? host : (uint32_t)DSM_MASTER, DSM_FAST, 0);
-    if (dsm_role_is_agent(engine)) dsm_agent_close(engine);
+    if (dsm_engine_is_agent(engine)) dsm_agent_close(engine);
     int fds[] = {engine->wake.fd, engine->timer.fd,  engine->beat.fd,
                  engine->hold.fd, engine->notice_fd, engine->loop};
     for (int i = 0; i < 6; i++)

@@ -10,6 +10,13 @@ enum { READY = 64 };
 #define CONTAINER(type, member, pointer)                                                           \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
+static void check(struct dsmproc_engine *engine) {
+    int result = dsm_engine_is_agent(engine) ? dsm_host_check(engine->host)
+                                             : dsm_master_check(engine->master);
+    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_CHECKED, .arg = (uint64_t)result};
+    dsm_engine_note(engine, &notice);
+}
+
 static void command_do(struct dsmproc_engine *engine, const struct dsmproc_command *command) {
     if (command->kind == DSMPROC_CMD_ADD_PEER) {
         int error = dsm_peer_add(engine, command);
@@ -20,10 +27,10 @@ static void command_do(struct dsmproc_engine *engine, const struct dsmproc_comma
     } else if (command->kind == DSMPROC_CMD_HOST_LOST) {
         dsm_peer_drop(engine, command->host, DSM_FAST, 0);
         struct dsm_event event = {.kind = DSM_EV_HOST_LOST, .host = command->host};
-        dsm_role_feed(engine, &event);
+        dsm_hear_event(engine, &event);
     } else if (command->kind == DSMPROC_CMD_CHECK) {
-        dsm_role_check(engine);
-    } else if (dsm_role_is_agent(engine)) {
+        check(engine);
+    } else if (dsm_engine_is_agent(engine)) {
         dsm_agent_command(engine, command);
     } else {
         dsm_master_command(engine, command);
@@ -52,7 +59,7 @@ static void commands(struct dsmproc_engine *engine) {
 
 static void tick(struct dsmproc_engine *engine) {
     dsm_eventfd_clear(engine->timer.fd);
-    if (!dsm_role_is_agent(engine)) return;
+    if (!dsm_engine_is_agent(engine)) return;
     struct dsm_event event = {.kind = DSM_EV_TICK};
     dsm_agent_feed(engine, &event);
 }
@@ -130,7 +137,7 @@ static void turn(struct dsmproc_engine *engine) {
         struct dsm_event event = {.kind = DSM_EV_MORE};
         dsm_agent_feed(engine, &event);
     }
-    dsm_step_drain(engine);
+    dsm_execute_later(engine);
     if (engine->garbage) {
         engine->garbage = false;
         dsm_conns_collect(engine);

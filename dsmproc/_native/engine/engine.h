@@ -141,13 +141,10 @@ void dsm_conns_collect(struct dsmproc_engine *engine);
 /* ---- execute.c: all actions of the step just made, in order -------------------------------- */
 
 void dsm_execute(struct dsmproc_engine *engine, const struct dsm_event *event);
-
-/* ---- step.c: one event into a host's protocol ---------------------------------------------- */
-
 /* One event and its results, without what it leaves for later. */
-void dsm_step_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
+void dsm_execute_step(struct dsmproc_engine *engine, const struct dsm_event *event);
 /* Feed what actions and closed connections have left, until nothing is. */
-void dsm_step_drain(struct dsmproc_engine *engine);
+void dsm_execute_later(struct dsmproc_engine *engine);
 
 /* ---- limit.c: the memory limit ------------------------------------------------------------- */
 
@@ -174,13 +171,6 @@ int dsm_master_open(struct dsmproc_engine *engine);
 void dsm_master_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
 void dsm_master_command(struct dsmproc_engine *engine, const struct dsmproc_command *command);
 
-/* ---- role.c: which of them it is ----------------------------------------------------------- */
-
-bool dsm_role_is_agent(const struct dsmproc_engine *engine);
-void dsm_role_feed(struct dsmproc_engine *engine, const struct dsm_event *event);
-/* All invariants: a notice says whether they hold. */
-void dsm_role_check(struct dsmproc_engine *engine);
-
 /* ---- requests.c: what client threads ask --------------------------------------------------- */
 
 void dsm_requests_ready(struct dsmproc_engine *engine, struct dsm_conn *conn);
@@ -191,6 +181,8 @@ void dsm_faults_read(struct dsmproc_engine *engine, struct dsm_client *client);
 
 /* ---- hear.c: what other hosts send --------------------------------------------------------- */
 
+/* For the role that this engine has. */
+void dsm_hear_event(struct dsmproc_engine *engine, const struct dsm_event *event);
 void dsm_hear_peer(struct dsmproc_engine *engine, struct dsm_peer *peer, uint32_t flags);
 
 /* ---- engine.c: the thread, one turn of the loop -------------------------------------------- */

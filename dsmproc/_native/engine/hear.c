@@ -1,9 +1,16 @@
-/* What other hosts send: frames in, messages to whichever role this engine has. */
+/* What other hosts send: frames in, messages to whichever role this engine has, agent or master. */
 #include "engine/engine.h"
 #include "sys/net.h"
 #include <errno.h>
 
 enum { READ_BYTES = 64 << 10 };
+
+void dsm_hear_event(struct dsmproc_engine *engine, const struct dsm_event *event) {
+    if (dsm_engine_is_agent(engine))
+        dsm_agent_feed(engine, event);
+    else
+        dsm_master_feed(engine, event);
+}
 
 static void message(struct dsmproc_engine *engine, struct dsm_peer *peer, const uint8_t *bytes,
                     uint32_t len) {
@@ -12,7 +19,7 @@ static void message(struct dsmproc_engine *engine, struct dsm_peer *peer, const 
                               .client = peer->channel,
                               .bytes = bytes,
                               .len = len};
-    dsm_role_feed(engine, &event);
+    dsm_hear_event(engine, &event);
 }
 
 /* False if the peer talks nonsense. An empty message is a heartbeat. */

@@ -36,14 +36,14 @@ static uint64_t evict(struct dsmproc_engine *engine) {
     bool tight = used > most / 4 * 3;
     if (tight != engine->agent.tight && used <= most) {
         const struct dsm_event event = {.kind = DSM_EV_EVICT, .client = tight};
-        dsm_step_feed(engine, &event);
+        dsm_execute_step(engine, &event);
     }
     engine->agent.tight = tight;
     for (uint32_t round = 0; round < ROUNDS && used > most && !engine->failed; round++) {
         const struct dsm_event event = {.kind = DSM_EV_EVICT,
                                         .client = 1,
                                         .arg = (used - aim) / engine->agent.store.page_size + 1};
-        dsm_step_feed(engine, &event);
+        dsm_execute_step(engine, &event);
         used = bytes_used(engine);
     }
     return used;
@@ -54,7 +54,7 @@ static void relieve(struct dsmproc_engine *engine) {
                                     .req = ++engine->agent.last_req << DSM_REQ_INDEX_BITS |
                                            DSM_REQ_NO_CONN};
     engine->agent.relief = event.req;
-    dsm_step_feed(engine, &event);
+    dsm_execute_step(engine, &event);
 }
 
 static void judge(struct dsmproc_engine *engine, uint64_t used) {

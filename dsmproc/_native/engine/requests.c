@@ -121,7 +121,7 @@ static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     const struct dsmproc_request *request = &conn->request;
     if (conn->pid != (uint32_t)getpid()) return reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
     dsm_locks_owner_died(engine, 0, 0); /* by processes that have ended without a release */
-    dsm_step_drain(engine);
+    dsm_execute_later(engine);
     uint8_t others[32];
     dsm_put_le64(others, request->id);
     dsm_put_le64(others + 8, request->a);

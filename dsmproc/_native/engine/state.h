@@ -172,4 +172,8 @@ struct dsmproc_engine {
     struct dsm_agent agent;
 };
 
+static inline bool dsm_engine_is_agent(const struct dsmproc_engine *engine) {
+    return engine->options.role == DSMPROC_AGENT;
+}
+
 #endif

@@ -93,11 +93,6 @@ void dsm_page_seek(struct dsm_host *host, struct dsm_page *page);
 void dsm_page_seek_send(struct dsm_host *host); /* at the end of a step */
 /* It needs not be sought any more. */
 void dsm_page_sought(struct dsm_host *host, struct dsm_page *page);
-/* Ask the home of absent pages for them. */
-void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel);
-/* Ask once more, by the number that they have. */
-void dsm_page_send_get(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
-                       uint32_t channel);
 
 /* ---- history.c (history.h): what is known of homeless pages -------------------------- */
 
@@ -115,13 +110,11 @@ bool dsm_feed_carries(struct dsm_host *host, struct dsm_page *page, uint32_t len
 /* For whom the bytes are; DSM_NO_HOST: for all. */
 uint32_t dsm_feed_reader(const struct dsm_host *host, const struct dsm_page *page);
 
-/* ---- run.c: what one fault brings for the pages behind it ---------------------------------- */
+/* ---- run.c: what one write fault opens behind it ---------------------------------------- */
 
 /* First write of a page: make it dirty, and its likes beside it within its reach; which these are,
  * for the caller to map them writable. */
 struct dsm_run dsm_run_open(struct dsm_host *host, struct dsm_page *page, int32_t reach);
-/* At the end of a fault: ask for what its row will want next. */
-void dsm_run_ahead(struct dsm_host *host, const struct dsm_region *region);
 
 /* ---- serve.c: whoever touched a page goes on ----------------------------------------------- */
 
@@ -187,8 +180,15 @@ int dsm_keep_on_want_base(struct dsm_host *host, uint32_t from, struct dsm_curso
 void dsm_page_fault(struct dsm_host *host, struct dsm_page *page, uint32_t client, bool write);
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach);
 void dsm_page_invalidate(struct dsm_host *host, struct dsm_page *page);
+/* Ask the home of absent pages for them. */
+void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel);
 int dsm_page_on_page(struct dsm_host *host, uint32_t from, struct dsm_cursor *cursor);
 int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor);
+
+/* ---- ahead.c: what a row of faults will want next ------------------------------------------ */
+
+/* At the end of a fault: ask for what its row will want next. */
+void dsm_ahead_ask(struct dsm_host *host, const struct dsm_region *region);
 
 /* ---- home.c: what a home does -------------------------------------------------------------- */
 

@@ -36,6 +36,25 @@ static bool fetches_with(const struct dsm_host *host, const struct dsm_page *a,
            !(b->run & DSM_SHY);
 }
 
+static void send_get(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
+                     uint32_t channel) {
+    uint32_t message = dsm_send(host->out, first->home, channel, DSM_MSG_GET);
+    dsm_put32(host->out, first->get);
+    dsm_put64(host->out, dsm_page_id(host, first));
+    dsm_put16(host->out, count);
+    dsm_sent(host->out, message, 0);
+}
+
+void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
+    if (++host->gets == 0) host->gets = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        dsm_page_sought(host, &first[i]); /* a notice has said where it lives */
+        first[i].state = DSM_FETCHING;
+        first[i].get = host->gets;
+    }
+    send_get(host, first, count, channel);
+}
+
 /* An absent page is wanted: ask its home for it and for its absent neighbours. */
 void dsm_page_fetch(struct dsm_host *host, struct dsm_page *page, int32_t reach) {
     if (dsm_page_is_homeless(host, page)) {
@@ -103,7 +122,6 @@ void dsm_page_fault(struct dsm_host *host, struct dsm_page *page, uint32_t clien
         dsm_serve_map(host, page, client, reach);
         break;
     }
-    if (host->config.ahead) dsm_run_ahead(host, dsm_at(host, page->region));
 }
 
 /* ---- fetching ---------------------------------------------------------------------------- */
@@ -141,7 +159,7 @@ int dsm_page_on_moved(struct dsm_host *host, struct dsm_cursor *cursor) {
     }
     bool gone = dsm_is_lost(host, page->home);
     if (page->waiters && !gone) {
-        dsm_page_send_get(host, page, 1, DSM_FAST);
+        send_get(host, page, 1, DSM_FAST);
         return DSM_OK;
     }
     page->get = 0;

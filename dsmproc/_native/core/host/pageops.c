@@ -172,22 +172,3 @@ void dsm_page_sought(struct dsm_host *host, struct dsm_page *page) {
     page->flags &= (uint16_t)~DSM_SEEKING;
     host->seeking--;
 }
-
-void dsm_page_send_get(struct dsm_host *host, const struct dsm_page *first, uint32_t count,
-                       uint32_t channel) {
-    uint32_t message = dsm_send(host->out, first->home, channel, DSM_MSG_GET);
-    dsm_put32(host->out, first->get);
-    dsm_put64(host->out, dsm_page_id(host, first));
-    dsm_put16(host->out, count);
-    dsm_sent(host->out, message, 0);
-}
-
-void dsm_page_get(struct dsm_host *host, struct dsm_page *first, uint32_t count, uint32_t channel) {
-    if (++host->gets == 0) host->gets = 1;
-    for (uint32_t i = 0; i < count; i++) {
-        dsm_page_sought(host, &first[i]); /* a notice has said where it lives */
-        first[i].state = DSM_FETCHING;
-        first[i].get = host->gets;
-    }
-    dsm_page_send_get(host, first, count, channel);
-}

@@ -321,10 +321,12 @@ static int fault(struct dsm_host *host, const struct dsm_event *event, bool writ
     struct dsm_page *page = dsm_page_find(host, event->id);
     if (!page || event->client >= DSM_MAX_CLIENTS) return DSM_E_EVENT;
     dsm_count(host, write ? DSM_COUNT_WRITE_FAULTS : DSM_COUNT_READ_FAULTS, 1);
-    if (host->config.model == DSM_SC)
+    if (host->config.model == DSM_SC) {
         dsm_single_fault(host, page, event->client, write);
-    else
-        dsm_page_fault(host, page, event->client, write);
+        return DSM_OK;
+    }
+    dsm_page_fault(host, page, event->client, write);
+    if (host->config.ahead) dsm_ahead_ask(host, dsm_at(host, page->region));
     return DSM_OK;
 }
 
