@@ -24,7 +24,7 @@ DEATHS = ["NEWEST", "APPLIED", "KEPT", "CUT"]  # shown by grim worlds
 RULES += DEATHS
 RULES += ["GRANTED", "SHARED", "OUTER", "OPENED", "KNOWN", "NOTICED"]
 HOMELESS = ["TAGGED", "COLLECTED", "MINE", "STAMPED"]  # shown by homeless pages
-RULES += [*HOMELESS, "ALONE", "LENT", "ZERO", "OWNER_DIED", "OUTRUN", "LEFT"]
+RULES += [*HOMELESS, "ALONE", "LENT", "ZERO", "OWNER_DIED", "OUTRUN", "LEFT", "GATE"]
 
 # Bugs of what surrounds the core: the engine's, the kernel's, and the edges' in Python.
 SLOPPY = {

@@ -47,6 +47,7 @@ NEEDED = [
     ("OUTRUN", "H-outrun", "homeless"),
     ("OUTRUN", "H-outrun-late", "homeless"),
     ("LEFT", "D-left", "fixed"),
+    ("GATE", "D-onediff", "migrating"),
     ("ALONE", "SC-alone", "first"),
     ("CUT", "D-cut", "fixed"),
     ("LENT", "D-lent", "first"),

@@ -5,8 +5,8 @@ ONE_DIFF 66, BYTES 8, FETCHED 4, OWED 8 (fixed), TWO_NUMBERS 0, CLAIM 0, LATE 9,
 OTHER_HOST 5, LOOK 2, FORWARD 96 (migrating), COUNTED 21 (migrating), SINCE 5, ONCE 8, WHOLE 652
 (fixed), TWINNED 37, WATCHED 1, APART 5, NEWEST 691, KEPT 102, APPLIED 3171 (fixed), GRANTED 95 (ec,
 first), SHARED 4 (ec), OUTER 5 (scc), NOTICED 449 (scc), ALONE 261 (sc), LENT 65 (erc), ZERO 1686
-(fixed), OWNER_DIED 78, LEFT 324 (fixed); homeless: TAGGED 3, COLLECTED 1, MINE 1, STAMPED 541,
-OUTRUN 173.
+(fixed), OWNER_DIED 78, LEFT 324 (fixed), GATE 166 (migrating); homeless: TAGGED 3, COLLECTED 1,
+MINE 1, STAMPED 541, OUTRUN 173.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ POLICY |= {
     "APPLIED": "fixed",
     "GRANTED": "first",
     "LEFT": "fixed",
+    "GATE": "migrating",
     "ZERO": "fixed",
 }
 POLICY |= dict.fromkeys([*HOMELESS, "OUTRUN"], "homeless")

@@ -337,7 +337,8 @@ enum {
     DSM_RULE_OWNER_DIED = 38, /* that a lock's holder died goes with its token */
     DSM_RULE_OUTRUN = 39, /* homeless: a base that lacks dropped diffs of its taker is asked anew */
     DSM_RULE_LEFT = 40,   /* what a lost host left unannounced at its homes they announce */
-    DSM_RULES = 41,
+    DSM_RULE_GATE = 41,   /* what the master said waits for the invalidations before it */
+    DSM_RULES = 42,
 };
 
 struct dsm_host;

@@ -3,7 +3,7 @@
  * The master names pages (NOTICES) before it says anything that lets a process here go on: the end
  * of an OBSERVE, a GRANT, a RET, a PUBLISHED. What it says after them must wait until their
  * invalidations are finished here. One is not at once: a page that is dirty while its last diff is
- * unacknowledged (rule ONE_DIFF). So what the master said queues up at the gate, in order, and
+ * unacknowledged (ONE_DIFF). So what the master said queues up at the gate (GATE), in order, and
  * passes when no invalidation (and no look at a lock's word) is pending: step.c then does it.
  * `seen` is advanced at the gate only.
  */
@@ -97,7 +97,8 @@ int dsm_observe_on_notices(struct dsm_host *host, struct dsm_cursor *cursor) {
 /* ---- the gate ---------------------------------------------------------------------------- */
 
 static bool is_open(const struct dsm_host *host) {
-    return !host->invalid_later && !host->ncompared && !host->word_lock;
+    if (host->invalid_later && DSM_RULE_ON(host, DSM_RULE_GATE)) return false;
+    return !host->ncompared && !host->word_lock;
 }
 
 void dsm_observe_gate(struct dsm_host *host, struct dsm_job job) {
