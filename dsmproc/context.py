@@ -184,9 +184,11 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
         return on_cluster()
 
     def get_context(self, method: str | None = None) -> Any:
+        """Return the context of a start method, or the one that is chosen now."""
         return chosen_context() if method is None else named_context(method)
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose a start method; on a cluster a standard one keeps processes on this host."""
         if not _membership.active():
             _std.default_context.set_start_method(method, force)
         elif method is None or method == "cluster":
@@ -196,6 +198,7 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
             named.method = method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the name of the start method, "cluster" on a cluster."""
         if _membership.active():
             method = named_method()
             # Who sets a method where there is none would leave the cluster, unless that means it.
@@ -204,6 +207,7 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
         return method
 
     def get_all_start_methods(self) -> list[str]:
+        """List the names that `get_context` takes; on a cluster the first is "cluster"."""
         # From 3.14 on the standard one lists "cluster" too, since it is registered there.
         methods = [m for m in _std.default_context.get_all_start_methods() if m != "cluster"]
         ours = _membership.active() and not methods_are_cluster()
@@ -218,43 +222,56 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
         _std.default_context.reducer = reduction
 
     def cpu_count(self) -> int:
+        """Return the slots of all hosts, or this machine's processors without a cluster."""
         count: int = chosen_context().cpu_count()
         return count
 
     def Manager(self) -> Any:
+        """Start a manager and return it; its objects are used from any host."""
         return chosen_context().Manager()
 
     def Pipe(self, duplex: bool = True) -> Any:
+        """Return two connections, (reader, writer) unless `duplex`; each may go to any host."""
         return chosen_context().Pipe(duplex)
 
     def Lock(self) -> Any:
+        """Return a lock that processes of all hosts share."""
         return chosen_context().Lock()
 
     def RLock(self) -> Any:
+        """Return a recursive lock that processes of all hosts share."""
         return chosen_context().RLock()
 
     def Condition(self, lock: Any = None) -> Any:
+        """Return a condition variable that processes of all hosts share."""
         return chosen_context().Condition(lock)
 
     def Semaphore(self, value: int = 1) -> Any:
+        """Return a semaphore that processes of all hosts share."""
         return chosen_context().Semaphore(value)
 
     def BoundedSemaphore(self, value: int = 1) -> Any:
+        """Return a semaphore that raises ValueError if it is released too often."""
         return chosen_context().BoundedSemaphore(value)
 
     def Event(self) -> Any:
+        """Return an event that processes of all hosts share."""
         return chosen_context().Event()
 
     def Barrier(self, parties: int, action: Any = None, timeout: float | None = None) -> Any:
+        """Return a barrier for `parties` processes on any hosts; `timeout` in seconds."""
         return chosen_context().Barrier(parties, action, timeout)
 
     def Queue(self, maxsize: int = 0) -> Any:
+        """Return a queue that processes of all hosts share; `maxsize` in messages, 0: no limit."""
         return chosen_context().Queue(maxsize)
 
     def JoinableQueue(self, maxsize: int = 0) -> Any:
+        """Return a queue with `task_done` and `join`."""
         return chosen_context().JoinableQueue(maxsize)
 
     def SimpleQueue(self) -> Any:
+        """Return a queue with `get`, `put`, `empty` and `close` alone."""
         return chosen_context().SimpleQueue()
 
     def Pool(
@@ -264,18 +281,23 @@ class DefaultContext(_std.DefaultContext):  # type: ignore[misc]
         initargs: Any = (),
         maxtasksperchild: int | None = None,
     ) -> Any:
+        """Return a pool of workers on all hosts; `processes`: the cluster's slots if not given."""
         return chosen_context().Pool(processes, initializer, initargs, maxtasksperchild)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """Return a ctypes object in shared memory, without a lock."""
         return chosen_context().RawValue(typecode_or_type, *args)
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """Return a ctypes array in shared memory, without a lock."""
         return chosen_context().RawArray(typecode_or_type, size_or_initializer)
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """Return a ctypes object in shared memory, with a lock."""
         return chosen_context().Value(typecode_or_type, *args, lock=lock)
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """Return a ctypes array in shared memory, with a lock."""
         return chosen_context().Array(typecode_or_type, size_or_initializer, lock=lock)
 
     def SharedMemory(

@@ -1,0 +1,1 @@
+"""The native code: protocol core, engine and clients, and what binds them to Python."""
