@@ -75,6 +75,12 @@ static int check_locks(const struct dsm_host *host) {
     return 0;
 }
 
+/* Nothing that a publish waits for is outstanding: it would go on with some later event only. */
+static bool publish_rests(const struct dsm_host *host) {
+    if (host->publish == DSM_ACKING) return !host->unacked;
+    return host->publish == DSM_COMPARING && !host->todo && !host->claims && !host->nclaim;
+}
+
 int dsm_host_check(const struct dsm_host *host) {
     struct seen seen = {0};
     if (host->ncompared || host->word_lock) return 0; /* within a step: results are to be fed */
@@ -94,6 +100,7 @@ int dsm_host_check(const struct dsm_host *host) {
     if (host->publish == DSM_IDLE && host->next_jobs.head) return 14;
     if (host->gate.head && !host->invalid_later) return 15;
     if (host->ready.head) return 35;
+    if (publish_rests(host)) return 36;
     return check_locks(host);
 }
 

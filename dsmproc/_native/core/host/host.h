@@ -229,10 +229,9 @@ int dsm_publish_request(struct dsm_host *host, const struct dsm_event *event);
 void dsm_publish_then(struct dsm_host *host, dsm_ref job);
 int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor);
 void dsm_publish_stamped(struct dsm_host *host, uint64_t stamp);
-/* After each step: whatever can be done now. What it makes ready is done before it is asked whether
- * another publish begins. */
-void dsm_publish_go_on(struct dsm_host *host);
-bool dsm_publish_again(struct dsm_host *host);
+/* After each step: one thing that can be done now. True: what that made ready is done, and it is
+ * asked again. */
+bool dsm_publish_go_on(struct dsm_host *host);
 void dsm_publish_slice(struct dsm_host *host); /* at EV_MORE */
 void dsm_publish_tick(struct dsm_host *host);
 bool dsm_publish_busy(const struct dsm_host *host);

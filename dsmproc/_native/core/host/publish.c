@@ -249,19 +249,19 @@ void dsm_publish_tick(struct dsm_host *host) {
     if (++host->stale_ticks >= 2) start(host, host->ndirty < DSM_SLICE ? host->ndirty : DSM_SLICE);
 }
 
-void dsm_publish_go_on(struct dsm_host *host) {
-    if (host->ncompared) return; /* results of this step are still to come */
+bool dsm_publish_go_on(struct dsm_host *host) {
+    if (host->ncompared) return false; /* results of this step are still to come */
     if (host->nclaim) send_claim(host);
     if (host->publish == DSM_COMPARING && host->todo) {
         if (!host->more_asked) dsm_act(host->out, DSM_ACT_MORE);
         host->more_asked = 1;
-        return;
+        return false;
     }
     if (host->publish == DSM_COMPARING && !host->claims) host->publish = DSM_ACKING;
-    if (host->publish == DSM_ACKING && !host->unacked) announce(host);
-}
-
-bool dsm_publish_again(struct dsm_host *host) {
+    if (host->publish == DSM_ACKING && !host->unacked) {
+        announce(host);
+        return true;
+    }
     if (host->publish != DSM_IDLE || !host->next_jobs.head) return false;
     start(host, host->ndirty);
     return true;

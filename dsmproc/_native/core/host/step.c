@@ -284,10 +284,8 @@ static void open_gate(struct dsm_host *host) {
 }
 
 static void publish(struct dsm_host *host) {
-    do {
-        dsm_publish_go_on(host);
+    while (dsm_publish_go_on(host))
         do_ready(host);
-    } while (dsm_publish_again(host));
 }
 
 /* The event is served: whatever can be done now. */
