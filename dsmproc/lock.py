@@ -6,7 +6,7 @@ an object with the interface of `_multiprocessing.SemLock` whose state is the cl
     Lock, RLock                  a token, which stays at the host that used it last: taking it again
                                  there is one compare-and-swap, no message and no system call
     Semaphore, BoundedSemaphore  permits counted at the master
-    Condition, Event             the standard library's algorithm over those (_sync/condition.py)
+    Condition, Event             those that sleep are a queue at the master (_sync/condition.py)
     Barrier                      parties counted at the master, the API of threading.Barrier
 
 As in multiprocessing no lock but an RLock has an owner: any process may release it. What the
@@ -233,6 +233,21 @@ class _Permits(_SemLock):
             raise ValueError(TOO_OFTEN)
         if self._client.run(request):
             raise_status(request.status, request.value, "release")
+
+    def sleep(self, begun: Callable[[], None], timeout: float | None = None) -> bool:
+        """Until somebody wakes us; `begun` is called when whoever comes next can."""
+        request = self.request(Call.SEM_SLEEP)
+        status = self._client.sleep(request, begun, timeout)
+        if status not in (Status.OK, Status.CANCELLED):
+            raise_status(status, request.value, "wait")
+        return status == Status.OK
+
+    def wake(self, count: int) -> None:
+        """Wake up to so many of those that sleep."""
+        edges.deliver()
+        request = self.request(Call.SEM_WAKE, count)
+        if self._client.run(request):
+            raise_status(request.status, request.value, "notify")
 
     def _get_value(self) -> int:
         request = self.request(Call.SEM_VALUE)

@@ -84,6 +84,9 @@ def local_cluster(hosts: int = 3) -> Iterator[None]:
             dsmproc.Value("b")
             memory.close()
             memory.unlink()
+            condition = dsmproc.Condition()
+            with condition:
+                condition.wait(0)
             for end in dsmproc.Pipe():
                 pickle.dumps(end)
                 end.close()

@@ -48,6 +48,7 @@ quick_untake = lib.dsmproc_quick_untake
 GIVE_ASK, GIVE_NOT_OWNED = 1, 3  # what quick_give says
 IDLE: int = lib.DSMPROC_ST_IDLE
 _WAITING: int = lib.DSMPROC_ST_WAITING
+_BEGUN: int = lib.DSMPROC_BEGUN
 _SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
 
 
@@ -91,12 +92,21 @@ class _Connection:
             left = _SLICE_MS
             if until is not None:
                 left = min(left, max(0, round((until - time.monotonic()) * 1000)))
-            result = lib.dsmproc_request_wait(self.fd, left, request, self._spin)
-            if result not in (0, -errno.EAGAIN, -errno.EINTR):
-                self.fail()
+            result = self._receive(request, left)
             if result and until is not None and time.monotonic() >= until:
                 return False
         return True
+
+    def wait_begun(self, request: Any) -> None:
+        """Until a SEM_SLEEP is under way: whatever this host says from now on comes after it."""
+        while request.status == _WAITING and request.value != _BEGUN:
+            self._receive(request, _SLICE_MS)
+
+    def _receive(self, request: Any, timeout_ms: int) -> int:
+        result = int(lib.dsmproc_request_wait(self.fd, timeout_ms, request, self._spin))
+        if result not in (0, -errno.EAGAIN, -errno.EINTR):
+            self.fail()
+        return result
 
     def cancel(self, request: Any) -> None:
         """Ask for an end of the request and wait for its answer, which may be success: e.g. for
@@ -313,6 +323,25 @@ class Client:
             connection.end(request)
             self._give_back(connection)
             raise
+
+    def sleep(self, request: Any, begun: Callable[[], None], timeout: float | None = None) -> int:
+        """The same for a SEM_SLEEP: `begun` is called when it is under way. It may make requests of
+        its own, so this one has another connection."""
+        until = None if timeout is None else time.monotonic() + max(0.0, timeout)
+        connection = self._take_free()
+        try:
+            connection.send(request)
+            connection.wait_begun(request)
+            begun()
+            if not connection.wait(request, until):
+                connection.cancel(request)
+            return request.status  # type: ignore[no-any-return]
+        except BaseException:
+            connection.end(request)
+            raise
+        finally:
+            if connection.fd >= 0 and connection in self._connections:
+                self._free.append(connection)
 
     def _ask(self, what: str, kind: int, id: int = 0, a: int = 0, **more: Any) -> int:
         request = new_request(kind, id, a, **more)

@@ -1,15 +1,12 @@
-"""Condition and Event: the standard library's algorithm over the cluster's locks and semaphores.
+"""Condition and Event: those that sleep are a queue at the master, under the standard interface.
 
-A wait counts itself among the sleepers, gives the lock away, waits for a permit, counts itself
-among the woken and takes the lock again; `notify` moves permits. If a signal handler's exception
-ended that in the middle, a later notify would wait for a sleeper that is not there, or the end of a
-`with` would give away a lock that somebody else holds. The standard library is in the middle for
-microseconds, for its steps are calls of C; here each is a round trip. Therefore
+A wait joins the queue, gives the lock away, sleeps, and takes the lock again; `notify` wakes the
+first ones of the queue, and waits for none of them: who has ended, or was lost with its host, is
+not in the queue. The standard library counts sleepers, and waits for each one that it wakes.
 
- 1. a wait that has begun ends with both counts right and the lock held, as pthread_cond_wait does:
-    what a handler has raised comes then, or when a second one raises;
- 2. a notify that does not come to its end gives back what it has counted, and the permits;
- 3. to look at an event changes nothing.
+ 1. A wait that has begun ends with the lock held, as pthread_cond_wait does: what a signal handler
+    has raised comes then, or when a second one raises. Had it been woken, another sleeper is.
+ 2. To look at an event changes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from collections.abc import Callable
 from multiprocessing import synchronize
 from typing import Any
 
-from .._memory.client import IDLE, Call, Status
 from .._std.choice import Choosing
 
 __all__ = ["Condition", "Event"]
@@ -27,9 +23,7 @@ __all__ = ["Condition", "Event"]
 class Condition(synchronize.Condition, metaclass=Choosing):
     _standard = synchronize.Condition
     _lock: Any
-    _sleeping_count: Any
-    _woken_count: Any
-    _wait_semaphore: Any
+    _sleeping_count: Any  # the queue; its value is the number of those that sleep
 
     @property
     def __enter__(self) -> Any:
@@ -44,20 +38,17 @@ class Condition(synchronize.Condition, metaclass=Choosing):
         lock = self._lock._semlock
         assert lock._is_mine(), "must acquire() condition before using wait()"
         depth = lock._count()
-        sleeping, woken = self._sleeping_count._semlock, self._woken_count._semlock
-        asleep = sleeping.request(Call.SEM_RELEASE, 1)
-        awake = woken.request(Call.SEM_RELEASE, 1)
         interrupted: BaseException | None = None
-        try:
-            sleeping.give(asleep)
+
+        def release() -> None:
             for _ in range(depth):
                 self._lock.release()
-            return bool(self._wait_semaphore.acquire(True, timeout))
+
+        try:
+            return bool(self._sleeping_count._semlock.sleep(release, timeout))
         finally:
             while True:
                 try:
-                    if asleep.status == Status.OK and awake.status == IDLE:
-                        woken.give(awake)
                     while not (lock._is_mine() and lock._count() == depth):
                         lock.acquire()
                     break
@@ -71,40 +62,8 @@ class Condition(synchronize.Condition, metaclass=Choosing):
     def notify(self, n: int = 1) -> None:
         """Wake up to n of those that wait."""
         assert self._lock._semlock._is_mine(), "lock is not owned"
-        assert not self._wait_semaphore.acquire(False), (
-            "notify: Should not have been able to acquire _wait_semaphore"
-        )
-        sleeping, woken = self._sleeping_count._semlock, self._woken_count._semlock
-        asked: list[tuple[Any, Any]] = []
-
-        def take(count: Any, block: bool = False) -> bool:
-            request = count.request(Call.SEM_ACQUIRE, int(not block))
-            asked.append((count, request))
-            return bool(count.take(request))
-
-        try:
-            # Those whose time was over have said that they are awake, and count as asleep still.
-            while take(woken):
-                assert take(sleeping), "notify: a woken one was not asleep"
-            permits = 0
-            while permits < n and take(sleeping):
-                self._wait_semaphore.release()
-                permits += 1
-            for _ in range(permits):
-                take(woken, block=True)
-            if permits:
-                self._take_permits_back()
-        except BaseException:
-            self._take_permits_back()
-            for count, request in asked:
-                if request.status == Status.OK:
-                    count.release()
-            raise
-
-    def _take_permits_back(self) -> None:
-        """Those of sleepers whose time was over just now."""
-        while self._wait_semaphore.acquire(False):
-            pass
+        if n > 0:
+            self._sleeping_count._semlock.wake(n)
 
 
 class Event(synchronize.Event, metaclass=Choosing):

@@ -152,7 +152,7 @@ static int finish(int fd, struct dsmproc_request *request) {
 static bool ends_early(const struct dsmproc_request *request) {
     return request->kind == DSMPROC_OP_LOCK || request->kind == DSMPROC_OP_ATTACH ||
            request->kind == DSMPROC_OP_PUBLISH || request->kind == DSMPROC_OP_OBSERVE ||
-           is_call(request, DSM_CALL_SEM_ACQUIRE);
+           is_call(request, DSM_CALL_SEM_ACQUIRE) || is_call(request, DSM_CALL_SEM_SLEEP);
 }
 
 /* Turn a request whose answer has granted something into the one that gives it back. */
@@ -164,6 +164,9 @@ static bool invert(struct dsmproc_request *request) {
         request->kind = DSMPROC_OP_DETACH;
     } else if (is_call(request, DSM_CALL_SEM_ACQUIRE) && granted) {
         request->op = DSM_CALL_SEM_RELEASE;
+        request->c = 1;
+    } else if (is_call(request, DSM_CALL_SEM_SLEEP) && granted) {
+        request->op = DSM_CALL_SEM_WAKE; /* somebody else, in its place */
         request->c = 1;
     } else if (is_call(request, DSM_CALL_BAR_WAIT) && request->status == DSM_ST_ACTION) {
         request->op = DSM_CALL_BAR_ABORT;

@@ -169,19 +169,22 @@ enum {
 
 /* Operations kept at the master, in DSM_EV_CALL.arg. The id is the object's; it is made there by
  * its first use, so every call carries what the object was made with. Arguments a, b, c:
- *   semaphore: a = initial value, b = bound (0: none), c = 1: do not wait / permits to release
+ *   semaphore: a = initial value, b = bound (0: none), c = 1: do not wait / permits to release /
+ *              those to wake, at most
  *   barrier:   a = parties, b = 1 if it has an action */
 enum {
     DSM_CALL_SEM_ACQUIRE = 1,
     DSM_CALL_SEM_RELEASE = 2, /* publishes first */
-    DSM_CALL_SEM_VALUE = 3,   /* -> arg */
-    DSM_CALL_BAR_WAIT = 4,    /* publishes first; -> OK arg = index | ACTION arg = index | BROKEN */
-    DSM_CALL_BAR_DONE = 5,    /* publishes first: the action is done, let the others go */
-    DSM_CALL_BAR_ABORT = 6,
-    DSM_CALL_BAR_RESET = 7,
-    DSM_CALL_BAR_STATE = 8, /* -> arg = waiting parties | broken << 32 */
-    DSM_CALL_UNLOCK = 9,    /* the core's own: a lock released where its token is not */
-    DSM_CALL_LEAVE = 10,    /* the core's own: all that this host had is handed over */
+    DSM_CALL_SEM_VALUE = 3,   /* -> arg = permits, and those asleep */
+    DSM_CALL_SEM_SLEEP = 4,   /* until a SEM_WAKE; takes no permit */
+    DSM_CALL_SEM_WAKE = 5,    /* publishes first; leaves no permit */
+    DSM_CALL_BAR_WAIT = 6,    /* publishes first; -> OK arg = index | ACTION arg = index | BROKEN */
+    DSM_CALL_BAR_DONE = 7,    /* publishes first: the action is done, let the others go */
+    DSM_CALL_BAR_ABORT = 8,
+    DSM_CALL_BAR_RESET = 9,
+    DSM_CALL_BAR_STATE = 10, /* -> arg = waiting parties | broken << 32 */
+    DSM_CALL_UNLOCK = 11,    /* the core's own: a lock released where its token is not */
+    DSM_CALL_LEAVE = 12,     /* the core's own: all that this host had is handed over */
 };
 
 /* Counters (DSM_ACT_COUNT); messages and bytes are counted by the engine. */

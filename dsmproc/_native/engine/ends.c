@@ -41,6 +41,8 @@ void dsm_end_give_back(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     } else if (request->kind == DSMPROC_OP_CALL) {
         if (request->op == DSM_CALL_SEM_ACQUIRE && granted)
             call_later(engine, request, DSM_CALL_SEM_RELEASE);
+        else if (request->op == DSM_CALL_SEM_SLEEP && granted)
+            call_later(engine, request, DSM_CALL_SEM_WAKE);
         else if (request->op == DSM_CALL_BAR_WAIT && !granted)
             call_later(engine, request, DSM_CALL_BAR_ABORT); /* its party will never come */
     }

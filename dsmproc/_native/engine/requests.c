@@ -116,6 +116,14 @@ static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, u
     if (engine->refused && conn->req) reply_now(engine, conn, DSMPROC_ST_WRONG, 0);
 }
 
+/* Who falls asleep lets go of a lock then: the master must hear of the sleeper before it hears of
+ * whoever has the lock next. What is sent to it stays in order, and so it is told when that is sent. */
+static void call(struct dsmproc_engine *engine, struct dsm_conn *conn) {
+    feed_request(engine, conn, DSM_EV_CALL);
+    if (!conn->req || conn->request.op != DSM_CALL_SEM_SLEEP) return;
+    if (dsm_conns_tell(conn, DSMPROC_ST_WAITING, DSMPROC_BEGUN)) dsm_end_conn(engine, conn);
+}
+
 /* Only the agent itself says that its host leaves. */
 static void leave(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     const struct dsmproc_request *request = &conn->request;
@@ -174,7 +182,7 @@ static void begin(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     case DSMPROC_OP_CONSISTENT:
         return feed_request(engine, conn, DSM_EV_CONSISTENT);
     case DSMPROC_OP_CALL:
-        return feed_request(engine, conn, DSM_EV_CALL);
+        return call(engine, conn);
     case DSMPROC_OP_LEAVE:
         return leave(engine, conn);
     case DSMPROC_OP_ID:

@@ -167,6 +167,7 @@ enum {
 
 /* What status says of a request before it has an answer. */
 enum { DSMPROC_ST_IDLE = 200, DSMPROC_ST_WAITING = 201 }; /* not sent; sent */
+enum { DSMPROC_BEGUN = 1 }; /* value of one that is WAITING: the master hears of it (SEM_SLEEP) */
 
 struct dsmproc_quick;
 

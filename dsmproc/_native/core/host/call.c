@@ -17,8 +17,8 @@ int dsm_call_request(struct dsm_host *host, const struct dsm_event *event) {
     if (!dsm_cursor_done(&cursor) || !event->id || event->arg == 0 || event->arg >= DSM_CALL_UNLOCK)
         return DSM_E_EVENT;
     dsm_ref ref = dsm_job_new(host, job);
-    if (job.op == DSM_CALL_SEM_RELEASE || job.op == DSM_CALL_BAR_WAIT ||
-        job.op == DSM_CALL_BAR_DONE)
+    if (job.op == DSM_CALL_SEM_RELEASE || job.op == DSM_CALL_SEM_WAKE ||
+        job.op == DSM_CALL_BAR_WAIT || job.op == DSM_CALL_BAR_DONE)
         dsm_publish_then(host, ref);
     else
         dsm_call_send(host, ref);

@@ -29,7 +29,7 @@ static int on_call(struct dsm_master *master, uint32_t from, struct dsm_cursor *
     call.b = dsm_get64(cursor);
     call.c = dsm_get64(cursor);
     if (!dsm_cursor_done(cursor) || !call.req || !call.id) return DSM_E_PEER;
-    if (call.op >= DSM_CALL_SEM_ACQUIRE && call.op <= DSM_CALL_SEM_VALUE)
+    if (call.op >= DSM_CALL_SEM_ACQUIRE && call.op <= DSM_CALL_SEM_WAKE)
         return dsm_semaphore_call(master, &call);
     if (call.op >= DSM_CALL_BAR_WAIT && call.op <= DSM_CALL_BAR_STATE)
         return dsm_barrier_call(master, &call);
