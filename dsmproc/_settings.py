@@ -132,6 +132,7 @@ def check_settings(environ: Mapping[str, str]) -> None:
         said = value.lower() if value and name == "DSMPROC_LOG" else value
         if said and said not in allowed:
             raise ValueError(f"{name}={value} is none of {', '.join(allowed)}")
+    check_home(environ.get("DSMPROC_HOME"), environ.get("DSMPROC_CONSISTENCY") or "lrc")
     memory = environ.get("DSMPROC_MEMORY")
     if memory:
         parse_memory(memory)
@@ -144,6 +145,14 @@ def check_settings(environ: Mapping[str, str]) -> None:
     tick = environ.get("DSMPROC_TICK")
     if tick and not _is_count(tick):
         raise ValueError(f"DSMPROC_TICK={tick} is no number of milliseconds (0: no tick)")
+
+
+def check_home(home: str | None, model: str) -> None:
+    """ValueError with one sentence if the consistency model has no such home policy."""
+    if home == "homeless" and model not in ("lrc", "erc"):
+        raise ValueError(
+            f"home=homeless goes with the consistency models lrc and erc, not with {model}"
+        )
 
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .._native.ffi import MASTER, Model, check, ffi, lib
 from .._net import heartbeat
-from .._settings import setting
+from .._settings import check_home, setting
 from ..errors import ClusterError
 
 _NOTICES = {
@@ -191,10 +191,8 @@ class Engine:
     def region_made(self, region: int, pages: int, policy: int, hosts: int) -> None:
         """Master: it may be attached when this returns. Numbers from 1, below 2**32. MemoryError,
         ClusterError, ValueError."""
-        if policy == lib.DSM_HOME_HOMELESS and self.model not in ("lrc", "erc"):
-            raise ValueError(
-                f"home=homeless goes with the consistency models lrc and erc, not with {self.model}"
-            )
+        if policy == lib.DSM_HOME_HOMELESS:
+            check_home("homeless", self.model)
         kind = lib.DSMPROC_CMD_REGION_MADE
         self._command(kind, id=region, arg=pages, channel=int(policy), host=hosts)
         refused = lib.dsmproc_engine_settle(self._running())

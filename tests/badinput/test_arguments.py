@@ -107,6 +107,19 @@ def test_bad_settings(key_file: str, run_script: RunScript, name: str) -> None:
     assert driver.code == 1 and SETTINGS[name] in driver.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("model", ["scc", "ec", "sc"])
+def test_a_model_without_homeless_pages(model: str) -> None:
+    why = f"home=homeless goes with the consistency models lrc and erc, not with {model}"
+    settings = {"DSMPROC_HOME": "homeless", "DSMPROC_CONSISTENCY": model}
+    for command in (["head"], ["run", "--local", "1", "x.py"]):
+        done = run(*command, **settings)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"dsmproc: {why}\n")
+    with pytest.raises(ValueError, match=why):
+        dsmproc.init(local=1, home="homeless", consistency=model)
+    for other in ("lrc", "erc", ""):
+        _settings.check_settings({**settings, "DSMPROC_CONSISTENCY": other})
+
+
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e99", "1,5", "0x10"])
 def test_bad_ticks(value: str) -> None:
     with pytest.raises(ValueError, match="no number of milliseconds"):
