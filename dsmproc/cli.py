@@ -18,11 +18,12 @@ from ._settings import MAX_HOSTS, check_settings, parse_memory, setting
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
+PURPOSE = "Programs of multiprocessing on many machines, with memory that they share."
 SETTINGS = "All options, and the variables DSMPROC_*, are in docs/settings.md."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="dsmproc", description=__doc__)
+    parser = argparse.ArgumentParser(prog="dsmproc", description=PURPOSE, epilog=SETTINGS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, options, run in COMMANDS:
         command = commands.add_parser(name, help=summary, description=summary, epilog=SETTINGS)
