@@ -33,7 +33,7 @@ from ._std import pickling
 from ._std.choice import on_cluster
 from .connection import ForeignConnection, LinkConnection, Listener, Pipe, reach
 from .context import chosen_context, cluster_context
-from .errors import ProcessError
+from .errors import HostLostError, ProcessError
 from .sharedmem import ShareableList, SharedMemory
 
 __all__ = [
@@ -100,6 +100,14 @@ class _Asking(_Connection):
         self._owed = False
         return value
 
+    def _ended(self, error: Exception) -> None:
+        """Each call says so, not only the first."""
+        host = self._host
+        try:
+            super()._ended(error)
+        finally:
+            self._host = host
+
     def _renew(self) -> None:
         with reach(*self._way) as new:
             os.dup2(new.fileno(), self.fileno(), inheritable=False)
@@ -114,12 +122,29 @@ class _Listener(Listener):
 
 def _client(address: Any, family: str | None = None, authkey: bytes | None = None) -> Any:
     host = host_at(address)
-    connection = _ours(reach(address, family, authkey))
+    if host is not None:
+        _servers[address] = host
+    try:
+        connection = _ours(reach(address, family, authkey))
+    except (OSError, EOFError):
+        _check_lost(address)
+        raise
     if type(connection) is _Connection:
         connection.__class__ = _Asking
         connection._way = (address, family, authkey)
         connection._host = host
     return connection
+
+
+_servers: dict[Any, int] = {}  # address of one that was reached: its host
+
+
+def _check_lost(address: Any) -> None:
+    """Nobody is at this address: HostLostError if a server was, on a host that is lost."""
+    host = _servers.get(address)
+    why = "" if host is None else _membership.client().why_if_lost(host)
+    if why:
+        raise HostLostError(f"{why}. The manager's server was there: start another", host)
 
 
 def _ours(connection: Any) -> Any:
