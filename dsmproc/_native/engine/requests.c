@@ -117,7 +117,7 @@ static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, u
 }
 
 /* Who falls asleep lets go of a lock then: the master must hear of the sleeper before it hears of
- * whoever has the lock next. What is sent to it stays in order, and so it is told when that is sent. */
+ * whoever has the lock next. What is sent to it stays in order: the sleeper is told when it is. */
 static void call(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     feed_request(engine, conn, DSM_EV_CALL);
     if (!conn->req || conn->request.op != DSM_CALL_SEM_SLEEP) return;

@@ -1,8 +1,8 @@
 /* Semaphores: permits counted at the master. Each acquire is told everything that was announced
  * before it, so it sees what every release before it did (litmus L10).
  *
- * Conditions are queues of those that sleep, and have no permits. Whoever ends, is lost, or gives up
- * is in no queue any more: a wake is for the living. */
+ * Conditions are queues of those that sleep, and have no permits. Whoever ends, is lost, or gives
+ * up is in no queue any more: a wake is for the living. */
 #include "core/master/master.h"
 
 enum { ASLEEP = 1 }; /* in asker->flag */
