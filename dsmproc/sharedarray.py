@@ -84,12 +84,16 @@ _lent: collections.deque[tuple[Any, int]] = collections.deque()
 def _sweep() -> None:
     """End what nobody has any more."""
     for _ in range(len(_lent)):
-        reader, number = _lent.popleft()
-        if not reader.poll(0):  # it is never written to: readable means that its end has come
-            _lent.append((reader, number))
-            continue
-        reader.close()
-        regions.ask("drop", number)
+        try:
+            lent = reader, number = _lent[0]
+            if not reader.poll(0):  # it is never written to: readable means that its end has come
+                _lent.rotate(-1)
+                continue
+            regions.ask("drop", number)  # twice does no harm
+            _lent.remove(lent)
+            reader.close()
+        except (IndexError, ValueError):  # another thread was faster
+            return
 
 
 def _forget() -> None:

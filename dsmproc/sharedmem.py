@@ -67,6 +67,7 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
     _standard = StdSharedMemory
     _make_standard = staticmethod(standard)
     _mapping: regions.Mapping | None = None
+    _buf: memoryview | None = None
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class SharedMemory(StdSharedMemory, metaclass=Choosing):
                 regions.ask("unlink", name)
             raise
         assert self._mapping.view is not None
-        self._buf: memoryview | None = self._mapping.view[:size]
+        self._buf = self._mapping.view[:size]
 
     def __del__(self) -> None:
         """Somebody's last reference went: detach soon, and never raise."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
+import functools
 import mmap
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -54,6 +55,8 @@ _SLICE_MS = 200  # a signal that comes just before poll() waits no longer than t
 
 class _Connection:
     """One thread's connection to the engine; closed with the thread."""
+
+    fd = -1
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -179,25 +182,39 @@ class Pending:
             self._client._free.append(self._connection)
 
 
+class _Reference(weakref.ref[Any]):
+    """To what keeps a region mapped. Its callback is C's: no handler runs in the middle."""
+
+    region: _Region
+
+
 class _Region:
-    def __init__(self, memory: mmap.mmap, address: int) -> None:
-        self.memory = memory
-        self.address = address
-        self.count = 1
+    """A region here. What is true of it is changed by C: the answer to `attach` says whether the
+    agent counts us, and `mapping` where it is mapped. It is mapped as long as anything refers to
+    its memory: views, and arrays that were made of one. So whatever a signal handler's exception
+    leaves of an attach or a detach, the next one finishes."""
 
-    def unmap(self) -> None:
-        """BufferError while anything refers to the memory: its views, and also arrays that were
-        made of a view which was released, for numpy keeps the object but no export of it."""
-        reference = weakref.ref(self.memory)
-        del self.memory
-        memory = reference()
-        if memory is not None:
-            self.memory = memory
-            raise BufferError("cannot close exported pointers exist")
+    def __init__(self, region: int) -> None:
+        self.attach = new_request(lib.DSMPROC_OP_ATTACH, region)
+        self.mapping = ffi.new("struct dsmproc_mapping *")
+        self.first: Any = None  # its memory, until the first view has it
+        self.reference: _Reference | None = None
 
-    def exported(self) -> bool:
-        """Whether a view lives. Slow: it is asked only when unmapping was refused."""
-        return any(type(one).__name__ == "managedbuffer" for one in gc.get_referrers(self.memory))
+    def map(self, faults: int, unused: Callable[[Any], None]) -> None:
+        mapped = lib.dsmproc_region_map(faults, self.attach, self.mapping)
+        check(mapped, "cannot map shared memory")
+        pointer = ffi.cast("char *", self.mapping.address)
+        unmap = functools.partial(lib.dsmproc_region_unmap, self.mapping)
+        self.first = ffi.gc(pointer, unmap)
+        self.reference = _Reference(self.first, unused)
+        self.reference.region = self
+
+    @property
+    def region(self) -> _Region:
+        return self
+
+    def memory(self) -> Any:
+        return self.reference and self.reference()
 
 
 class Client:
@@ -210,6 +227,7 @@ class Client:
         self._lifeline = lifeline
         self._control: Any = None
         self._regions: dict[int, _Region] = {}
+        self._unused: deque[_Region | _Reference] = deque()  # of these, what is to be detached
         self._forget()
         me = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forked(me()))
@@ -218,6 +236,7 @@ class Client:
         """No connection, and nothing locked: the state at the start, and in a child after fork."""
         self._main = -1
         self._faults = -1
+        self._faults_shared = False
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -406,52 +425,60 @@ class Client:
     # -- regions --
 
     def attach(self, region: int) -> memoryview:
-        """The region's memory, all of its pages. Each attach needs its detach; release the views
-        before (else BufferError, as with mmap)."""
+        """The region's memory, all of its pages. It is detached when nothing refers to any."""
         with self._lock:
+            self.detach_unused()
             known = self._regions.get(region)
-            if known is not None:
-                known.count += 1
-                return memoryview(known.memory)
+            memory = known and known.memory()
+            if known is None or memory is None:
+                self.detach_unused()  # this one, if it was given up in this moment
+                return self._map(region)
+            if known.first is not None:
+                raise RuntimeError("reentrant call: this memory is just being attached")
+            return memoryview(ffi.buffer(memory, known.mapping.bytes))
+
+    def _map(self, number: int) -> memoryview:
+        region = _Region(number)
+        try:
+            self._regions[number] = region
             self._open_faults()
-            fd, size = self._attach(region)
-            try:
-                address = 0
-                memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-                with ffi.from_buffer(memory) as start:
-                    address = int(ffi.cast("uintptr_t", start))
-                watched = lib.dsmproc_region_watch(self._faults, address, size)
-                check(watched, "cannot watch memory")
-                self._ask("attach", lib.DSMPROC_OP_MAPPED, region, address)
-            except BaseException:
-                lib.dsmproc_region_left(self._faults, address, 1)
-                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
-                raise
-            finally:
-                os.close(fd)
-            self._regions[region] = _Region(memory, address)
-            return memoryview(memory)
+            self._attach(region)
+            region.map(self._faults, self._unused.append)
+            self._ask("attach", lib.DSMPROC_OP_MAPPED, number, region.mapping.address)
+            view = memoryview(ffi.buffer(region.first, region.mapping.bytes))
+            region.first = None
+            return view
+        except BaseException:
+            region.first, view = None, memoryview(b"")  # tracebacks keep what frames have
+            self._unused.append(region)
+            raise
 
-    def detach(self, region: int) -> None:
-        with self._lock:
-            known = self._regions[region]
-            if known.count == 1:
-                lib.dsmproc_region_leave(self._faults, known.address)
-                try:
-                    known.unmap()
-                except BufferError:
-                    lib.dsmproc_region_left(self._faults, known.address, 0)
-                    raise
-                lib.dsmproc_region_left(self._faults, known.address, 1)
-                del self._regions[region]
-                self._ask("detach", lib.DSMPROC_OP_DETACH, region)
-            else:
-                known.count -= 1
+    def detach_unused(self) -> None:
+        """Tell the agent of the regions to whose memory nothing refers any more."""
+        while self._unused:
+            with self._lock:
+                entry = self._unused[0]
+                self._detach(entry.region)
+                with contextlib.suppress(ValueError):  # a destructor in the middle of this did it
+                    self._unused.remove(entry)
 
-    def exported(self, region: int) -> bool:
-        """Whether a view of the region's memory lives in this process."""
-        with self._lock:
-            return self._regions[region].exported()
+    def _detach(self, region: _Region) -> None:
+        if region.memory() is not None:
+            return  # something has it still, and says so when it goes
+        lib.dsmproc_region_unmap(region.mapping, ffi.NULL)
+        number = region.attach.id
+        if self._regions.get(number) is region:
+            self._undo(region.attach)
+            self._regions.pop(number, None)
+        region.reference = None
+
+    def _undo(self, request: Any) -> None:
+        """What it was granted is given back."""
+        connection = self._connection()
+        connection.end(request)
+        if connection.fd < 0:
+            connection.fail()
+        self._give_back(connection)
 
     def bind(self, buffer: Any, lock: int = 0, large: bool = False) -> None:
         """The bytes of this buffer, which lies in attached memory, are used under a lock: they
@@ -470,42 +497,42 @@ class Client:
     def _place(self, address: int, size: int) -> tuple[int, int]:
         """The region in which these bytes lie, and where in it."""
         for region, known in self._regions.items():
-            offset = address - known.address
-            if 0 <= offset <= len(known.memory) - size:
+            offset = address - known.mapping.address
+            if known.mapping.address and 0 <= offset <= known.mapping.bytes - size:
                 return region, offset
         raise ValueError("the buffer is not in the cluster's memory")
 
     def _open_faults(self) -> None:
-        if self._faults >= 0:
+        """Kept: if the agent dies, faults wait instead of reading zeros. The agent takes the end of
+        the line for the end of this process, so what it may have is not closed."""
+        if self._faults_shared:
             return
         mechanism, why = faults.choose(os.environ.get("DSMPROC_FAULTS"))
-        fd = check(lib.dsmproc_faults_open(mechanism), faults.NAMES[mechanism])
-        try:
-            self._ask("share faults", lib.DSMPROC_OP_FAULTS, a=mechanism, descriptor=fd)
-        except BaseException:
-            lib.dsmproc_faults_close(fd)
-            raise
+        if self._faults < 0:
+            fd = lib.dsmproc_faults_open(mechanism)
+            self._faults = check(fd, faults.NAMES[mechanism])
         if mechanism == faults.SEGV:
             faults.share_signal(why)
-        self._faults = fd  # kept: if the agent dies, faults wait instead of reading zeros
+        request = new_request(lib.DSMPROC_OP_FAULTS, a=mechanism, descriptor=self._faults)
+        has_it = (Status.SYSTEM, errno.EEXIST)  # we were interrupted when it was shared
+        if self.run(request) and (request.status, request.value) != has_it:
+            raise_status(request.status, request.value, "share faults")
+        self._faults_shared = True
 
-    def _attach(self, region: int) -> tuple[int, int]:
-        request = new_request(lib.DSMPROC_OP_ATTACH, region)
+    def _attach(self, region: _Region) -> None:
+        request = region.attach
         if self.run(request):
             why = f"no more shared memory on host {self.host}"
             raise_status(request.status, request.value, why)
-        return request.fd, request.value * mmap.PAGESIZE
 
-    def _remap(self, region: int, known: _Region) -> None:
+    def _remap(self, number: int, region: _Region) -> None:
         """In a child: where the parent has it (the child inherited a hole). The agent knows it
         before it can be touched, by a signal's handler for instance."""
-        fd, size = self._attach(region)
-        try:
-            self._ask("attach", lib.DSMPROC_OP_MAPPED, region, known.address)
-            remapped = lib.dsmproc_region_remap(self._faults, fd, known.address, size)
-            check(remapped, "cannot map a region after fork")
-        finally:
-            os.close(fd)
+        region.attach = new_request(lib.DSMPROC_OP_ATTACH, number)
+        self._attach(region)
+        self._ask("attach", lib.DSMPROC_OP_MAPPED, number, region.mapping.address)
+        remapped = lib.dsmproc_region_remap(self._faults, region.attach, region.mapping)
+        check(remapped, "cannot map a region after fork")
 
     def after_fork(self) -> None:
         """In a child: nothing of the parent's is used any more, its regions are mapped again."""
@@ -513,10 +540,13 @@ class Client:
             return
         self._drop_connections()
         self._forget()
+        self._unused.clear()
+        mapped = [(number, one, one.memory()) for number, one in self._regions.items()]
+        self._regions = {number: one for number, one, memory in mapped if memory is not None}
         if self._regions:
             self._open_faults()
-        for region, known in self._regions.items():
-            self._remap(region, known)
+        for number, region in self._regions.items():
+            self._remap(number, region)
 
     # -- locks and what is kept at the master --
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import gc
+import weakref
 from typing import Any
 
 from .. import _membership
@@ -41,13 +44,17 @@ def create(
 
 
 class Mapping:
-    """A region mapped into this process. Whoever made it ends it, by `detach` or by `leave`."""
+    """A region mapped into this process, as long as anything refers to its memory.
+
+    `detach` and `leave` can be interrupted anywhere (a signal handler raises): what is left to do
+    does the next of them, or the next `tidy`."""
 
     def __init__(self, region: int) -> None:
         tidy()
         self.region = region
         self._client = current.client()
         self.view: memoryview | None = self._client.attach(self.region)
+        self._memory = weakref.ref(self.view.obj)
 
     def bind(self, start: int, stop: int, lock: int, large: bool) -> None:
         """These bytes are used under a lock (0: one that another process names)."""
@@ -61,45 +68,48 @@ class Mapping:
             self.view.release()
             self.view = None
 
-    def detach(self) -> None:
-        """BufferError while views of it live; then try again later."""
-        self.release()
-        if self._client is current.opened():  # else its cluster is over
-            self._client.detach(self.region)
+    def used(self) -> bool:
+        """Whether anything refers to the memory: views, and also arrays that were made of a view
+        which was released, for numpy keeps the object but no export of it."""
+        return self._memory() is not None
 
     def close(self) -> None:
-        """As detach, but what only an array refers to (numpy.ndarray(buffer=view) holds no view)
-        is no error: it stays mapped until that is gone."""
-        try:
-            self.detach()
-        except BufferError:
-            if self._client.exported(self.region):
-                raise
-            self.leave()
+        """BufferError while views of it live. What only an array refers to
+        (numpy.ndarray(buffer=view) holds no view) is no error: it stays mapped until that is
+        gone."""
+        self.release()
+        memory = self._memory()
+        if memory is not None and _exported(memory):
+            raise BufferError("cannot close exported pointers exist")
+        if self._client is current.opened():  # else its cluster is over
+            self._client.detach_unused()
 
     def leave(self, drop: bool = False) -> None:
-        """As detach, from a destructor; with `drop` the region itself is not needed any more."""
+        """From a destructor; with `drop` the region itself is not needed any more."""
+        if drop and self._client is current.opened():  # else its cluster is over
+            _dropped.append(self)
         self.release()
-        if self._client is current.opened():  # else its cluster is over
-            _left.append((self, drop))
 
 
-# What destructors left behind. A destructor may run in the middle of anything, also of a request of
-# this very thread, so the next ordinary call does the work.
-_left: collections.deque[tuple[Mapping, bool]] = collections.deque()
+def _exported(memory: Any) -> bool:
+    """Whether a view lives. Slow: it is asked only when something refers to the memory."""
+    return any(type(one).__name__ == "managedbuffer" for one in gc.get_referrers(memory))
+
+
+# Regions that are not needed any more. A destructor may run in the middle of anything, also of a
+# request of this very thread, so the next ordinary call says so.
+_dropped: collections.deque[Mapping] = collections.deque()
 
 
 def tidy() -> None:
-    """Detach what destructors left behind."""
-    for _ in range(len(_left)):
-        try:
-            mapping, drop = _left.popleft()
-        except IndexError:  # another thread was faster
-            return
-        try:
-            mapping.detach()
-        except BufferError:  # a view lives on
-            _left.append((mapping, drop))
+    """Finish what destructors and interrupted calls have left."""
+    client = current.opened()
+    if client is not None:
+        client.detach_unused()
+    for mapping in list(_dropped):
+        if mapping.used():
             continue
-        if drop and mapping._client is current.opened():
-            ask("drop", mapping.region)
+        if mapping._client is client:
+            ask("drop", mapping.region)  # twice does no harm
+        with contextlib.suppress(ValueError):  # another thread was faster
+            _dropped.remove(mapping)

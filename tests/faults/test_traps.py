@@ -189,8 +189,10 @@ def test_pages_are_used_where_a_mapping_is_split(tmp_path: Path, any_mechanism: 
     def read(client: Client, region: int, stamp: int) -> list[int]:
         memory = client.attach(region)
         client.observe(stamp)
-        assert isinstance(memory.obj, mmap.mmap)
-        memory.obj.madvise(mmap.MADV_RANDOM, 3 * PAGE, 2 * PAGE)
+        start = ctypes.addressof(ctypes.c_ubyte.from_buffer(memory))
+        madvise = ctypes.CDLL(None).madvise
+        madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        assert not madvise(start + 3 * PAGE, 2 * PAGE, mmap.MADV_RANDOM)
         seen = [memory[i * PAGE + i] for i in range(16)]
         for i in range(16):
             memory[i * PAGE] = i
@@ -229,13 +231,13 @@ def test_who_is_parked_in_memory_that_is_detached_ends(tmp_path: Path, any_mecha
         start = (ctypes.c_ubyte * PAGE).from_buffer(memory)
         address = ctypes.addressof(start)
         del start
-        memory.release()
         copy = ctypes.CDLL(None).memcpy  # without the GIL
         copy.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
         parked = threading.Thread(target=copy, args=(b" ", address, 1))
         parked.start()
         os.read(go, 1)
-        client.detach(region)
+        memory.release()
+        client.detach_unused()
         parked.join()
 
     with Hosts(2, tmp_path) as hosts:

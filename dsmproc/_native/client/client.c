@@ -32,16 +32,7 @@ void dsmproc_faults_arm(int removed) {
     dsm_segv_arm(removed != 0);
 }
 
-void dsmproc_region_leave(int faults, uint64_t address) {
-    if (dsm_segv_is(faults)) dsm_segv_leave(address);
-}
-
-void dsmproc_region_left(int faults, uint64_t address, int gone) {
-    if (dsm_segv_is(faults)) dsm_segv_left(address, gone != 0);
-}
-
-int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes) {
-    void *base = (void *)(uintptr_t)address;
+static int watch(int faults, void *base, uint64_t bytes) {
     if (madvise(base, bytes, MADV_DONTFORK) < 0) return -errno; /* trap "forked mapping" */
     (void)madvise(base, bytes, MADV_NOHUGEPAGE);
     (void)madvise(base, bytes, MADV_DONTDUMP);
@@ -49,13 +40,41 @@ int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes) {
     return dsm_uffd_register(faults, base, bytes);
 }
 
-int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t bytes) {
-    void *wanted = (void *)(uintptr_t)address;
-    int flags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-    if (mmap(wanted, bytes, PROT_READ | PROT_WRITE, flags, memory, 0) == MAP_FAILED) return -errno;
-    int error = dsmproc_region_watch(faults, address, bytes);
-    if (error) munmap(wanted, bytes);
+static int map(int faults, int memory, void *wanted, int more, struct dsmproc_mapping *mapping) {
+    int flags = MAP_SHARED | MAP_NORESERVE | more;
+    void *base = mmap(wanted, mapping->bytes, PROT_READ | PROT_WRITE, flags, memory, 0);
+    if (base == MAP_FAILED) return -errno;
+    int error = watch(faults, base, mapping->bytes);
+    if (error)
+        munmap(base, mapping->bytes);
+    else
+        mapping->address = (uintptr_t)base;
     return error;
+}
+
+int dsmproc_region_map(int faults, struct dsmproc_request *attach,
+                       struct dsmproc_mapping *mapping) {
+    mapping->bytes = attach->value * (uint64_t)sysconf(_SC_PAGESIZE);
+    int error = map(faults, attach->fd, NULL, 0, mapping);
+    close(attach->fd);
+    attach->fd = -1;
+    return error;
+}
+
+/* In a child, which inherited a hole. */
+int dsmproc_region_remap(int faults, struct dsmproc_request *attach,
+                         struct dsmproc_mapping *mapping) {
+    void *wanted = (void *)(uintptr_t)mapping->address;
+    int error = map(faults, attach->fd, wanted, MAP_FIXED_NOREPLACE, mapping);
+    close(attach->fd);
+    attach->fd = -1;
+    return error;
+}
+
+void dsmproc_region_unmap(struct dsmproc_mapping *mapping, void *first) {
+    (void)first;
+    uint64_t address = __atomic_exchange_n(&mapping->address, 0, __ATOMIC_ACQ_REL);
+    if (address) dsm_segv_unmap((void *)(uintptr_t)address, mapping->bytes);
 }
 
 /* SIGKILL and not a handler: a thread blocked by a fault inside a kernel copy takes only fatal

@@ -20,7 +20,6 @@ enum { RANGES = 16384, BUCKETS = 256, CHAIN = 8, PAGE = 4096, STACK = 256 << 10 
 static struct {
     _Atomic uint64_t start, bytes;
     _Atomic(_Atomic uint8_t *) rights;
-    bool leaving; /* under the mutex */
 } ranges[RANGES];
 static _Atomic uint32_t used;
 /* Threads wait for what happens to their page, by its address; neighbours wake them in vain. */
@@ -229,7 +228,7 @@ static bool try_to(const struct dsm_segv_command *command, _Atomic uint8_t *righ
 
 static void obey(const struct dsm_segv_command *command) {
     int range = find(command->address);
-    if (range < 0 || ranges[range].leaving) return; /* it is being unmapped */
+    if (range < 0) return; /* it was unmapped */
     uint64_t first = (command->address - atomic_load(&ranges[range].start)) / PAGE;
     _Atomic uint8_t *rights = atomic_load(&ranges[range].rights) + first;
     if (!try_to(command, rights)) {
@@ -292,7 +291,8 @@ static int start_helper(void) {
 }
 
 int dsm_segv_open(void) {
-    if (atomic_load(&line) >= 0) return -EBUSY; /* a process has one agent */
+    if (atomic_load(&line) >= 0 && owner == getpid()) return agents; /* a process has one agent */
+    if (atomic_load(&line) >= 0) dsm_segv_close();                   /* the parent's */
     int one[2], two[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, one) < 0) return -errno;
     int error = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, two) < 0 ? -errno : 0;
@@ -365,7 +365,6 @@ int dsm_segv_register(void *address, uint64_t bytes) {
     int error = i == RANGES ? -ENOSPC : 0;
     if (!error && mprotect(address, bytes, PROT_NONE) < 0) error = -errno;
     if (!error) {
-        ranges[i].leaving = false;
         atomic_store(&ranges[i].rights, rights);
         atomic_store(&ranges[i].start, (uintptr_t)address);
         atomic_store(&ranges[i].bytes, bytes);
@@ -377,21 +376,15 @@ int dsm_segv_register(void *address, uint64_t bytes) {
     return error;
 }
 
-void dsm_segv_leave(uint64_t address) {
-    pthread_mutex_lock(&mutex);
-    int range = find(address);
-    if (range >= 0) {
-        ranges[range].leaving = true;
-        hide_all((uint32_t)range);
+void dsm_segv_unmap(void *address, uint64_t bytes) {
+    if (atomic_load(&line) < 0 || owner != getpid()) {
+        munmap(address, bytes);
+        return;
     }
-    pthread_mutex_unlock(&mutex);
-}
-
-void dsm_segv_left(uint64_t address, bool gone) {
     pthread_mutex_lock(&mutex);
-    int range = find(address);
-    if (range >= 0 && gone) release((uint32_t)range);
-    if (range >= 0 && !gone) ranges[range].leaving = false;
-    wake(0, (uint64_t)BUCKETS * PAGE);
+    int range = find((uintptr_t)address);
+    if (range >= 0) release((uint32_t)range);
+    munmap(address, bytes);
     pthread_mutex_unlock(&mutex);
+    wake(0, (uint64_t)BUCKETS * PAGE);
 }

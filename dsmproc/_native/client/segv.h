@@ -5,8 +5,8 @@
 #define DSM_CLIENT_SEGV_H
 #include "sys/segv.h"
 
-/* The agent's end of a new line, or -errno. It is kept open here too: a fault then waits when the
- * agent is gone, until our lifeline ends us. */
+/* The agent's end of the line, which is opened if there is none, or -errno. It is kept open here
+ * too: a fault then waits when the agent is gone, until our lifeline ends us. */
 int dsm_segv_open(void);
 /* Is this that descriptor? */
 bool dsm_segv_is(int fd);
@@ -15,10 +15,8 @@ bool dsm_segv_is(int fd);
 void dsm_segv_close(void);
 /* Faults in this range are ours; it becomes inaccessible. 0 or -errno. */
 int dsm_segv_register(void *address, uint64_t bytes);
-/* Before unmapping: no command changes it any more. */
-void dsm_segv_leave(uint64_t address);
-/* And then: it is gone, or (a view lives) it stays and its pages are asked for again. */
-void dsm_segv_left(uint64_t address, bool gone);
+/* Unmap it, watched or not: no command changes what is mapped there from then on. */
+void dsm_segv_unmap(void *address, uint64_t bytes);
 /* Somebody else (faulthandler) took the signal: take it back, and chain to them. With `removed`,
  * who took it last has given it back and is not chained to any more. */
 void dsm_segv_arm(bool removed);

@@ -125,14 +125,19 @@ int dsmproc_faults_open(int mechanism);
 void dsmproc_faults_close(int faults);
 /* (3) After faulthandler took the signal SIGSEGV, or (removed = 1) gave it back: take it again. */
 void dsmproc_faults_arm(int removed);
-/* Make a mapping of a region's memfd one whose faults go to `faults`, and that fork does not
- * inherit. Nobody may have touched it. */
-int dsmproc_region_watch(int faults, uint64_t address, uint64_t bytes);
-/* Around unmapping: before, and after; gone = 0: a view lives, it stays. */
-void dsmproc_region_leave(int faults, uint64_t address);
-void dsmproc_region_left(int faults, uint64_t address, int gone);
-/* After a fork: map it in the child where the parent has it, and watch it. */
-int dsmproc_region_remap(int faults, int memory, uint64_t address, uint64_t bytes);
+/* A region's memory in this process; no address: it is not mapped. */
+struct dsmproc_mapping {
+    uint64_t address, bytes;
+};
+struct dsmproc_request;
+/* Map the region whose ATTACH was answered, so that its faults go to `faults` and fork does not
+ * inherit it. The request's descriptor is closed. */
+int dsmproc_region_map(int faults, struct dsmproc_request *attach, struct dsmproc_mapping *mapping);
+/* Nothing refers to it any more: `first` is what Python kept of it. Once, whoever asks. */
+void dsmproc_region_unmap(struct dsmproc_mapping *mapping, void *first);
+/* The same in a forked child: where the parent has it. */
+int dsmproc_region_remap(int faults, struct dsmproc_request *attach,
+                         struct dsmproc_mapping *mapping);
 
 /* ---- client: requests ---------------------------------------------------------------------- */
 enum {
