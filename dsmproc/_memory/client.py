@@ -235,6 +235,7 @@ class Client:
     def _forget(self) -> None:
         """No connection, and nothing locked: the state at the start, and in a child after fork."""
         self._main = -1
+        self._first: _Connection | None = None
         self._faults = -1
         self._faults_shared = False
         self._pid = os.getpid()
@@ -280,6 +281,7 @@ class Client:
             if self._main >= 0:
                 return
             first.arm()
+        self._first = first  # kept: its destructor would swallow a signal handler's exception
         self._main, first.fd = first.fd, -1
 
     def _greeted(self) -> _Connection:

@@ -24,6 +24,7 @@ from typing import Any
 from moments import PATIENCE, Made, Scenario, at_random, moments
 
 import dsmproc
+from dsmproc._memory import current
 
 SOON = 0.001
 
@@ -404,6 +405,123 @@ MESSAGES: tuple[Scenario, ...] = (
 )
 
 
+# ---- memory ------------------------------------------------------------------------------------
+
+
+def _memory_works(name: str, value: int) -> None:
+    """It has the value, and can be attached, written and closed; and so can others."""
+    memory = dsmproc.SharedMemory(name)
+    assert memory.buf[0] == value, f"it has {memory.buf[0]}, not {value}"
+    memory.buf[0] = 8
+    again = dsmproc.SharedMemory(name)
+    assert again.buf[0] == 8
+    again.close()
+    memory.close()
+    memory.unlink()
+    other = dsmproc.SharedMemory(create=True, size=5000)
+    other.buf[4999] = 1
+    other.close()
+    other.unlink()
+
+
+def _closed_memory() -> str:
+    memory = dsmproc.SharedMemory(create=True, size=5000)
+    memory.buf[0] = 7
+    memory.close()
+    return memory.name
+
+
+def create_memory(ctx: Any) -> Made:
+    name = _closed_memory()
+    return lambda: dsmproc.SharedMemory(create=True, size=5000), lambda _: _memory_works(name, 7)
+
+
+def attach_memory(ctx: Any) -> Made:
+    name = _closed_memory()
+    return lambda: dsmproc.SharedMemory(name), lambda _: _memory_works(name, 7)
+
+
+def attach_first_memory(ctx: Any) -> Made:
+    """With a process that has not joined its host."""
+    name = _closed_memory()
+    client = current.opened()
+    if client is not None:  # a cluster's
+        client.detach_unused()
+        client.close()
+    return lambda: dsmproc.SharedMemory(name), lambda _: _memory_works(name, 7)
+
+
+def close_memory(ctx: Any) -> Made:
+    memory = dsmproc.SharedMemory(_closed_memory())
+
+    def check(_: Any) -> None:
+        memory.close()
+        _memory_works(memory.name, 7)
+
+    return lambda: memory.close(), check
+
+
+def close_used_memory(ctx: Any) -> Made:
+    """It fails, and the view is of use all the same."""
+    memory = dsmproc.SharedMemory(_closed_memory())
+    view = memory.buf[:1]
+
+    def function() -> None:
+        with contextlib.suppress(BufferError):
+            memory.close()
+
+    def check(_: Any) -> None:
+        assert view[0] == 7
+        view[0] = 9
+        view.release()
+        memory.close()
+        _memory_works(memory.name, 9)
+
+    return function, check
+
+
+def unlink_memory(ctx: Any) -> Made:
+    name = _closed_memory()
+    memory = dsmproc.SharedMemory(name)
+
+    def check(_: Any) -> None:
+        assert memory.buf[0] == 7
+        memory.close()
+        with contextlib.suppress(FileNotFoundError):
+            memory.unlink()
+        _memory_works(_closed_memory(), 7)
+
+    return lambda: memory.unlink(), check
+
+
+def make_array(ctx: Any) -> Made:
+    kept = dsmproc.shared_array(700, "i4")
+
+    def function() -> Any:  # in a destructor the exception would be lost
+        array = dsmproc.shared_array(700, "i4")
+        array[5] = 1
+        return array
+
+    def check(_: Any) -> None:
+        kept[:] = 2
+        other = dsmproc.shared_array(700, "i4")
+        other[:] = 3
+        assert kept.sum() == 1400 and other.sum() == 2100
+
+    return function, check
+
+
+MEMORY: tuple[Scenario, ...] = (
+    create_memory,
+    attach_memory,
+    attach_first_memory,
+    close_memory,
+    close_used_memory,
+    unlink_memory,
+    make_array,
+)
+
+
 # ---- with a process elsewhere ------------------------------------------------------------------
 
 
@@ -532,6 +650,34 @@ def awaited_event(ctx: Any) -> Scenario:
     return scenario
 
 
+def _count_up(name: str) -> None:
+    memory = dsmproc.SharedMemory(name)
+    memory.buf[0] = memory.buf[0] % 100 + 1
+    memory.close()
+
+
+def memory_elsewhere(ctx: Any) -> Scenario:
+    """Another host writes it after each close."""
+    name = _closed_memory()
+    turns = _Turns(ctx, _count_up, name)
+
+    def scenario(_: Any) -> Made:
+        memory = dsmproc.SharedMemory(name)
+        memory.buf[0] = 5
+
+        def check(_: Any) -> None:
+            turns.begin()
+            turns.end()
+            again = dsmproc.SharedMemory(name)
+            assert again.buf[0] == 6, f"it has {again.buf[0]}"
+            again.buf[1] = 1
+            again.close()
+
+        return lambda: memory.close(), check
+
+    return scenario
+
+
 APART: tuple[Callable[[Any], Scenario], ...] = (lock_elsewhere, wanted_lock, awaited_event)
 
 
@@ -600,11 +746,12 @@ SERVED: tuple[Callable[[Any], Scenario], ...] = (
 
 # ---- the command -------------------------------------------------------------------------------
 
-EVERY = (*SYNC, *MESSAGES, *APART, *SERVED, join_process)
+MAKERS = (*APART, *SERVED, memory_elsewhere)  # of scenarios
+EVERY = (*SYNC, *MESSAGES, *MEMORY, *MAKERS, join_process)
 
 
 def find(ctx: Any, maker: Any, patience: float = PATIENCE, step: int = 1) -> dict[str, str]:
-    scenario = maker(ctx) if maker in (*APART, *SERVED) else maker
+    scenario = maker(ctx) if maker in MAKERS else maker
     return moments(scenario, ctx, patience, step)
 
 
@@ -615,7 +762,7 @@ def _look(ctx: Any, names: list[str], seconds: float) -> None:
         if seconds and maker in SERVED:  # each has threads that wait where a signal does harm
             continue
         if seconds:
-            scenario = maker(ctx) if maker in (*APART, *SERVED) else maker
+            scenario = maker(ctx) if maker in MAKERS else maker
             count, wrong = at_random(scenario, ctx, seconds)
         else:
             found = find(ctx, maker, 1)

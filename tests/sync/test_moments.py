@@ -11,8 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupts import APART, LOST, MESSAGES, SERVED, SYNC, find, join_process
-from places import perform
+from interrupts import (
+    APART,
+    LOST,
+    MEMORY,
+    MESSAGES,
+    SERVED,
+    SYNC,
+    close_memory,
+    close_used_memory,
+    find,
+    join_process,
+)
+from places import local_cluster, perform
 
 # A message is lost if the handler raises after it has come and before the call returns. After how
 # many moments that is so in the standard library (Python 3.11), by the same count.
@@ -48,3 +59,12 @@ def test_at_every_moment(cluster: None, group: str) -> None:
 def test_at_some_moments(cluster: None, makers: tuple[Any, ...], step: int) -> None:
     """Of calls for each of which much has to be made; the command has all of them."""
     perform("worker", _whole(*makers, step=step))
+
+
+@pytest.mark.parametrize("mechanism", ["uffd", "segv"])
+def test_memory(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every moment of a close and some of an attach; the command has all of them."""
+    monkeypatch.setenv("DSMPROC_FAULTS", mechanism)
+    with local_cluster():
+        perform("worker", _whole(close_memory, close_used_memory))
+        perform("worker", _whole(*MEMORY, step=8))
