@@ -22,6 +22,7 @@ from interrupts import (
     close_used_memory,
     find,
     join_process,
+    memory_elsewhere,
 )
 from places import local_cluster, perform
 
@@ -66,5 +67,5 @@ def test_memory(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every moment of a close and some of an attach; the command has all of them."""
     monkeypatch.setenv("DSMPROC_FAULTS", mechanism)
     with local_cluster():
-        perform("worker", _whole(close_memory, close_used_memory))
+        perform("worker", _whole(close_memory, close_used_memory, memory_elsewhere))
         perform("worker", _whole(*MEMORY, step=8))
