@@ -21,13 +21,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from .._native.ffi import MASTER, Broke, Call, Home, Status, check, ffi, lib, raise_status
 from ..errors import ClusterError, HostLostError
 from . import faults
 from .engine import Engine, Notice
 from .faults import probe_faults
+from .requests import IDLE, WAITING, Connection, call_request, new_request
 
 __all__ = [
     "MASTER",
@@ -35,6 +36,7 @@ __all__ = [
     "Call",
     "Client",
     "Engine",
+    "IDLE",
     "Home",
     "Lock",
     "Notice",
@@ -47,109 +49,6 @@ NEWEST = 2**64 - 1
 quick_take, quick_give = lib.dsmproc_quick_take, lib.dsmproc_quick_give
 quick_untake = lib.dsmproc_quick_untake
 GIVE_ASK, GIVE_NOT_OWNED = 1, 3  # what quick_give says
-IDLE: int = lib.DSMPROC_ST_IDLE
-_WAITING: int = lib.DSMPROC_ST_WAITING
-_BEGUN: int = lib.DSMPROC_BEGUN
-_SLICE_MS = 200  # a signal that comes just before poll() waits no longer than this
-
-
-class _Connection:
-    """One thread's connection to the engine; closed with the thread."""
-
-    fd = -1
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._spin = ffi.new("struct dsmproc_spin *")
-
-    def close(self, close: Callable[[int], None] = os.close) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            close(fd)  # at the interpreter's end `os` is gone
-
-    __del__ = close
-
-    def send(self, request: Any) -> None:
-        if lib.dsmproc_request_send(self.fd, request) < 0:
-            self.fail()
-
-    def greet(self, a: int = 0) -> int:
-        """Say hello; the descriptor that comes with the answer, or -1."""
-        hello = new_request(lib.DSMPROC_OP_HELLO, a=a)
-        self.send(hello)
-        self.wait(hello, None)
-        if hello.status:
-            raise_status(hello.status, hello.value, "cannot join this host")
-        return int(hello.fd)
-
-    def arm(self) -> None:
-        """From now on this process ends when the engine's end closes."""
-        error = lib.dsmproc_lifeline(self.fd)
-        if error == -errno.ECONNRESET:
-            self.fail()
-        check(error, "cannot watch the agent")
-
-    def wait(self, request: Any, until: float | None) -> bool:
-        """Until answered; False: the time is over. Signal handlers may raise."""
-        while request.status == _WAITING:
-            left = _SLICE_MS
-            if until is not None:
-                left = min(left, max(0, round((until - time.monotonic()) * 1000)))
-            result = self._receive(request, left)
-            if result and until is not None and time.monotonic() >= until:
-                return False
-        return True
-
-    def wait_begun(self, request: Any) -> None:
-        """Until a SEM_SLEEP is under way: whatever this host says from now on comes after it."""
-        while request.status == _WAITING and request.value != _BEGUN:
-            self._receive(request, _SLICE_MS)
-
-    def _receive(self, request: Any, timeout_ms: int) -> int:
-        result = int(lib.dsmproc_request_wait(self.fd, timeout_ms, request, self._spin))
-        if result not in (0, -errno.EAGAIN, -errno.EINTR):
-            self.fail()
-        return result
-
-    def cancel(self, request: Any) -> None:
-        """Ask for an end of the request and wait for its answer, which may be success: e.g. for
-        the action of a barrier that all have reached."""
-        if lib.dsmproc_request_cancel(self.fd) < 0:
-            self.fail()
-        self.wait(request, None)
-
-    def end(self, request: Any) -> None:
-        """After an exception: it has had no effect, or what it releases is released."""
-        if self.fd >= 0 and lib.dsmproc_request_end(self.fd, request) < 0:
-            self.close()
-
-    def fail(self) -> NoReturn:
-        self.close()
-        raise HostLostError("the agent of this host is gone")
-
-
-def new_request(
-    kind: int,
-    id: int = 0,
-    a: int = 0,
-    b: int = 0,
-    c: int = 0,
-    op: int = 0,
-    lock: Any = ffi.NULL,
-    descriptor: int = -1,
-) -> Any:
-    """A request that was not sent yet. Its answer comes into it, so nothing that happens to the
-    call that asked loses it."""
-    return ffi.new(
-        "struct dsmproc_request *", (kind, op, id, a, b, c, lock, descriptor, IDLE, 0, -1)
-    )
-
-
-def call_request(
-    op: Call, id: int, a: int = 0, b: int = 0, c: int = 0, quick: Any = ffi.NULL
-) -> Any:
-    """The request for an operation that is kept at the master."""
-    return new_request(lib.DSMPROC_OP_CALL, id, a, b, c, int(op), quick)
 
 
 class Pending:
@@ -176,7 +75,7 @@ class Pending:
 
     def close(self) -> None:
         """The connection is good for the next request, if this one was answered."""
-        if self._request.status == _WAITING:
+        if self._request.status == WAITING:
             self._connection.close()
         else:
             self._client._free.append(self._connection)
@@ -235,14 +134,14 @@ class Client:
     def _forget(self) -> None:
         """No connection, and nothing locked: the state at the start, and in a child after fork."""
         self._main = -1
-        self._first: _Connection | None = None
+        self._first: Connection | None = None
         self._faults = -1
         self._faults_shared = False
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._free: list[_Connection] = []  # of requests that a loop has made
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._free: list[Connection] = []  # of requests that a loop has made
 
     # -- connections --
 
@@ -266,7 +165,7 @@ class Client:
         which it tells that something has come; and it may tell so late, when the answer to the
         greeting was read long ago. Therefore the greeting of a second connection: the engine's
         thread answers it when it has done with the first."""
-        first = _Connection(self._connect())
+        first = Connection(self._connect())
         if self._main >= 0:
             return
         fd = first.greet(a=1)
@@ -284,9 +183,9 @@ class Client:
         self._first = first  # kept: its destructor would swallow a signal handler's exception
         self._main, first.fd = first.fd, -1
 
-    def _greeted(self) -> _Connection:
+    def _greeted(self) -> Connection:
         """A new connection of this process, which has joined."""
-        connection = _Connection(self._connect())
+        connection = Connection(self._connect())
         connection.greet()
         self._connections.add(connection)
         return connection
@@ -307,25 +206,25 @@ class Client:
         if self._faults >= 0:
             lib.dsmproc_faults_close(self._faults)
 
-    def _connection(self) -> _Connection:
+    def _connection(self) -> Connection:
         """This thread's, until `_give_back`: a signal handler or a destructor that runs in the
         middle of a request, and makes one of its own, gets another."""
         if self._main < 0:
             self.open()
-        connection: _Connection | None = getattr(self._local, "connection", None)
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is not None and connection.fd >= 0:
             self._local.connection = None
             return connection
         return self._new_connection()
 
-    def _take_free(self) -> _Connection:
+    def _take_free(self) -> Connection:
         return self._free.pop() if self._free else self._new_connection()
 
-    def _new_connection(self) -> _Connection:
+    def _new_connection(self) -> Connection:
         self.open()
         return self._greeted()
 
-    def _give_back(self, connection: _Connection) -> None:
+    def _give_back(self, connection: Connection) -> None:
         if connection.fd >= 0 and connection in self._connections:  # not before a fork, or close()
             self._local.connection = connection
 
