@@ -122,7 +122,7 @@ def test_who_is_where_a_lost_host_was_is_not_called(
             with listening.accept()[0] as test:
                 test.sendall(b"x")
                 out = driver.read_until("end", timeout=20)
-    assert "error: a pipe or queue was lost with its host: host 1" in out
+    assert "error: a pipe was lost with its host: host 1" in out
     assert "within 0" in out
     driver.wait().check()
     shutil.rmtree(os.path.dirname(there["socket"]))
