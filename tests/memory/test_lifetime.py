@@ -12,7 +12,7 @@ import pytest
 from places import run
 
 import dsmproc
-from dsmproc import cluster as membership
+from dsmproc import _membership as membership
 
 DRIVER = """
 import os, sys
@@ -44,7 +44,7 @@ def _exists(name: str) -> bool:
 @pytest.mark.parametrize("end", ["exit", "killed", "worker"])
 def test_a_driver_ends(cluster: None, tmp_path: Any, end: str) -> None:
     """Another driver of the same cluster: what it tracked ends with it, the rest does not."""
-    handle: Any = membership._state.local
+    handle: Any = membership.state.local
     script = tmp_path / "script.py"
     script.write_text(DRIVER)
     environ = {
