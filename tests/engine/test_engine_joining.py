@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hosts import SECONDS, Host, Hosts
 
+from dsmproc._memory import requests
 from dsmproc._memory.client import Client, lib
 from dsmproc.errors import HostLostError
 
@@ -41,7 +42,7 @@ def test_a_late_wake_up_for_the_greeting_is_not_taken_for_the_end(tmp_path: Path
     the other."""
 
     def body(client: Client) -> tuple[list[tuple[int, list[int]]], int]:
-        listening = client.lib = Listening()  # in this process alone
+        listening = requests.lib = Listening()  # in this process alone
         client.publish()
         client.new_id()
         return listening.armed, len(client._connections)
@@ -82,7 +83,7 @@ def test_an_agent_that_is_gone_before_its_end_is_awaited(tmp_path: Path) -> None
             return super().dsmproc_lifeline(fd)
 
     def body(client: Client) -> str:
-        client.lib = Killing()
+        requests.lib = Killing()
         with pytest.raises(HostLostError) as error:
             client.publish()
         return str(error.value)
