@@ -8,10 +8,12 @@ import subprocess
 import sys
 from multiprocessing import context, process, util
 from queue import Empty
+from unittest import mock
 
 import pytest
 
 from dsmproc import _std
+from dsmproc._std.choice import on_cluster
 
 
 def test_preparation_data_has_what_a_child_needs_and_nothing_of_main() -> None:
@@ -107,3 +109,8 @@ def test_queue_joined() -> None:
     assert _std.queue_joined(queue, 30)
     queue.close()
     queue.join_thread()
+
+
+def test_a_context_that_somebody_made_up_is_none_of_ours() -> None:
+    """It answers to any name: what is asked is its class."""
+    assert not on_cluster(mock.MagicMock())
