@@ -12,7 +12,7 @@ def _patch() -> None:
     root = os.path.dirname(os.path.dirname(folder))
     sys.path.append(root)
     try:
-        from .. import _patch
+        from dsmproc import _patch
 
         _patch.install()
     except BaseException:  # an interpreter goes on after this; the program must not, unpatched
