@@ -48,7 +48,7 @@ def withdraw(announced: Announced | None) -> None:
 
 def host_at(address: Any) -> int | None:
     """The host of whoever of this program listens there, if it can be told."""
-    if not _membership.active():
+    if address is None or not _membership.active():  # a server that was not started has none
         return None
     place, here = on_one_host(address), _membership.client()
     if place is not None:
