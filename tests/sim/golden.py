@@ -3,8 +3,9 @@
     python -m tests.sim.golden [--rewrite]
 
 Commands, after `> `: `HOST: OP; OP` as in a litmus file (one thread a host), `HOST: attach`,
-`deliver FROM TO fast|bulk` (one message; `m` is the master), `quiet` (whatever can move, moves, in
-a fixed order). The head of the file has the lines `hosts`, `pages`, `bytes`, `locks`, `policy`.
+`deliver FROM TO fast|bulk` (one message; `m` is the master), `lose HOST`, `leave HOST`, `quiet`
+(whatever can move, moves, in a fixed order; then hosts that leave are gone, and those that are gone
+are heard of). The head of the file has the lines `hosts`, `pages`, `bytes`, `locks`, `policy`.
 Read the difference before you commit a rewritten file.
 """
 
@@ -20,7 +21,7 @@ from . import thread as op
 from .binding import Core
 from .explore import REGION, LitmusThread, LitmusWorld, Script, parse_lines
 from .trace import Trace
-from .world import MASTER
+from .world import MASTER, end, hear, leave
 
 HERE = Path(__file__).parent / "scenarios"
 CHANNELS = {"fast": C.DSM_FAST, "bulk": C.DSM_BULK}
@@ -69,6 +70,10 @@ class ScenarioWorld(LitmusWorld):
             ends = [MASTER if end == "m" else int(end) for end in (source, to)]
             self.deliver((ends[0], ends[1], CHANNELS[channel]))
             self.run_threads()
+        elif first == "lose":
+            self.threads[int(rest)].try_die()
+        elif first == "leave":
+            leave(self, self.hosts[int(rest)])
         else:
             thread = self.threads[int(first.rstrip(":"))]
             assert isinstance(thread.program, Hand)
@@ -86,9 +91,22 @@ class ScenarioWorld(LitmusWorld):
 
     def quiet(self) -> None:
         self.run_threads()
-        while self.active:
-            self.deliver(sorted(self.active)[0])
+        while self.move():
             self.run_threads()
+
+    def move(self) -> bool:
+        more = [host for host in self.hosts if host.more]
+        if self.active:
+            self.deliver(sorted(self.active)[0])
+        elif more:
+            self.take(more[0])
+        elif self.departing:
+            end(self, self.departing[0])
+        elif self.mourners:
+            hear(self, *self.mourners[0])
+        else:
+            return False
+        return True
 
 
 def play(path: Path) -> str:

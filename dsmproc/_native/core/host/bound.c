@@ -210,12 +210,13 @@ int dsm_bound_on_updates(struct dsm_host *host, struct dsm_cursor *cursor) {
     uint32_t n = dsm_get16(cursor);
     if (cursor->bad || n > DSM_BATCH) return DSM_E_PEER;
     int status = judge(host, *cursor, n);
-    uint64_t invalidated = 0; /* once is enough */
+    uint64_t invalidated = 0; /* once is enough, also to learn its home: that one is asked now */
     for (uint32_t i = 0; status == DSM_OK && i < n; i++) {
         struct update next = next_update(host, cursor);
-        struct dsm_page *page = dsm_page_learn_home(host, next.id, next.home, next.epoch);
         dsm_count(host, DSM_COUNT_NOTICES_RECEIVED, 1);
-        if (!page || next.id == invalidated || page->flags & DSM_INVALID_LATER) continue;
+        if (next.id == invalidated) continue;
+        struct dsm_page *page = dsm_page_learn_home(host, next.id, next.home, next.epoch);
+        if (!page || page->flags & DSM_INVALID_LATER) continue;
         if (takes_updates(page)) {
             apply(host, page, next.off, next.len);
         } else {

@@ -103,8 +103,9 @@ int dsm_publish_on_claimed(struct dsm_host *host, struct dsm_cursor *cursor) {
         uint32_t home = dsm_get16(cursor), epoch = dsm_get32(cursor);
         if (!page || !(page->flags & DSM_CLAIMED)) continue; /* its region is gone */
         page->flags &= (uint16_t)~DSM_CLAIMED;
-        /* Where a diff is out, its answer says where the page lives (flush.c). */
-        if (page->home == DSM_NO_HOST || (epoch > page->epoch && !dsm_page_is_pending(page))) {
+        /* Where the page or a diff is out, the answer says where it lives (page.c, flush.c). */
+        bool asked = dsm_page_is_pending(page) || page->state == DSM_FETCHING; /* FORWARD */
+        if (page->home == DSM_NO_HOST || (epoch > page->epoch && !asked)) {
             page->home = (uint16_t)home;
             page->epoch = epoch;
         }

@@ -320,8 +320,8 @@ static inline bool dsm_at_home(const struct dsm_page *page) {
 }
 
 /* Its home was asked, or sent a diff, and has not answered: who that is is not forgotten meanwhile,
- * or its death would not be known to concern the page. (A FETCHING page that hears of another home
- * is asked for again.) */
+ * or its death would not be known to concern the page (FORWARD). A FETCHING page is asked for again
+ * when a notice names another home; whatever else names one leaves it as it is. */
 static inline bool dsm_page_is_pending(const struct dsm_page *page) {
     bool diff = page->flags & DSM_UNACKED && !(page->flags & DSM_SEEKING);
     return diff || page->flags & (DSM_TAKING | DSM_HANDING);
