@@ -117,7 +117,7 @@ bool dsm_history_is_base(const struct dsm_host *host, const struct dsm_page *pag
 }
 
 void dsm_history_collected(struct dsm_host *host, struct dsm_history *history) {
-    if (history->adopted) dsm_leave_found(host);
+    dsm_leave_found(host); /* while it waited for the answer, a sweep passed the page by */
     history->collector = DSM_NO_HOST;
     history->adopted = 0;
     host->collecting--;
