@@ -106,13 +106,8 @@ class Client:
     def ask(self, question: str, *arguments: Any) -> Any:
         """One question to the agent of this host."""
         with self.connect_agent("client") as wired:
-            good, answer = self._answer(wired, (question, *arguments))
-        try:
-            if not good:
-                raise answer
-            return answer
-        finally:
-            del answer  # an error and the frame it was raised in would hold each other
+            answer = self._answer(wired, (question, *arguments))
+        return _said(answer)
 
     def _answer(self, agent: wire.Wire, question: Any = None) -> Any:
         """Of the agent of this host; some connections are a question."""
@@ -127,15 +122,10 @@ class Client:
         """One question to the agent of any host."""
         try:
             with self.connect(host, "client") as wired:
-                good, answer = wired.request((question, *arguments))
+                answer = wired.request((question, *arguments))
         except (EOFError, OSError) as error:
             raise HostLostError(self.why_lost(host["id"]), host["id"]) from error
-        try:
-            if not good:
-                raise answer
-            return answer
-        finally:
-            del answer  # an error and the frame it was raised in would hold each other
+        return _said(answer)
 
     def why_lost(self, host: int) -> str:
         """One sentence about a host whose connection broke. Who is told it may go on with that
@@ -152,6 +142,17 @@ class Client:
         why = "" if host == self.host else str(self.ask("lost", host))
         _losing()
         return why
+
+
+def _said(answer: Any) -> Any:
+    """The value in an agent's answer, or raise the error in it."""
+    good, value = answer
+    try:
+        if not good:
+            raise value
+        return value
+    finally:
+        del value, answer  # an error and the frame it was raised in would hold each other
 
 
 class _State:

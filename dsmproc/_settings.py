@@ -132,7 +132,10 @@ def check_settings(environ: Mapping[str, str]) -> None:
         said = value.lower() if value and name == "DSMPROC_LOG" else value
         if said and said not in allowed:
             raise ValueError(f"{name}={value} is none of {', '.join(allowed)}")
-    check_home(environ.get("DSMPROC_HOME"), environ.get("DSMPROC_CONSISTENCY") or "lrc")
+    check_home(
+        environ.get("DSMPROC_HOME"),
+        environ.get("DSMPROC_CONSISTENCY") or SETTINGS["DSMPROC_CONSISTENCY"].default,
+    )
     memory = environ.get("DSMPROC_MEMORY")
     if memory:
         parse_memory(memory)

@@ -61,15 +61,11 @@ void dsm_conns_reply(struct dsmproc_engine *engine, uint64_t req, uint32_t statu
     engine->agent.answers++;
 }
 
-static int send_reply(const struct dsm_conn *conn, uint32_t status, uint64_t value, int fd) {
+int dsm_conns_send(const struct dsm_conn *conn, uint32_t status, uint64_t value, int fd) {
     uint8_t bytes[REPLY_BYTES] = {0};
     dsm_put_le32(bytes, status);
     dsm_put_le64(bytes + 8, value);
     return dsm_net_send_with(conn->source.fd, bytes, sizeof bytes, fd);
-}
-
-int dsm_conns_tell(const struct dsm_conn *conn, uint32_t status, uint64_t value) {
-    return send_reply(conn, status, value, -1);
 }
 
 static void answer(struct dsmproc_engine *engine, struct dsm_conn *conn) {
@@ -88,7 +84,7 @@ static void answer(struct dsmproc_engine *engine, struct dsm_conn *conn) {
             dsm_engine_fail(engine, "no memory for an attachment");
     }
     note_action(conn);
-    if (!send_reply(conn, conn->status, conn->value, fd)) return;
+    if (!dsm_conns_send(conn, conn->status, conn->value, fd)) return;
     /* It is gone, or does not read what it asked for. What it was granted goes back; an attachment
      * does when its process ends. */
     struct dsm_conn last = *conn;

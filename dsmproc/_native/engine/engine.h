@@ -133,8 +133,8 @@ bool dsm_client_detached(struct dsm_client *client, uint64_t region);
 
 int dsm_conn_add(struct dsmproc_engine *engine, int fd, uint32_t pid);
 void dsm_conns_reply(struct dsmproc_engine *engine, uint64_t req, uint32_t status, uint64_t value);
-/* Sent before the answer; nonzero if it cannot be. */
-int dsm_conns_tell(const struct dsm_conn *conn, uint32_t status, uint64_t value);
+/* To the thread, with a descriptor or -1; nonzero if it cannot be sent. */
+int dsm_conns_send(const struct dsm_conn *conn, uint32_t status, uint64_t value, int fd);
 /* Send the answers that a step has made, after its summary is in the control segment. */
 void dsm_conns_flush(struct dsmproc_engine *engine);
 /* Free what ended in this turn of the loop. */

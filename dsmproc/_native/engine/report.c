@@ -10,24 +10,27 @@ void dsm_engine_note(struct dsmproc_engine *engine, const struct dsmproc_notice 
     dsm_eventfd_raise(engine->notice_fd);
 }
 
+static void say(struct dsmproc_engine *engine, uint32_t kind, const char *format,
+                va_list arguments) {
+    struct dsmproc_notice notice = {.kind = kind};
+    vsnprintf(notice.text, sizeof notice.text, format, arguments);
+    dsm_engine_note(engine, &notice);
+}
+
 void dsm_engine_log(struct dsmproc_engine *engine, const char *format, ...) {
-    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_LOG};
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(notice.text, sizeof notice.text, format, arguments);
+    say(engine, DSMPROC_NOTE_LOG, format, arguments);
     va_end(arguments);
-    dsm_engine_note(engine, &notice);
 }
 
 void dsm_engine_fail(struct dsmproc_engine *engine, const char *format, ...) {
     if (engine->failed) return;
     engine->failed = true;
-    struct dsmproc_notice notice = {.kind = DSMPROC_NOTE_FATAL};
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(notice.text, sizeof notice.text, format, arguments);
+    say(engine, DSMPROC_NOTE_FATAL, format, arguments);
     va_end(arguments);
-    dsm_engine_note(engine, &notice);
 }
 
 void dsm_engine_count(struct dsmproc_engine *engine, uint32_t stat, uint64_t add) {

@@ -121,7 +121,7 @@ static void feed_request(struct dsmproc_engine *engine, struct dsm_conn *conn, u
 static void call(struct dsmproc_engine *engine, struct dsm_conn *conn) {
     feed_request(engine, conn, DSM_EV_CALL);
     if (!conn->req || conn->request.op != DSM_CALL_SEM_SLEEP) return;
-    if (dsm_conns_tell(conn, DSMPROC_ST_WAITING, DSMPROC_BEGUN)) dsm_end_conn(engine, conn);
+    if (dsm_conns_send(conn, DSMPROC_ST_WAITING, DSMPROC_BEGUN, -1)) dsm_end_conn(engine, conn);
 }
 
 /* Only the agent itself says that its host leaves. */

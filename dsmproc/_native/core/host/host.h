@@ -86,6 +86,8 @@ void dsm_page_came(struct dsm_host *host, struct dsm_page *page);
 bool dsm_page_is_hot(const struct dsm_host *host, const struct dsm_page *page);
 /* Ask for a comparison; dsm_flush_diffed goes on when the results of the step are all in. */
 void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep);
+/* The same, of a page at home too; `how` says what is made of the result. */
+void dsm_page_compare_as(struct dsm_host *host, struct dsm_page *page, struct dsm_compared how);
 /* Send the kept diff (again). */
 void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page);
 /* Ask the master where this page lives: its home is gone. */

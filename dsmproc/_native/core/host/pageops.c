@@ -117,15 +117,20 @@ void dsm_page_came(struct dsm_host *host, struct dsm_page *page) {
 
 /* ---- its diff -------------------------------------------------------------------------- */
 
-void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
-    assert(page->state == DSM_DIRTY && host->ncompared < 2 * DSM_BATCH);
+void dsm_page_compare_as(struct dsm_host *host, struct dsm_page *page, struct dsm_compared how) {
+    assert(host->ncompared < 2 * DSM_BATCH);
     dsm_page_uncarry(host, page);
-    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
+    if (!how.keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
     struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
     action->id = dsm_page_id(host, page);
-    action->flag = keep;
-    host->compare[host->ncompared++] =
-        (struct dsm_compared){.page = dsm_ref_of(host, page), .early = early, .keep = keep};
+    action->flag = how.keep;
+    how.page = dsm_ref_of(host, page);
+    host->compare[host->ncompared++] = how;
+}
+
+void dsm_page_compare(struct dsm_host *host, struct dsm_page *page, bool early, bool keep) {
+    assert(page->state == DSM_DIRTY);
+    dsm_page_compare_as(host, page, (struct dsm_compared){.early = early, .keep = keep});
 }
 
 void dsm_page_send_kept(struct dsm_host *host, struct dsm_page *page) {

@@ -41,13 +41,7 @@ static bool keeps_bound(const struct dsm_host *host, const struct dsm_page *page
 
 static void look_at_bound(struct dsm_host *host, struct dsm_page *page) {
     bool keep = keeps_bound(host, page);
-    dsm_page_uncarry(host, page);
-    if (!keep) dsm_page_act(host, DSM_ACT_PROTECT, page);
-    struct dsm_action *action = dsm_act(host->out, DSM_ACT_COMPARE);
-    action->id = dsm_page_id(host, page);
-    action->flag = keep;
-    host->compare[host->ncompared++] =
-        (struct dsm_compared){.page = dsm_ref_of(host, page), .keep = keep, .bound = 1};
+    dsm_page_compare_as(host, page, (struct dsm_compared){.keep = keep, .bound = 1});
 }
 
 void dsm_written_look_at(struct dsm_host *host, struct dsm_page *page) {
