@@ -17,16 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from queue import Empty
 from threading import BrokenBarrierError
 from typing import Any
 
-from moments import PATIENCE, Made, Scenario, at_random, moments
+from interrupts_memory import MEMORY, closed_memory
+from interrupts_messages import MESSAGES
+from moments import PATIENCE, SOON, Made, Scenario, at_random, moments
 
 import dsmproc
-from dsmproc._memory import current
-
-SOON = 0.001
 
 
 def is_free(lock: Any) -> None:
@@ -267,261 +265,6 @@ SYNC: tuple[Scenario, ...] = (
 )
 
 
-# ---- messages --------------------------------------------------------------------------------
-
-
-LOST = "the message is lost"
-
-
-def _ends_with(take: Callable[[], Any], end: Any, *before: list[Any]) -> None:
-    """What comes until the end of it is one of these."""
-    got = [take()]
-    while got[-1] != end:
-        got.append(take())
-    assert got[:-1] in before, LOST if got == [end] else f"it has {got}"
-
-
-def _used(queue: Any) -> Any:
-    """With the connections open that it opens when it is used."""
-    queue.put(0)
-    queue.get(True, 1)
-    return queue
-
-
-def put_queue(ctx: Any) -> Made:
-    queue = _used(ctx.Queue())
-
-    def check(_: Any) -> None:
-        queue.put(2)
-        _ends_with(lambda: queue.get(True, 1), 2, [], [1])
-        assert queue.empty()
-
-    return lambda: queue.put(1), check
-
-
-def put_bounded_queue(ctx: Any) -> Made:
-    queue = _used(ctx.Queue(2))
-
-    def check(_: Any) -> None:
-        queue.put(2, True, 1)
-        _ends_with(lambda: queue.get(True, 1), 2, [], [1])
-        for i in range(2):
-            queue.put(i, True, 1)
-
-    return lambda: queue.put(1), check
-
-
-def _get(put: Callable[[Any], None], get: Callable[[], Any]) -> Made:
-    put(1)
-
-    def check(_: Any) -> None:
-        put(2)
-        _ends_with(get, 2, [1])
-
-    return get, check
-
-
-def _put(put: Callable[[Any], None], get: Callable[[], Any]) -> Made:
-    def check(_: Any) -> None:
-        put(2)
-        _ends_with(get, 2, [], [1])
-
-    return lambda: put(1), check
-
-
-def get_queue(ctx: Any) -> Made:
-    queue = _used(ctx.Queue())
-    return _get(lambda message: queue.put(message), lambda: queue.get(True, 1))
-
-
-def get_empty_queue(ctx: Any) -> Made:
-    queue = ctx.Queue()
-
-    def function() -> None:
-        with contextlib.suppress(Empty):
-            queue.get(True, SOON)
-
-    def check(_: Any) -> None:
-        queue.put(2)
-        _ends_with(lambda: queue.get(True, 1), 2, [])
-
-    return function, check
-
-
-def get_simple_queue(ctx: Any) -> Made:
-    queue = ctx.SimpleQueue()
-    return _get(lambda message: queue.put(message), lambda: queue.get())
-
-
-def put_simple_queue(ctx: Any) -> Made:
-    queue = ctx.SimpleQueue()
-    return _put(lambda message: queue.put(message), lambda: queue.get())
-
-
-def join_queue(ctx: Any) -> Made:
-    queue = ctx.JoinableQueue()
-
-    def check(_: Any) -> None:
-        queue.put(1)
-        queue.get(True, 1)
-        queue.task_done()
-        queue.join()
-
-    return lambda: queue.join(), check
-
-
-def receive(ctx: Any) -> Made:
-    reader, writer = ctx.Pipe(duplex=False)
-    return _get(lambda message: writer.send(message), lambda: reader.recv())
-
-
-def send(ctx: Any) -> Made:
-    reader, writer = ctx.Pipe(duplex=False)
-    return _put(lambda message: writer.send(message), lambda: reader.recv())
-
-
-def poll(ctx: Any) -> Made:
-    reader, writer = ctx.Pipe(duplex=False)
-
-    def check(_: Any) -> None:
-        writer.send(2)
-        assert reader.poll(1)
-        _ends_with(reader.recv, 2, [])
-
-    return lambda: reader.poll(SOON), check
-
-
-MESSAGES: tuple[Scenario, ...] = (
-    put_queue,
-    put_bounded_queue,
-    get_queue,
-    get_empty_queue,
-    get_simple_queue,
-    put_simple_queue,
-    join_queue,
-    receive,
-    send,
-    poll,
-)
-
-
-# ---- memory ------------------------------------------------------------------------------------
-
-
-def _memory_works(name: str, value: int) -> None:
-    """It has the value, and can be attached, written and closed; and so can others."""
-    memory = dsmproc.SharedMemory(name)
-    assert memory.buf[0] == value, f"it has {memory.buf[0]}, not {value}"
-    memory.buf[0] = 8
-    again = dsmproc.SharedMemory(name)
-    assert again.buf[0] == 8
-    again.close()
-    memory.close()
-    memory.unlink()
-    other = dsmproc.SharedMemory(create=True, size=5000)
-    other.buf[4999] = 1
-    other.close()
-    other.unlink()
-
-
-def _closed_memory() -> str:
-    memory = dsmproc.SharedMemory(create=True, size=5000)
-    memory.buf[0] = 7
-    memory.close()
-    return memory.name
-
-
-def create_memory(ctx: Any) -> Made:
-    name = _closed_memory()
-    return lambda: dsmproc.SharedMemory(create=True, size=5000), lambda _: _memory_works(name, 7)
-
-
-def attach_memory(ctx: Any) -> Made:
-    name = _closed_memory()
-    return lambda: dsmproc.SharedMemory(name), lambda _: _memory_works(name, 7)
-
-
-def attach_first_memory(ctx: Any) -> Made:
-    """With a process that has not joined its host."""
-    name = _closed_memory()
-    client = current.opened()
-    if client is not None:  # a cluster's
-        client.detach_unused()
-        client.close()
-    return lambda: dsmproc.SharedMemory(name), lambda _: _memory_works(name, 7)
-
-
-def close_memory(ctx: Any) -> Made:
-    memory = dsmproc.SharedMemory(_closed_memory())
-
-    def check(_: Any) -> None:
-        memory.close()
-        _memory_works(memory.name, 7)
-
-    return lambda: memory.close(), check
-
-
-def close_used_memory(ctx: Any) -> Made:
-    """It fails, and the view is of use all the same."""
-    memory = dsmproc.SharedMemory(_closed_memory())
-    view = memory.buf[:1]
-
-    def function() -> None:
-        with contextlib.suppress(BufferError):
-            memory.close()
-
-    def check(_: Any) -> None:
-        assert view[0] == 7
-        view[0] = 9
-        view.release()
-        memory.close()
-        _memory_works(memory.name, 9)
-
-    return function, check
-
-
-def unlink_memory(ctx: Any) -> Made:
-    name = _closed_memory()
-    memory = dsmproc.SharedMemory(name)
-
-    def check(_: Any) -> None:
-        assert memory.buf[0] == 7
-        memory.close()
-        with contextlib.suppress(FileNotFoundError):
-            memory.unlink()
-        _memory_works(_closed_memory(), 7)
-
-    return lambda: memory.unlink(), check
-
-
-def make_array(ctx: Any) -> Made:
-    kept = dsmproc.shared_array(700, "i4")
-
-    def function() -> Any:  # in a destructor the exception would be lost
-        array = dsmproc.shared_array(700, "i4")
-        array[5] = 1
-        return array
-
-    def check(_: Any) -> None:
-        kept[:] = 2
-        other = dsmproc.shared_array(700, "i4")
-        other[:] = 3
-        assert kept.sum() == 1400 and other.sum() == 2100
-
-    return function, check
-
-
-MEMORY: tuple[Scenario, ...] = (
-    create_memory,
-    attach_memory,
-    attach_first_memory,
-    close_memory,
-    close_used_memory,
-    unlink_memory,
-    make_array,
-)
-
-
 # ---- with a process elsewhere ------------------------------------------------------------------
 
 
@@ -658,7 +401,7 @@ def _count_up(name: str) -> None:
 
 def memory_elsewhere(ctx: Any) -> Scenario:
     """Another host writes it after each close."""
-    name = _closed_memory()
+    name = closed_memory()
     turns = _Turns(ctx, _count_up, name)
 
     def scenario(_: Any) -> Made:

@@ -29,6 +29,7 @@ from typing import Any
 
 TESTS = str(Path(__file__).parent.parent)
 PATIENCE = 5.0  # seconds; what takes longer hangs
+SOON = 0.001  # seconds
 
 
 class Interrupt(Exception):

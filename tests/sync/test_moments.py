@@ -11,19 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupts import (
-    APART,
-    LOST,
-    MEMORY,
-    MESSAGES,
-    SERVED,
-    SYNC,
-    close_memory,
-    close_used_memory,
-    find,
-    join_process,
-    memory_elsewhere,
-)
+from interrupts import APART, SERVED, SYNC, find, join_process, memory_elsewhere
+from interrupts_memory import MEMORY, close_memory, close_used_memory
+from interrupts_messages import LOST, MESSAGES
 from places import local_cluster, perform
 
 # A message is lost if the handler raises after it has come and before the call returns. After how
