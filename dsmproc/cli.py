@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ._launch.local import Plan
+from ._launch.words import say
 from ._membership import default_key_file
 from ._net import wire
 from ._settings import MAX_HOSTS, check_settings, parse_memory, setting
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ProcessError, OSError, EOFError, ValueError, NotImplementedError) as error:
-        print(f"dsmproc: {error}", file=sys.stderr)
+        say(str(error))
         return 1
 
 

@@ -18,6 +18,7 @@ from .._net.listener import listening_socket
 from .._settings import command_environment
 from . import ssh
 from .local import private_directory
+from .words import say
 
 
 def key_file(create: bool) -> str:
@@ -81,7 +82,7 @@ def _end_agent(agent: subprocess.Popen[bytes]) -> None:
     try:
         agent.wait(5)  # it was told by the master
     except subprocess.TimeoutExpired:
-        print(f"dsmproc: the agent (pid {agent.pid}) does not end: it is killed", file=sys.stderr)
+        say(f"the agent (pid {agent.pid}) does not end: it is killed")
         agent.kill()
         agent.wait()
 

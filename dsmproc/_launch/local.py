@@ -16,6 +16,7 @@ import sys
 
 from .._settings import command_environment
 from ..errors import ClusterError
+from .words import say
 
 END_SECONDS = 15.0
 
@@ -62,9 +63,7 @@ class LocalHandle:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             pid = self._process.pid
-            print(
-                f"dsmproc: the supervisor (pid {pid}) does not end: it is killed", file=sys.stderr
-            )
+            say(f"the supervisor (pid {pid}) does not end: it is killed")
             self._process.kill()
             self._process.wait()
 

@@ -23,6 +23,7 @@ from .._net.listener import Peer
 from .._os import procs
 from .._workers import console
 from ..errors import ClusterError
+from .words import say
 
 DRIVER_GRACE = 5.0
 TERM_SECONDS = 1.0
@@ -106,7 +107,7 @@ class Program:
     def fail(self, reason: str) -> None:
         """The cluster of this program cannot go on: say so, and end the driver."""
         if self.broken is None:
-            print(f"dsmproc: {reason}", file=sys.stderr, flush=True)
+            say(reason)
             self.broken = reason
         self.news.set()
         self.stopping.set()
@@ -165,7 +166,7 @@ class Program:
         comes a little later."""
         await asyncio.wait([asyncio.create_task(self.stopping.wait())], timeout=NEWS_SECONDS)
         if self.broken is None:
-            print(f"dsmproc: the driver (pid {pid}) was killed by SIGKILL", file=sys.stderr)
+            say(f"the driver (pid {pid}) was killed by SIGKILL")
 
     async def _end_driver(
         self, driver: subprocess.Popen[bytes], finished: asyncio.Task[Any]
@@ -175,7 +176,7 @@ class Program:
             await asyncio.wait([finished], timeout=self.grace if number == signal.SIGTERM else 0)
             if not finished.done():
                 how = f"without its cluster, and is ended by {number.name}"
-                print(f"dsmproc: the driver (pid {driver.pid}) goes on {how}", file=sys.stderr)
+                say(f"the driver (pid {driver.pid}) goes on {how}")
                 driver.send_signal(number)
                 await asyncio.wait([finished], timeout=max(self.grace, TERM_SECONDS))
 

@@ -16,7 +16,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from .._net import wire
 from .._settings import CHOICES, setting
 from ..errors import ClusterError
 from .program import how_it_ended
+from .words import say
 
 OPTIONS = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
 OPTIONS += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
@@ -121,7 +121,7 @@ class RemoteAgent:
     def _say(self, line: str) -> None:
         self._said.append(line)
         if not self.quiet:
-            print(f"{self.host}: {line}", file=sys.stderr, flush=True)
+            say(line, self.host)
 
     def close(self) -> None:
         """The process has ended, or shall: its lifeline, and what we read of it."""

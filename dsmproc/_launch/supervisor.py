@@ -32,6 +32,7 @@ from . import ssh
 from .local import Plan, private_directory
 from .program import Program, StartError, heeded, how_it_ended, when_dead
 from .ssh import RemoteAgent
+from .words import say
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -62,7 +63,7 @@ class Supervisor(Program):
         listening = listening_socket(here, 0)
         self.address = listening.getsockname()[:2]
         if plan.hosts:
-            print(f"dsmproc: head at {wire.format_address(self.address)}", file=sys.stderr)
+            say(f"head at {wire.format_address(self.address)}")
         self._lifeline, theirs = socket.socketpair()
         descriptors = [listening.fileno(), theirs.fileno()]
         with listening, theirs:
@@ -138,7 +139,7 @@ class Supervisor(Program):
         if name in ("master", "agent of host 0") or len(self.joined) < self.count:
             self.fail(line)
         else:
-            print(f"dsmproc: {line}", file=sys.stderr, flush=True)
+            say(line)
         procs.kill_session(process.pid)
 
     def host_lost(self, host: int, reason: str) -> None:
@@ -151,7 +152,7 @@ class Supervisor(Program):
         if host == 0:
             self.fail(reason)
         else:
-            print(f"dsmproc: {reason}", file=sys.stderr, flush=True)
+            say(reason)
         procs.kill_session(agent.pid)
 
     # -- ending -------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ class Supervisor(Program):
             procs.kill_session(session)
         for name, process in self.children.items():
             line = f"the {name} (pid {process.pid}) does not end, and is killed"
-            print(f"dsmproc: {line}", file=sys.stderr)
+            say(line)
             process.kill()
             process.wait()
             if name in self.remotes:
@@ -207,7 +208,7 @@ async def supervise(plan: Plan, command: list[str]) -> int:
             await supervisor.start()
         except (StartError, ClusterError, OSError) as error:
             if supervisor.broken is None:  # else it was said
-                print(f"dsmproc: the cluster did not start: {error}", file=sys.stderr)
+                say(f"the cluster did not start: {error}")
             return 1
         code = await supervisor.run_driver(command)
         return code if code != 0 or supervisor.broken is None else 1

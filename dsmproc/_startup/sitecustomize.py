@@ -19,7 +19,7 @@ def _patch() -> None:
         import traceback
 
         traceback.print_exc()
-        print("dsmproc: multiprocessing could not be patched", file=sys.stderr, flush=True)
+        sys.stderr.write("dsmproc: multiprocessing could not be patched\n")
         os._exit(1)
     sys.path.remove(root)
 

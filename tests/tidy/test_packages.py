@@ -69,6 +69,12 @@ def test_a_handler_is_found_in_a_table() -> None:
     assert made == []
 
 
+def test_what_is_said_on_stderr_is_said_in_one_write() -> None:
+    """By `say`: other processes write there too."""
+    printing = [path.name for path, _ in _lines() if "file=sys.stderr" in path.read_text("utf-8")]
+    assert printing == []
+
+
 def test_public_callables_have_docstrings() -> None:
     public = {name: getattr(dsmproc, name) for name in dsmproc.__all__}
     ours = {
