@@ -4,7 +4,7 @@ After each test no process that carries the test's mark in its environment (agen
 and workers all inherit it), no file of ours in the temporary folder or /dev/shm, no network
 namespace, no network device and no new descriptor in the test process may exist.
 
-DSMPROC_REQUIRE=uffd,netns,sshd makes a skip whose reason begins with one of these words a failure.
+DSMTEST_REQUIRE=uffd,netns,sshd makes a skip whose reason begins with one of these words a failure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from helpers import ByHand, Running, RunScript  # noqa: E402
 
-MARK = "DSMPROC_TEST_MARK"
+MARK = "DSMTEST_MARK"
 PATIENCE = 5.0  # seconds for what is ending to end
 
 # A shell that started this run in its background has its commands ignore Ctrl-C, and so would the
@@ -153,16 +153,16 @@ def stacks_on_timeout() -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A skip for a reason that must not be: DSMPROC_REQUIRE."""
+    """A skip for a reason that must not be: DSMTEST_REQUIRE."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if not report.skipped or not isinstance(report.longrepr, tuple):
         return
     reason = report.longrepr[2].removeprefix("Skipped: ")
     word = reason.partition(":")[0]
-    if word in os.environ.get("DSMPROC_REQUIRE", "").split(","):
+    if word in os.environ.get("DSMTEST_REQUIRE", "").split(","):
         report.outcome = "failed"
-        report.longrepr = f"skipped, but DSMPROC_REQUIRE names {word}: {reason}"
+        report.longrepr = f"skipped, but DSMTEST_REQUIRE names {word}: {reason}"
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def modules() -> Iterator[Any]:
 
 def tests() -> Iterator[unittest.TestCase]:
     """All of them, in the order of their classes."""
-    method = os.environ["DSMPROC_TEST_METHOD"]
+    method = os.environ["DSMTEST_METHOD"]
     threads = not dsmproc.hosts()[1:]  # on a cluster multiprocessing.dummy is the standard one
     for module in modules():
         pools = module.__name__.startswith(FUTURES)

@@ -30,7 +30,7 @@ import hostnet  # noqa: E402
 from hostcluster import HostCluster  # noqa: E402
 
 CHILD = "cpython_child.py"
-MARK = "DSMPROC_TEST_MARK"
+MARK = "DSMTEST_MARK"
 HOSTS = 3
 START = 60.0  # seconds until the first test begins
 HOPELESS = 15.0  # for one of which it is known that it fails; it may wait for who cannot come
@@ -81,7 +81,7 @@ class Plan:
         self, folder: str, output: Any, mark: str, *arguments: str
     ) -> subprocess.Popen[bytes]:
         """The child in a session of its own, with a folder from above for its files."""
-        env = {"DSMPROC_TEST_METHOD": self.method, MARK: mark, "TMPDIR": folder}
+        env = {"DSMTEST_METHOD": self.method, MARK: mark, "TMPDIR": folder}
         if self.mode == "cluster":
             host, cluster = self._driver(), self._cluster
             assert cluster is not None

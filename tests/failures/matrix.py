@@ -96,7 +96,7 @@ def start_local(runner: RunScript, bound: float) -> Row:
     go = os.path.join(runner.folder, "go")
     with open(os.path.join(HERE, "states.py"), encoding="utf-8") as file:
         text = file.read()
-    env = {"DSMPROC_HEARTBEAT": str(bound), "DSMPROC_MATRIX_PATIENCE": str(5 * AFTER)}
+    env = {"DSMPROC_HEARTBEAT": str(bound), "DSMTEST_MATRIX_PATIENCE": str(5 * AFTER)}
     return Row(runner.start(text, args=[go], env=env), go, lambda _: "/proc")
 
 
@@ -181,7 +181,7 @@ def cut(_: RunScript) -> tuple[dict[str, str], str]:
         cluster.start()
         with open(os.path.join(HERE, "states.py"), encoding="utf-8") as file:
             text = file.read()
-        env = {"DSMPROC_MATRIX_PATIENCE": str(BOUND + 5 * AFTER)}
+        env = {"DSMTEST_MATRIX_PATIENCE": str(BOUND + 5 * AFTER)}
         running = cluster.script(0, text, "/tmp/go", env=env)
         on_two = (*LATE, "queue", "put", "send")
 

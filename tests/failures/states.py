@@ -201,7 +201,7 @@ def main() -> None:
     for way in (*ways, two):
         way.send(None)
     for waiter in waiters:
-        waiter.join(float(os.environ["DSMPROC_MATRIX_PATIENCE"]))
+        waiter.join(float(os.environ["DSMTEST_MATRIX_PATIENCE"]))
     filled.put(LATER)  # for who waits on
     for process in readers:
         process.join(20)

@@ -26,7 +26,7 @@ import dsmproc
 
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(dsmproc.__file__)))
 HOME = os.path.expanduser("~")
-MARK = "DSMPROC_TEST_MARK"
+MARK = "DSMTEST_MARK"
 
 
 def why_not() -> str | None:

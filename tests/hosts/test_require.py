@@ -1,4 +1,4 @@
-"""DSMPROC_REQUIRE: a skip that must not be is a failure."""
+"""DSMTEST_REQUIRE: a skip that must not be is a failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_skips(tmp_path: object, required: str, outcome: str) -> None:
         file.write(SUITE)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider", suite],
-        env={**os.environ, "DSMPROC_REQUIRE": required, "PYTHONPATH": TESTS},
+        env={**os.environ, "DSMTEST_REQUIRE": required, "PYTHONPATH": TESTS},
         cwd=str(tmp_path),
         capture_output=True,
         text=True,

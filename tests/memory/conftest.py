@@ -17,7 +17,7 @@ resource_tracker.ensure_running()
 
 MECHANISMS = ("uffd", "uffd-user", "segv")
 # These share a cluster a module; the others start their own again and again, and are run over the
-# other mechanisms only by DSMPROC_EVERY_MECHANISM=1 (docs/testing.md).
+# other mechanisms only by DSMTEST_EVERY_MECHANISM=1 (docs/testing.md).
 QUICK = ("test_shared_memory.py", "test_sharedctypes.py", "test_counter.py", "test_entry.py")
 
 
@@ -56,4 +56,4 @@ def _needless(item: pytest.Item) -> bool:
         return True
     if item.path.name in ("test_standard.py", "test_kernel_copies.py"):
         return True
-    return item.path.name not in QUICK and not os.environ.get("DSMPROC_EVERY_MECHANISM")
+    return item.path.name not in QUICK and not os.environ.get("DSMTEST_EVERY_MECHANISM")

@@ -8,7 +8,7 @@ import select
 import signal
 import time
 
-MARK = "DSMPROC_SOAK_MARK"
+MARK = "DSMTEST_SOAK_MARK"
 
 
 def marked(mark: str) -> list[int]:

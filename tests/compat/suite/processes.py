@@ -4,7 +4,7 @@ import os
 
 from suite.cpython import _test_multiprocessing
 
-METHOD = "DSMPROC_TEST_METHOD"
+METHOD = "DSMTEST_METHOD"
 
 _test_multiprocessing.PRELOAD = ["__main__", __name__]  # by the fork server, as there
 _test_multiprocessing.install_tests_in_module_dict(globals(), os.environ[METHOD])
