@@ -10,6 +10,7 @@ import argparse
 import collections
 import pathlib
 import re
+import sys
 import sysconfig
 import time
 
@@ -43,12 +44,15 @@ def count(pieces: list[str], processes: int | None = None) -> tuple[collections.
     """The words of all pieces, and how many pieces each host counted."""
     total: collections.Counter = collections.Counter()
     tasks: collections.Counter = collections.Counter()
+    watched = sys.stdout.isatty()
     with multiprocessing.Pool(processes) as pool:
         for done, (host, words) in enumerate(pool.imap_unordered(count_words, pieces), 1):
             total.update(words)
             tasks[host] += 1
-            print(f"\r  counted {done} of {len(pieces)} pieces", end="", flush=True)
-    print()
+            if watched:
+                print(f"\r  counted {done} of {len(pieces)} pieces", end="", flush=True)
+    if watched:
+        print()
     return total, dict(tasks)
 
 
