@@ -11,6 +11,7 @@ import importlib
 from typing import Any
 
 from ._sync.robust import mark_consistent, owner_died
+from ._version import VERSION
 from .cluster import current_host, hosts, init, shutdown, stats
 from .context import Process
 from .context import default_context as _context
@@ -30,6 +31,7 @@ from .errors import (
     WriterLostError,
 )
 
+__version__ = VERSION
 SUBDEBUG = 5
 SUBWARNING = 25
 Array = _context.Array

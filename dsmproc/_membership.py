@@ -9,6 +9,7 @@ parent and opens connections of its own.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -239,7 +240,8 @@ def attach(address: str, key_file: str | None) -> None:
     )
     session_wire = joined.connect_agent("session")
     roots = driver_roots()
-    session_wire.request((session, roots))
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    session_wire.request((session, roots, program))
     state.client, state.session_wire, state.roots = joined, session_wire, roots
 
 

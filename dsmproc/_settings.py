@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -117,12 +118,27 @@ SETTINGS = {
         "ssh",
     ),
 }
+PREFIX = "DSMPROC_"
+OWN = {"DSMPROC_DIR", "DSMPROC_SESSION"}  # what our commands tell each other
 CHOICES = {name: setting.choices for name, setting in SETTINGS.items() if setting.choices}
 
 
 def setting(name: str) -> str:
     """What the environment says, or the default. An empty variable counts as not set."""
     return os.environ.get(name) or SETTINGS[name].default
+
+
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    known = {name.removeprefix(PREFIX): name for name in SETTINGS}
+    sentences = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in SETTINGS or name in OWN:
+            continue
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1)
+        hint = f"did you mean {known[near[0]]}?" if near else "docs/settings.md has them all"
+        sentences.append(f"{name} is no setting of dsmproc: {hint}")
+    return sentences
 
 
 def check_settings(environ: Mapping[str, str]) -> None:
@@ -188,6 +204,9 @@ def command_environment(settings: dict[str, str]) -> dict[str, str]:
     """Our environment, in which `python -m dsmproc` finds this very package."""
     environ = {**os.environ, **settings}
     environ.pop("DSMPROC_PATCH", None)  # that is for programs
+    for name in [name for name in environ if name.startswith(PREFIX)]:
+        if name not in SETTINGS and name not in OWN:
+            del environ[name]  # our caller has said what is wrong with it
     path = environ.get("PYTHONPATH")
     environ["PYTHONPATH"] = PACKAGE_ROOT + (os.pathsep + path if path else "")
     return environ

@@ -10,29 +10,60 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ._launch.local import Plan
-from ._launch.words import say
+from ._launch.words import age, say, size
 from ._membership import default_key_file
+from ._native import check_built
 from ._net import wire
-from ._settings import MAX_HOSTS, check_settings, parse_memory, setting
+from ._settings import MAX_HOSTS, check_settings, misspelt, parse_memory, setting
+from ._version import VERSION
 from .errors import ProcessError
 
 Arguments = argparse.Namespace
 PURPOSE = "Programs of multiprocessing on many machines, with memory that they share."
 SETTINGS = "All options, and the variables DSMPROC_*, are in docs/settings.md."
+EXAMPLES = {
+    "run": """
+  dsmproc run --local 3 script.py --its-option    three hosts on this machine
+  dsmproc run --hosts alpha,beta script.py        this machine, and two that ssh reaches
+  dsmproc run --local 2 -m package.module         as python -m
+  dsmproc run --local 2 --patch script.py         where libraries import multiprocessing""",
+    "head": """
+  dsmproc head --bind 192.0.2.1:7300              makes the key file if there is none""",
+    "agent": """
+  dsmproc agent --join 192.0.2.1:7300             with a copy of the head's key file""",
+    "status": """
+  dsmproc status --address 192.0.2.1:7300""",
+    "doctor": """
+  dsmproc doctor""",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="dsmproc", description=PURPOSE, epilog=SETTINGS)
+    parser = argparse.ArgumentParser(
+        prog="dsmproc", description=PURPOSE, epilog=f"COMMAND --help shows examples. {SETTINGS}"
+    )
+    parser.add_argument("--version", action="version", version=f"dsmproc {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, options, run in COMMANDS:
-        command = commands.add_parser(name, help=summary, description=summary, epilog=SETTINGS)
+        # A command without examples is not for people, and not listed.
+        listed: dict[str, Any] = {"help": summary} if name in EXAMPLES else {}
+        command = commands.add_parser(
+            name,
+            description=summary,
+            epilog=f"examples:{EXAMPLES.get(name, '')}\n\n{SETTINGS}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **listed,
+        )
         options(command)
         command.set_defaults(run=run)
     arguments = parser.parse_args(argv)
     try:
         check_settings(os.environ)
+        for sentence in misspelt(os.environ):
+            say(sentence)
         level = setting("DSMPROC_LOG").upper()
         logging.basicConfig(level=level, format="dsmproc[%(process)d]: %(message)s")
         code: int = arguments.run(arguments)
@@ -62,18 +93,25 @@ def _run_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="`import multiprocessing` means dsmproc, in libraries too",
     )
-    command.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module")
-    command.add_argument("script", metavar="SCRIPT")
-    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name")
+    what.add_argument("-c", dest="code", action="store_true", help="SCRIPT is Python code")
+    command.add_argument("script", metavar="SCRIPT", help="a file, or - for standard input")
+    command.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="ARGS", help="the script's own"
+    )
 
 
 def _run(arguments: Arguments) -> int:
-    script = ["-m", arguments.script] if arguments.module else [arguments.script]
-    command = [sys.executable, *script, *arguments.arguments]
+    how = ["-m"] if arguments.module else ["-c"] if arguments.code else []
+    if not how and arguments.script != "-" and not os.path.exists(arguments.script):
+        raise ValueError(f"there is no script {arguments.script!r}")
+    command = [sys.executable, *how, arguments.script, *arguments.arguments]
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS") or ""
     plan = _plan(arguments)
     if plan is None and not address:
         raise ValueError("say where: --local N, --hosts a,b,c or --address tcp://H:P")
+    check_built()
     _limit(arguments)
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
@@ -141,6 +179,7 @@ def _head_options(command: argparse.ArgumentParser) -> None:
 
 
 def _head(arguments: Arguments) -> int:
+    check_built()
     _limit(arguments)
     from ._launch import head
 
@@ -159,6 +198,7 @@ def _agent_options(command: argparse.ArgumentParser) -> None:
 
 
 def _agent(arguments: Arguments) -> int:
+    check_built()
     _limit(arguments)
     from ._launch import head
 
@@ -183,13 +223,23 @@ def _status(arguments: Arguments) -> int:
     if arguments.json:
         print(json.dumps(status))
         return 0
-    print(f"master {status['address']} (pid {status['pid']}), drivers: {status['sessions']}")
+    print(f"master {status['address']} (pid {status['pid']}), up {age(status['age'])}")
+    for driver in status["drivers"]:
+        where = f"on host {driver['host']} (pid {driver['pid']})"
+        print(f"driver {driver['program'] or 'python'} {where}, for {age(driver['age'])}")
+    rows = [("host", "name", "address", "processes", "memory", "sent", "up", "agent", "state")]
     for host in status["hosts"]:
-        print(
-            f"host {host['id']:3}  {wire.format_address(tuple(host['address'])):24}"
-            f"  {host['processes']}/{host['slots']} processes  agent pid {host['pid']}"
-            f"  {host['state']}"
+        rows.append(
+            (
+                *(str(host["id"]), host["name"], wire.format_address(tuple(host["address"]))),
+                f"{host['processes']}/{host['slots']}",
+                f"{size(host['memory'])}/{size(host['memory_limit'])}",
+                *(size(host["bytes_sent"]), age(host["age"]), str(host["pid"]), host["state"]),
+            )
         )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
     return 0
 
 

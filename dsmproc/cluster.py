@@ -6,13 +6,15 @@ import contextlib
 import os
 import sys
 import types
+import warnings
 from multiprocessing import util
 from typing import Any
 
 from ._membership import active, attach, client, state
 from ._memory import current
+from ._native import check_built
 from ._net import wire
-from ._settings import check_settings
+from ._settings import check_settings, misspelt
 from .errors import ClusterError
 
 __all__ = ["current_host", "hosts", "init", "shutdown", "stats"]
@@ -53,12 +55,21 @@ def init(
     and `hosts`, where ssh starts agents with the interpreter `python` (DSMPROC_SSH: which ssh).
 
     Under `dsmproc run` the cluster is there already: init() without an address joins that one,
-    whatever `local` says, so a script may contain it and be run either way.
+    whatever `local` says, so a script may contain it and be run either way. A second init() changes
+    nothing, and warns if it asks for another cluster than there is.
     """
+    run = "DSMPROC_SESSION" in os.environ  # which has looked at the environment
+    for sentence in [] if run else misspelt(os.environ):
+        warnings.warn(sentence, stacklevel=2)
     with state.lock:
         if state.client is not None:
             if address is not None and wire.parse_address(address) != state.client.master:
                 raise ClusterError(f"this process is in a cluster already: {_Membership()!r}")
+            asked = {"local": local, "hosts": hosts, "slots": slots}
+            driver = state.session_wire is not None
+            if driver and not run and (other := _other(asked)):
+                what = f"this process is in a cluster already, so {other} has no effect: shutdown()"
+                warnings.warn(f"{what} ends that one", stacklevel=2)
             return _Membership()
         state.left = False
         address = address or os.environ.get("DSMPROC_ADDRESS") or None
@@ -71,6 +82,16 @@ def init(
         # The standard library joins a program's processes at its end; only then may we leave.
         util.Finalize(None, shutdown, exitpriority=-100)
         return _Membership()
+
+
+def _other(asked: dict[str, Any]) -> str:
+    """What is asked for and not so in the cluster that there is, as it stands in the call."""
+    plan = None if state.local is None else state.local.plan
+    return ", ".join(
+        f"{name}={value!r}"
+        for name, value in asked.items()
+        if value is not None and (plan is None or value != getattr(plan, name))
+    )
 
 
 def _plan(local: int | None, hosts: list[str] | None, python: str | None, slots: int | None) -> Any:
@@ -94,6 +115,7 @@ def _start(plan: Any, consistency: str | None, home: str | None) -> None:
     wanted = {"DSMPROC_CONSISTENCY": consistency, "DSMPROC_HOME": home}
     settings = {name: value for name, value in wanted.items() if value is not None}
     check_settings({**os.environ, **settings})
+    check_built()
     handle = local.start(plan, settings)
     try:
         attach(handle.address, handle.key_file)

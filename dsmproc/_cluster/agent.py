@@ -25,9 +25,11 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .. import _settings
 from .._channels.broker import Broker
 from .._channels.relays import Relays
 from .._channels.requests import Requests
@@ -202,6 +204,8 @@ class Agent:
             "address": self.address,
             "slots": self.options.slots,
             "pid": os.getpid(),
+            "name": socket.gethostname(),
+            "limit": _settings.memory_limit(),
             "machine": procs.machine_id(),
             "memory": procs.machine_memory(),
             "socket": self.socket_path,
@@ -320,7 +324,7 @@ class Agent:
         log.info("host %d leaves the cluster", host["id"])
 
     def _beat(self) -> None:
-        self.notice("beat")
+        self.notice("beat", *self.memory.figures())
         if self._pulse.beat() and not self._ending.is_set():
             log.error("host %d: the master shows %s", self.host, heartbeat.silence())
             self.end("lost")

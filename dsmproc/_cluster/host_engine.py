@@ -98,6 +98,11 @@ class HostEngine:
         counted["bytes_sent"] += sent
         return {**counted, "heard": heard}
 
+    def figures(self) -> tuple[int, int]:
+        """Bytes that pages take here, and bytes sent since the start or the last reset."""
+        sent, _ = self._agent.listener.traffic.totals(False)
+        return self.engine.gauges()["memory"], self.engine.stats()["bytes_sent"] + sent
+
     def _notices(self) -> None:
         host = self._agent.host
         for notice in self.engine.notices():

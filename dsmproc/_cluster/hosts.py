@@ -26,6 +26,8 @@ class Host:
     address: tuple[str, int]
     slots: int
     pid: int
+    name: str  # of its machine
+    limit: int  # bytes that its pages may take
     machine: str
     memory: int  # bytes of its machine
     socket: str
@@ -40,6 +42,12 @@ class Host:
     pids: set[int] = dataclasses.field(default_factory=set)
     pulse: heartbeat.Pulse = dataclasses.field(default_factory=heartbeat.Pulse)
     pending: list[float] = dataclasses.field(default_factory=list)
+    began: float = dataclasses.field(default_factory=time.monotonic)
+    used = 0  # bytes that its pages took at its last beat,
+    bytes_sent = 0  # and bytes that it had sent
+
+    def beat(self, used: int = 0, sent: int = 0) -> None:
+        self.used, self.bytes_sent = used, sent
 
     def load(self) -> float:
         """Processes per slot, placements on their way included."""
@@ -58,6 +66,17 @@ class Host:
             "processes": len(self.pids),
             "ready": self.ready and not self.leaving,
             "state": "leaving" if self.leaving else "ready" if self.ready else "joining",
+        }
+
+    def status(self) -> dict[str, Any]:
+        """For people: what `public` says, and how the host is."""
+        return {
+            **self.public(),
+            "name": self.name,
+            "age": time.monotonic() - self.began,
+            "memory": self.used,
+            "memory_limit": self.limit,
+            "bytes_sent": self.bytes_sent,
         }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -40,13 +41,28 @@ HANG_UP_SECONDS = 1.0  # to tell an expelled host why; it may not listen
 LOSSES_TOLD = 3
 
 
+@dataclasses.dataclass
+class Session:
+    """A driver, and what it started anywhere."""
+
+    host: int
+    program: str
+    pid: int
+    began: float = dataclasses.field(default_factory=time.monotonic)
+
+    def status(self) -> dict[str, Any]:
+        age = time.monotonic() - self.began
+        return {"host": self.host, "program": self.program, "pid": self.pid, "age": age}
+
+
 class Master:
     def __init__(self, key: bytes, reserved: int = 0) -> None:
         """The first `reserved` host ids are for agents that wish for them."""
         self.key = key
         self.listener = Listener(key)
         self.hosts = Hosts(reserved)
-        self.sessions: dict[str, int] = {}  # session -> host of its driver
+        self._began = time.monotonic()
+        self.sessions: dict[str, Session] = {}
         self.ending = asyncio.Event()
         self.consoles = Consoles(self.listener, self.hosts, self.ending)
         self.losses: list[str] = []
@@ -63,7 +79,7 @@ class Master:
             "stats": lambda _, reset: self._stats(reset),
         }
         self._notices: dict[str, Callable[..., None]] = {  # what agents tell
-            "beat": lambda _: None,  # it was heard: that is all
+            "beat": Host.beat,
             "call": self._on_call,
             "gone": lambda host, pid: host.pids.discard(pid),
             "peer-lost": self._on_peer_lost,
@@ -210,7 +226,7 @@ class Master:
         other = self.hosts.get(number)
         if other is None or self.hosts.get(host.id) is not host:
             return
-        drivers = self.sessions.values()
+        drivers = [session.host for session in self.sessions.values()]
         if number in drivers and host.id not in drivers:
             host, other = other, host
         self.expel(other, f"the connection between its engine and that of host {host.id} {why}")
@@ -224,8 +240,8 @@ class Master:
             self.engine.host_lost(host.id)
         else:  # ours has never heard of it, nor has any other
             self.broadcast(("host-cut", host.id))
-        for session, home in list(self.sessions.items()):
-            if home == host.id:
+        for session, of in list(self.sessions.items()):
+            if of.host == host.id:
                 self._on_session_ended(host, session)
 
     def _tell_removed(self, host: Host, reason: str) -> None:
@@ -267,10 +283,10 @@ class Master:
             "heard": heard,
         }
 
-    # -- sessions: a driver, and what it started anywhere ---------------------------------------
+    # -- sessions -----------------------------------------------------------------------------
 
-    def _on_session_began(self, host: Host, session: str) -> None:
-        self.sessions[session] = host.id
+    def _on_session_began(self, host: Host, session: str, program: str, pid: int) -> None:
+        self.sessions[session] = Session(host.id, program, pid)
 
     def _on_session_ended(self, _: Host, session: str) -> None:
         self.sessions.pop(session, None)
@@ -302,6 +318,8 @@ class Master:
         return {
             "address": format_address(self.address),
             "pid": os.getpid(),
-            "hosts": self.hosts.all_public(),
+            "age": time.monotonic() - self._began,
+            "hosts": [self.hosts[number].status() for number in sorted(self.hosts)],
             "sessions": len(self.sessions),
+            "drivers": [session.status() for session in self.sessions.values()],
         }

@@ -42,7 +42,10 @@ class Plan:
 class LocalHandle:
     """A local cluster that lives until `close`, or until this process ends."""
 
-    def __init__(self, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
+    def __init__(
+        self, plan: Plan, process: subprocess.Popen[bytes], lifeline: socket.socket
+    ) -> None:
+        self.plan = plan
         self._process = process
         self._lifeline = lifeline
         self.address = ""
@@ -85,7 +88,7 @@ def start(plan: Plan, settings: dict[str, str]) -> LocalHandle:
             env=command_environment(settings),
             cwd="/",
         )
-    handle = LocalHandle(process, ours)
+    handle = LocalHandle(plan, process, ours)
     try:
         handle.read_address()
     except BaseException:

@@ -52,6 +52,7 @@ _GAUGES = {
     "regions": lib.DSMPROC_STAT_REGIONS,
     "twins": lib.DSMPROC_STAT_TWINS,
     "diffs": lib.DSMPROC_STAT_DIFFS,
+    "memory": lib.DSMPROC_STAT_MEMORY,
 }
 MAX_HOSTS: int = lib.DSM_MAX_HOSTS
 LOCKS_NAMED: int = lib.DSM_NAMED
@@ -224,7 +225,7 @@ class Engine:
         return counted
 
     def gauges(self) -> dict[str, int]:
-        """What exists now: clients, regions, twins, kept diffs."""
+        """What exists now: clients, regions, twins, kept diffs, bytes of memory."""
         values = ffi.new("uint64_t[]", lib.DSMPROC_STATS)
         lib.dsmproc_engine_stats(self._running(), values)
         return {name: values[i] for name, i in _GAUGES.items()}

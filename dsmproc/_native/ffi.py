@@ -9,7 +9,10 @@ from enum import IntEnum
 from typing import Any
 
 from ..errors import ClusterError, HostLostError
-from . import _engine  # type: ignore[attr-defined]
+from . import check_built
+
+check_built()
+from . import _engine  # type: ignore[attr-defined] # noqa: E402
 
 lib: Any = _engine.lib
 ffi: Any = _engine.ffi

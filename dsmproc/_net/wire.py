@@ -47,6 +47,7 @@ HANDSHAKE_LIMIT = 1024
 HANDSHAKE_SECONDS = 10.0
 FRAME_LIMIT = 1 << 40
 NONCE_BYTES = 32
+OF_THE_MASTER = ("console", "control", "query")  # purposes that only a master serves
 HOST_MARK = "@"  # between a purpose and the number of the host that connects
 KEY_FILE_LIMIT = 4096
 
@@ -303,6 +304,8 @@ def connect_tcp(
         if error.errno == errno.EMFILE:
             raise
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or error
+        if isinstance(error, ConnectionRefusedError) and purpose in OF_THE_MASTER:
+            why = f"{why} (is `dsmproc head` running there?)"
         raise UnreachableError(f"nobody can be reached at {where}: {why}") from None
     try:
         tune(sock)
@@ -410,8 +413,14 @@ def read_key(path: str) -> bytes:
             status = os.fstat(file.fileno())
             key = file.read(KEY_FILE_LIMIT).strip()
     except OSError as error:
+        hint = ""
+        if isinstance(error, FileNotFoundError):
+            hint = (
+                ": `dsmproc head` makes one on the first machine; copy it from there, or say in "
+                "DSMPROC_AUTHKEY_FILE where it is"
+            )
         raise AuthenticationError(
-            f"the cluster's key cannot be read from {path}: {error.strerror}"
+            f"the cluster's key cannot be read from {path}: {error.strerror}{hint}"
         ) from None
     if status.st_uid not in (0, os.geteuid()):
         raise AuthenticationError(

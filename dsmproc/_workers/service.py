@@ -61,9 +61,9 @@ class WorkerService:
 
     async def _session(self, peer: Peer) -> None:
         """A driver: everything it started anywhere ends when it does, however it ends."""
-        session, roots = await peer.recv()
+        session, roots, program = await peer.recv()
         self._roots[session] = roots
-        self._agent.notice("session-began", session)
+        self._agent.notice("session-began", session, program, peer.pid)
         await peer.send("ok")
         try:
             await self._driver_ends(peer)

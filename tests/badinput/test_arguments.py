@@ -30,13 +30,13 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 ARGUMENTS = [
     (["frobnicate"], "invalid choice: 'frobnicate'"),
-    (["run", "--local", "0", "x.py"], "argument --local: '0' is no number of at least 1"),
-    (["run", "--local", "-1", "x.py"], "argument --local: '-1' is no number of at least 1"),
-    (["run", "--local", "many", "x.py"], "argument --local: 'many' is no number of at least 1"),
-    (["run", "--local", "257", "x.py"], "257 hosts are more than 256"),
-    (["run", "--local", "2", "--slots", "0", "x.py"], "argument --slots: '0' is no number"),
+    (["run", "--local", "0", os.devnull], "argument --local: '0' is no number of at least 1"),
+    (["run", "--local", "-1", os.devnull], "argument --local: '-1' is no number of at least 1"),
+    (["run", "--local", "many", os.devnull], "argument --local: 'many' is no number of at least 1"),
+    (["run", "--local", "257", os.devnull], "257 hosts are more than 256"),
+    (["run", "--local", "2", "--slots", "0", os.devnull], "argument --slots: '0' is no number"),
     (["run", "--local", "2"], "required: SCRIPT"),
-    (["run", "--local", "1", "--address", "h:1", "x.py"], "not allowed with argument"),
+    (["run", "--local", "1", "--address", "h:1", os.devnull], "not allowed with argument"),
     (["agent"], "required: --join"),
     (["agent", "--join", "h:1", "--slots", "x"], "argument --slots: 'x' is no number"),
     (["head", "--slots", "1.5"], "argument --slots: '1.5' is no number of at least 1"),
@@ -69,7 +69,7 @@ ADDRESSES = {
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_bad_addresses(key_file: str, address: str) -> None:
     commands = [["status", "--address", address], ["agent", "--join", address]]
-    commands += [["run", "--address", address, "x.py"]]
+    commands += [["run", "--address", address, os.devnull]]
     for done in [run(*command) for command in commands] + [run("status", DSMPROC_ADDRESS=address)]:
         assert done.returncode == 1, done
         assert ADDRESSES[address] in done.stderr and done.stderr.count("\n") == 1, done.stderr
@@ -92,9 +92,9 @@ SETTINGS = {
 def test_bad_settings(key_file: str, run_script: RunScript, name: str) -> None:
     commands = {"head": ["head"], "agent": ["agent", "--join", "127.0.0.1:1"]}
     if name == "DSMPROC_ADDRESS":
-        commands = {"status": ["status"], "run": ["run", "x.py"]}
+        commands = {"status": ["status"], "run": ["run", os.devnull]}
     elif name != "DSMPROC_AUTHKEY_FILE":
-        commands["run"] = ["run", "--local", "1", "x.py"]
+        commands["run"] = ["run", "--local", "1", os.devnull]
     for command in commands.values():
         done = run(*command, **{name: "foo"})
         assert done.returncode == 1 and not done.stdout, done
@@ -111,7 +111,7 @@ def test_bad_settings(key_file: str, run_script: RunScript, name: str) -> None:
 def test_a_model_without_homeless_pages(model: str) -> None:
     why = f"home=homeless goes with the consistency models lrc and erc, not with {model}"
     settings = {"DSMPROC_HOME": "homeless", "DSMPROC_CONSISTENCY": model}
-    for command in (["head"], ["run", "--local", "1", "x.py"]):
+    for command in (["head"], ["run", "--local", "1", os.devnull]):
         done = run(*command, **settings)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"dsmproc: {why}\n")
     with pytest.raises(ValueError, match=why):

@@ -175,6 +175,8 @@ class FalseHost:
             "address": self.listening.getsockname(),
             "slots": 1,
             "pid": 1,
+            "name": "elsewhere",
+            "limit": 1 << 30,
             "machine": "elsewhere",
             "memory": 1 << 30,
             "socket": "/nowhere",

@@ -152,6 +152,8 @@ void dsm_execute_later(struct dsmproc_engine *engine);
 
 /* After an event: above the memory limit, copies are given up. */
 void dsm_limit_keep(struct dsmproc_engine *engine);
+/* Counts what is used, for DSMPROC_STAT_MEMORY. */
+void dsm_limit_measure(struct dsmproc_engine *engine);
 /* A fault that was held, and need not be any longer. */
 bool dsm_limit_let_go(struct dsmproc_engine *engine, struct dsm_event *fault);
 /* Whether a fault has to wait, and is kept. */

@@ -29,6 +29,10 @@ static uint64_t bytes_used(const struct dsmproc_engine *engine) {
     return bytes;
 }
 
+void dsm_limit_measure(struct dsmproc_engine *engine) {
+    dsm_engine_set(engine, DSMPROC_STAT_MEMORY, bytes_used(engine));
+}
+
 /* Gives up copies; what is used then. */
 static uint64_t evict(struct dsmproc_engine *engine) {
     uint64_t most = bound(engine), aim = most - most / (PARTS / 4);

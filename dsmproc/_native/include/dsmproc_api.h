@@ -100,7 +100,8 @@ enum {
     DSMPROC_STAT_REGIONS = 22,     /* regions with memory now */
     DSMPROC_STAT_TWINS = 23,       /* pages with a twin now */
     DSMPROC_STAT_DIFFS = 24,       /* diffs kept now */
-    DSMPROC_STATS = 25,
+    DSMPROC_STAT_MEMORY = 25,      /* bytes that pages and twins took at the last heartbeat */
+    DSMPROC_STATS = 26,
 };
 
 int dsmproc_engine_start(const struct dsmproc_options *options, struct dsmproc_engine **engine);
