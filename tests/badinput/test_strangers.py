@@ -118,7 +118,7 @@ def test_commands_with_a_wrong_key_say_so(by_hand: ByHand, program: Program) -> 
         for command in (
             ["status", "--address", by_hand.address],
             ["agent", "--join", by_hand.address],
-            ["run", "--address", by_hand.address, "script.py"],
+            ["run", "--address", by_hand.address, os.devnull],
         ):
             done = dsmproc(*command, DSMPROC_AUTHKEY_FILE=other)
             assert done.returncode == 1 and done.stderr.count("\n") == 1, done

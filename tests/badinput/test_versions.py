@@ -69,7 +69,7 @@ def test_another_version_is_refused(by_hand: ByHand, program: Program, what: str
     for arguments in (
         ["agent", "--join", by_hand.address],
         ["status", "--address", by_hand.address],
-        ["run", "--address", by_hand.address, "script.py"],
+        ["run", "--address", by_hand.address, os.devnull],
     ):
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, timeout=60, check=False
