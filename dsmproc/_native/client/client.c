@@ -1,12 +1,14 @@
 /* The client's half: called by any thread of a process that uses regions and locks. */
 #include "include/dsmproc_api.h"
 #include "sys/control.h"
+#include "client/hooks.h"
 #include "client/segv.h"
 #include "sys/uffd.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,7 +19,11 @@ int dsmproc_faults_probe(const char *force, char *why, size_t room) {
     return found < 0 && !(force && *force) ? DSM_SEGV : found;
 }
 
+/* The kernel's own faults are served too. */
+static bool is_full = true;
+
 int dsmproc_faults_open(int mechanism) {
+    is_full = mechanism == DSM_UFFD_FULL;
     return mechanism == DSM_SEGV ? dsm_segv_open() : dsm_uffd_open(mechanism);
 }
 
@@ -36,8 +42,9 @@ static int watch(int faults, void *base, uint64_t bytes) {
     if (madvise(base, bytes, MADV_DONTFORK) < 0) return -errno; /* trap "forked mapping" */
     (void)madvise(base, bytes, MADV_NOHUGEPAGE);
     (void)madvise(base, bytes, MADV_DONTDUMP);
-    if (dsm_segv_is(faults)) return dsm_segv_register(base, bytes);
-    return dsm_uffd_register(faults, base, bytes);
+    int error = dsm_segv_is(faults) ? dsm_segv_register(base, bytes)
+                                    : dsm_uffd_register(faults, base, bytes);
+    return error || is_full ? error : dsm_hooks_cover(base, bytes);
 }
 
 static int map(int faults, int memory, void *wanted, int more, struct dsmproc_mapping *mapping) {
@@ -46,7 +53,7 @@ static int map(int faults, int memory, void *wanted, int more, struct dsmproc_ma
     if (base == MAP_FAILED) return -errno;
     int error = watch(faults, base, mapping->bytes);
     if (error)
-        munmap(base, mapping->bytes);
+        dsm_segv_unmap(base, mapping->bytes);
     else
         mapping->address = (uintptr_t)base;
     return error;
@@ -74,7 +81,9 @@ int dsmproc_region_remap(int faults, struct dsmproc_request *attach,
 void dsmproc_region_unmap(struct dsmproc_mapping *mapping, void *first) {
     (void)first;
     uint64_t address = __atomic_exchange_n(&mapping->address, 0, __ATOMIC_ACQ_REL);
-    if (address) dsm_segv_unmap((void *)(uintptr_t)address, mapping->bytes);
+    if (!address) return;
+    dsm_hooks_uncover((void *)(uintptr_t)address);
+    dsm_segv_unmap((void *)(uintptr_t)address, mapping->bytes);
 }
 
 /* SIGKILL and not a handler: a thread blocked by a fault inside a kernel copy takes only fatal
