@@ -18,7 +18,14 @@ resource_tracker.ensure_running()
 MECHANISMS = ("uffd", "uffd-user", "segv")
 # These share a cluster a module; the others start their own again and again, and are run over the
 # other mechanisms only by DSMTEST_EVERY_MECHANISM=1 (docs/testing.md).
-QUICK = ("test_shared_memory.py", "test_sharedctypes.py", "test_counter.py", "test_entry.py")
+QUICK = (
+    "test_shared_memory.py",
+    "test_sharedctypes.py",
+    "test_counter.py",
+    "test_entry.py",
+    "test_kernel_copies.py",
+    "test_transfers.py",
+)
 
 
 @pytest.fixture(scope="module", autouse=True, params=MECHANISMS)
@@ -42,7 +49,7 @@ def place(request: pytest.FixtureRequest, cluster: None) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without those to which the mechanism is nothing, or too little: the standard library's own
-    memory, and kernel copies, which need full userfaultfd."""
+    memory."""
     items[:] = [item for item in items if not _needless(item)]
 
 
@@ -54,6 +61,6 @@ def _needless(item: pytest.Item) -> bool:
         return False
     if params.get("place") == "standard":
         return True
-    if item.path.name in ("test_standard.py", "test_kernel_copies.py"):
+    if item.path.name == "test_standard.py":
         return True
     return item.path.name not in QUICK and not os.environ.get("DSMTEST_EVERY_MECHANISM")

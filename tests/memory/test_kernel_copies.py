@@ -1,7 +1,4 @@
-"""System calls on shared memory: on fresh pages, on pages at another host, on written pages.
-
-They need full userfaultfd; with user-mode-only faults they fail with EFAULT, as documented.
-"""
+"""System calls on shared memory: on fresh pages, on pages at another host, on written pages."""
 
 from __future__ import annotations
 
@@ -14,13 +11,8 @@ import pytest
 from places import perform, run
 
 import dsmproc
-from dsmproc._memory.client import probe_faults
 
 SIZE = 5 * 4096 + 100
-
-pytestmark = pytest.mark.skipif(
-    probe_faults(os.environ.get("DSMPROC_FAULTS")) != "uffd", reason="uffd: needs full userfaultfd"
-)
 
 
 def pattern(first: int) -> bytes:
