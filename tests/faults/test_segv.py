@@ -8,10 +8,13 @@ import mmap
 import os
 import signal
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from helpers import Running, RunScript, eventually
 from hosts import Child, ChildDied, Hosts
 
 from dsmproc._memory import faults
@@ -302,3 +305,102 @@ def test_it_is_chosen_where_userfaultfd_is_refused(
         assert (chosen, total) == ("segv", 14)
         (warning,) = warned
         assert "userfaultfd is refused (Operation not permitted" in warning
+
+
+# ---- Ctrl-Z ------------------------------------------------------------------------------------
+
+
+def test_a_process_that_ctrl_z_stops_is_not_ended(tmp_path: Path) -> None:
+    """It gives up its pages first; others take them while it stands still, and it goes on with what
+    they wrote. A thread of it is in the midst of accesses."""
+
+    def hold(client: Client, region: int) -> tuple[int, int]:
+        memory = client.attach(region)
+        os.setpgid(0, 0)  # the test is its parent, in the same session: not an orphaned group
+        go_on = True
+
+        def touch() -> None:
+            while go_on:
+                memory[PAGE] = memory[PAGE] % 200 + 1
+
+        thread = threading.Thread(target=touch)
+        thread.start()
+        seen = memory[0]
+        os.kill(os.getpid(), signal.SIGTSTP)
+        while memory[0] == seen:
+            client.observe_newest()
+        go_on = False
+        thread.join()
+        return seen, memory[0]
+
+    def write(client: Client, region: int, value: int) -> int:
+        memory = client.attach(region)
+        client.observe_newest()
+        memory[0] = value
+        return client.publish()
+
+    def read(client: Client, region: int) -> int:
+        memory = client.attach(region)
+        client.observe_newest()
+        return memory[0]
+
+    with Hosts(2, tmp_path, beat=0.1) as hosts:
+        region = hosts.region(2)
+        hosts[0].run(write, region, 1).result()
+        stopped = hosts[1].run(hold, region)
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+        for value in (2, 3):
+            hosts[0].run(write, region, value).result()
+            assert hosts[1].run(read, region).result() == value  # of the same host: it hides
+        os.kill(stopped.pid, signal.SIGCONT)
+        assert stopped.result() == (1, 3)
+        assert not hosts[1].node.call("notices", "log")
+        hosts.healthy()
+
+
+def test_ctrl_z_at_a_terminal(run_script: RunScript) -> None:
+    """The driver's host needs its pages while it stands still for longer than patience lasts."""
+    script = """
+        import os, time
+        import dsmproc
+
+        def work(memory, lock, number):
+            for _ in range(60):
+                with lock:
+                    memory.buf[0] += 1
+                time.sleep(.05)
+            print(f"done{number}=1", flush=True)
+
+        if __name__ == "__main__":
+            memory, lock = dsmproc.SharedMemory(create=True, size=1), dsmproc.Lock()
+            workers = []
+            for number in range(2):
+                worker = dsmproc.Process(target=work, args=(memory, lock, number))
+                worker._dsmproc_host = number
+                worker.start()
+                workers.append(worker)
+            print(f"driver={os.getpid()}", flush=True)
+            while any(worker.exitcode is None for worker in workers):
+                assert 0 <= memory.buf[0] <= 120
+            print("sum", memory.buf[0], [worker.exitcode for worker in workers])
+            memory.close()
+            memory.unlink()
+        """
+    command = [sys.executable, "-m", "dsmproc", "run", "--local", "2"]
+    process = subprocess.Popen(  # a job of ours: the system stops no group that nobody continues
+        [*command, run_script.write("job.py", script)],
+        stdout=subprocess.PIPE,
+        preexec_fn=os.setpgrp,
+    )
+    running = Running(process)
+    try:
+        driver = running.number("driver")
+        os.kill(driver, signal.SIGTSTP)
+        stat = Path(f"/proc/{driver}/stat")
+        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        assert running.number("done0") == running.number("done1") == 1
+        os.kill(driver, signal.SIGCONT)
+        assert "sum 120 [0, 0]" in running.read_until("sum 120 [0, 0]")
+        assert process.wait(30) == 0
+    finally:
+        running.close()

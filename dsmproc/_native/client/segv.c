@@ -115,6 +115,16 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     errno = error;
 }
 
+/* Ctrl-Z. Nothing is waited for in here: the helper stops the process when it is told to. */
+static void on_stop(int number) {
+    int error = errno;
+    uint64_t stops[2] = {0, DSM_SEGV_STOPS};
+    int to = owner == getpid() ? atomic_load(&line) : -1;
+    if (send(to, stops, sizeof stops, MSG_NOSIGNAL) < 0) raise(SIGSTOP); /* it has no pages */
+    (void)number;
+    errno = error;
+}
+
 static bool is_ours(const struct sigaction *action) {
     return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_fault;
 }
@@ -137,6 +147,13 @@ static void arm(bool removed) {
     struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigfillset(&ours.sa_mask);
     sigaction(SIGSEGV, &ours, NULL);
+}
+
+/* A program that has a handler of its own, or ignores it, does as it likes. */
+static void arm_stop(void) {
+    struct sigaction now, ours = {.sa_handler = on_stop, .sa_flags = SA_RESTART | SA_ONSTACK};
+    if (sigaction(SIGTSTP, NULL, &now) < 0 || now.sa_handler != SIG_DFL) return;
+    sigaction(SIGTSTP, &ours, NULL);
 }
 
 void dsm_segv_arm(bool removed) {
@@ -220,6 +237,32 @@ static void wake(uint64_t address, uint64_t bytes) {
     }
 }
 
+static void hide_everything(void) {
+    for (uint32_t i = 0; i < atomic_load(&used); i++)
+        if (atomic_load(&ranges[i].bytes)) hide_all(i);
+}
+
+static void acknowledge(uint64_t number) {
+    (void)send(acks, &number, sizeof number, MSG_NOSIGNAL);
+}
+
+/* This thread takes the signal, and with it all stand still until they are continued. A program
+ * that nobody could continue is not stopped: the system knows. */
+static void stop(void) {
+    struct sigaction standard = {.sa_handler = SIG_DFL}, ours;
+    uint64_t goes_on[2] = {0, DSM_SEGV_GOES_ON};
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTSTP);
+    sigaction(SIGTSTP, &standard, &ours);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    raise(SIGTSTP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    sigaction(SIGTSTP, &ours, NULL);
+    while (send(atomic_load(&line), goes_on, sizeof goes_on, MSG_NOSIGNAL) < 0)
+        if (errno != EINTR) return;
+}
+
 static bool try_to(const struct dsm_segv_command *command, _Atomic uint8_t *rights) {
     uint64_t pages = command->bytes / PAGE;
     return command->op == DSM_SEGV_POISON ? poison(command->address, rights, pages)
@@ -227,6 +270,8 @@ static bool try_to(const struct dsm_segv_command *command, _Atomic uint8_t *righ
 }
 
 static void obey(const struct dsm_segv_command *command) {
+    if (command->op == DSM_SEGV_REST) return hide_everything();
+    if (command->op == DSM_SEGV_GO) return wake(0, (uint64_t)BUCKETS * PAGE);
     int range = find(command->address);
     if (range < 0) return; /* it was unmapped */
     uint64_t first = (command->address - atomic_load(&ranges[range].start)) / PAGE;
@@ -251,8 +296,10 @@ static void *help(void *unused) {
         pthread_mutex_lock(&mutex);
         obey(&command);
         pthread_mutex_unlock(&mutex);
-        if (command.op == DSM_SEGV_PROTECT || command.op == DSM_SEGV_HIDE)
-            (void)send(acks, &command.number, sizeof command.number, MSG_NOSIGNAL);
+        if (command.op == DSM_SEGV_PROTECT || command.op == DSM_SEGV_HIDE ||
+            command.op == DSM_SEGV_REST)
+            acknowledge(command.number);
+        if (command.op == DSM_SEGV_REST) stop();
     }
 }
 
@@ -310,6 +357,7 @@ int dsm_segv_open(void) {
     }
     if (!error) {
         dsm_segv_arm(false);
+        arm_stop();
         return one[1];
     }
     atomic_store(&line, -1);

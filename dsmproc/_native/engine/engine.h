@@ -83,6 +83,8 @@ void dsm_watch_poison(struct dsmproc_engine *engine, struct dsm_client *client, 
 void dsm_watch_wake(struct dsmproc_engine *engine, const struct dsm_client *client,
                     uint64_t address, uint64_t bytes);
 int dsm_watch_read(const struct dsm_client *client, struct dsm_fault *faults, int room);
+/* It said that it stops, or goes on (sys/segv.h). */
+void dsm_watch_heard(struct dsmproc_engine *engine, struct dsm_client *client, uint32_t said);
 
 /* ---- pages.c: where pages are, how they go into messages and come out ---------------------- */
 

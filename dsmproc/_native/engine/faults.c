@@ -30,6 +30,8 @@ void dsm_faults_read(struct dsmproc_engine *engine, struct dsm_client *client) {
         return;
     }
     for (int i = 0; i < count && !client->gone; i++) {
+        if (faults[i].said) dsm_watch_heard(engine, client, faults[i].said);
+        if (faults[i].said || client->resting) continue;
         const struct dsm_range *range = find_range(client, faults[i].address);
         uint64_t page_size = engine->agent.store.page_size;
         if (!range) { /* it was unmapped */

@@ -74,8 +74,8 @@ struct dsm_client {
     uint32_t conns;
     bool gone;
     /* Where its faults come by mprotect (sys/segv.h; `faults` is the line then): */
-    int acks; /* < 0: they do not */
-    bool mute;
+    int acks;           /* < 0: they do not */
+    bool mute, resting; /* not to be commanded any more; not while it stands still */
     uint64_t commands;
     struct dsm_range *ranges;
     uint32_t count, room;

@@ -39,7 +39,7 @@ static void end_silent(struct dsmproc_engine *engine, struct dsm_client *client)
 
 static void command(struct dsmproc_engine *engine, struct dsm_client *client, uint32_t op,
                     uint64_t address, uint64_t bytes) {
-    if (client->mute) return;
+    if (client->mute || client->resting) return;
     struct dsm_segv_command order = {
         .op = op, .number = ++client->commands, .address = address, .bytes = bytes};
     uint64_t until = dsm_segv_now() + patience(engine);
@@ -57,6 +57,24 @@ static void command(struct dsmproc_engine *engine, struct dsm_client *client, ui
     }
 }
 
+static void settle(struct dsmproc_engine *engine, struct dsm_client *client, uint64_t until) {
+    if (client->acks < 0 || client->mute || client->resting) return;
+    int error = dsm_segv_settle(client->acks, client->commands, until);
+    if (error == -ETIMEDOUT) end_silent(engine, client);
+    if (error) client->mute = true;
+}
+
+void dsm_watch_heard(struct dsmproc_engine *engine, struct dsm_client *client, uint32_t said) {
+    if (said == DSM_SEGV_STOPS && !client->resting) {
+        command(engine, client, DSM_SEGV_REST, 0, 0);
+        settle(engine, client, dsm_segv_now() + patience(engine));
+        client->resting = true;
+    } else if (said == DSM_SEGV_GOES_ON && client->resting) {
+        client->resting = false;
+        command(engine, client, DSM_SEGV_GO, 0, 0);
+    }
+}
+
 /* Commanded to all before the first is waited for: they do it at the same time. */
 static void command_all(struct dsmproc_engine *engine, const struct dsm_area *area, uint32_t op,
                         uint64_t offset, uint64_t bytes) {
@@ -66,13 +84,8 @@ static void command_all(struct dsmproc_engine *engine, const struct dsm_area *ar
             command(engine, client, op, area->mappings[i].address + offset, bytes);
     }
     uint64_t until = dsm_segv_now() + patience(engine);
-    for (uint32_t i = 0; i < area->count; i++) {
-        struct dsm_client *client = area->mappings[i].client;
-        if (client->acks < 0 || client->mute) continue;
-        int error = dsm_segv_settle(client->acks, client->commands, until);
-        if (error == -ETIMEDOUT) end_silent(engine, client);
-        if (error) client->mute = true;
-    }
+    for (uint32_t i = 0; i < area->count; i++)
+        settle(engine, area->mappings[i].client, until);
 }
 
 void dsm_watch_map(struct dsmproc_engine *engine, struct dsm_client *client, uint64_t address,

@@ -38,7 +38,8 @@ int dsm_segv_read(int line, struct dsm_fault *faults, int room) {
             if (count) return count; /* the next call says it again */
             return got < 0 ? -errno : -ECONNRESET;
         }
-        faults[count++] = (struct dsm_fault){.address = fault[0], .write = fault[1] != 0};
+        faults[count++] = (struct dsm_fault){
+            .address = fault[0], .write = fault[1] != 0, .said = fault[0] ? 0 : (uint32_t)fault[1]};
     }
     return count;
 }

@@ -22,7 +22,13 @@ enum dsm_segv_op {
     DSM_SEGV_PROTECT = 3, /* acknowledged: no store is under way */
     DSM_SEGV_HIDE = 4,    /* acknowledged: nor a load; parked threads fault again */
     DSM_SEGV_POISON = 5,  /* a touch is SIGBUS */
+    DSM_SEGV_REST = 6,    /* acknowledged: it has nothing any more, and stops */
+    DSM_SEGV_GO = 7,      /* all parked threads fault again */
 };
+
+/* What comes in the place of a fault from a process that Ctrl-Z stops. While it stands still nobody
+ * obeys: so it gives up all pages first, and is asked for none until it goes on. */
+enum dsm_segv_said { DSM_SEGV_STOPS = 2, DSM_SEGV_GOES_ON = 3 };
 
 struct dsm_segv_command {
     uint32_t op, unused;
@@ -34,7 +40,7 @@ struct dsm_segv_command {
 
 /* The descriptor of acknowledgements that came as the first message, or -errno. */
 int dsm_segv_accept(int line);
-/* As dsm_uffd_read; -ECONNRESET at the end. */
+/* As dsm_uffd_read; -ECONNRESET at the end. Without an address: `said` is an enum dsm_segv_said. */
 int dsm_segv_read(int line, struct dsm_fault *faults, int room);
 /* 0, -EAGAIN (the client does not read) or -EPIPE (it is gone). */
 int dsm_segv_command(int line, const struct dsm_segv_command *command);

@@ -137,6 +137,7 @@ int dsm_uffd_read(int fd, struct dsm_fault *faults, int room) {
     for (size_t i = 0; i < (size_t)got / sizeof messages[0]; i++) {
         if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
         uint64_t flags = messages[i].arg.pagefault.flags;
+        faults[count].said = 0;
         faults[count].address = messages[i].arg.pagefault.address;
         faults[count].protect = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
         faults[count].write = (flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP)) != 0;

@@ -21,7 +21,8 @@ enum dsm_uffd_result {
 struct dsm_fault {
     uint64_t address;
     bool write;
-    bool protect; /* a store to a page that is mapped read-only */
+    bool protect;  /* a store to a page that is mapped read-only */
+    uint32_t said; /* 0, or it is no fault (sys/segv.h) */
 };
 
 /* The best mechanism that works here, tried on throw-away descriptors; `force` ("uffd",
