@@ -5,7 +5,7 @@ RUN = $(VENV)/bin/python
 C_FILES = $(wildcard dsmproc/_native/*/*.[ch] dsmproc/_native/*/*/*.[ch])
 NATIVE = $(C_FILES) dsmproc/_native/build.py setup.py pyproject.toml
 
-.PHONY: help demo test bench compat compat-cpython compat-cpython-tests compatibility races soak check clean
+.PHONY: help demo test test-user bench compat compat-cpython compat-cpython-tests compatibility races soak check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -20,6 +20,14 @@ demo: $(VENV)/built ## word count, matrix product and lock races on three local 
 
 test: $(VENV)/built ## all tests (less than 8 minutes on 2 cores)
 	$(RUN) -m pytest -n 3 --dist loadgroup tests
+
+USER_TESTS ?= tests/memory/test_transfers.py tests/memory/test_kernel_copies.py \
+	tests/memory/test_shared_memory.py tests/messages/test_pipes.py tests/messages/test_queues.py \
+	tests/pool/test_pool.py tests/faults/test_redirected.py
+
+test-user: $(VENV)/built ## the demo, memory, channels and pool as an ordinary user (2 minutes; root becomes uid 65534)
+	$(RUN) -m tests.soak.users $(RUN) examples/demo.py
+	$(RUN) -m tests.soak.users $(RUN) -m pytest -p no:cacheprovider -n 2 --dist loadgroup $(USER_TESTS)
 
 bench: $(VENV)/built ## what one operation costs, against floors and peers
 	$(RUN) -m dsmproc.bench

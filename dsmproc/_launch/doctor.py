@@ -25,6 +25,7 @@ def findings() -> list[tuple[str, str]]:
         ("userfaultfd, user mode", _try_userfaultfd(UFFD_USER_MODE_ONLY)),
         ("/dev/userfaultfd", _try_open("/dev/userfaultfd")),
         ("faults by", _try_faults()),
+        ("shared memory in", _try_calls()),
         ("pidfd", _try_pidfd()),
         ("ssh", _try_ssh()),
     ]
@@ -78,6 +79,22 @@ def _try_faults() -> str:
         return str(error)
     name = faults.NAMES[mechanism]
     return f"{name} ({why})" if why else name
+
+
+def _try_calls() -> str:
+    """What may be given shared memory, and the one command that changes it."""
+    from .._memory import faults
+
+    try:
+        mechanism, _ = faults.choose(os.environ.get("DSMPROC_FAULTS"))
+    except ProcessError:
+        return "nothing"
+    if faults.NAMES[mechanism] == "uffd":
+        return "all system calls"
+    remedy = "for all others, as root: sysctl -w vm.unprivileged_userfaultfd=1"
+    if mechanism == faults.SEGV:
+        remedy += ", and in a container a seccomp profile that allows userfaultfd"
+    return f"system calls on files and sockets ({remedy})"
 
 
 def _try_userfaultfd(flags: int) -> str:

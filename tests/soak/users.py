@@ -1,5 +1,7 @@
 """To run a command as an ordinary user, uid 65534, who can read the Python that runs this.
 
+    python -m tests.soak.users COMMAND ...    as that user; who is not root is one already
+
 Where a folder above the Python, its environment or this repository is closed to that user, the
 command gets a mount namespace of its own, in which an open folder stands in its place and has
 nothing in it but what is needed. Nothing changes for anybody else.
@@ -86,3 +88,17 @@ def why_not() -> str | None:
     if done.returncode == 0:
         return None
     return f"uid {UID} cannot run this Python: {(done.stderr.strip() or '?').splitlines()[-1]}"
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if os.geteuid() == 0:
+        if why := why_not():
+            sys.exit(why)
+        os.environ.update(HOME="/nonexistent", PYTHONDONTWRITEBYTECODE="1")
+        words = [*command(), *words]
+    os.execvp(words[0], words)
+
+
+if __name__ == "__main__":
+    main()
