@@ -24,6 +24,7 @@ import threading
 import dsmproc
 
 from . import (
+    calls,
     mechanisms,
     memory,
     messages,
@@ -41,6 +42,7 @@ from ._floors import Figure
 FIGURES: dict[str, Figure] = {
     **memory.FIGURES,
     **mechanisms.FIGURES,
+    **calls.FIGURES,
     **sync.FIGURES,
     **messages.FIGURES,
     **pools.FIGURES,

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from places import finish, start
 from transfers import IN, OUT, SIZE
@@ -107,6 +108,24 @@ def test_in(elsewhere: Elsewhere, call: str) -> None:
             IN[call](view, pattern(first + 5)[:SIZE])
             assert view == pattern(first + 5)[:SIZE]
             assert elsewhere.ask("check", first + 5)
+
+
+def test_hdf5(elsewhere: Elsewhere) -> None:
+    """A C library with calls of its own, loaded when the memory is there already."""
+    h5py = pytest.importorskip("h5py")
+    with elsewhere.memory.buf[:SIZE] as view:
+        elsewhere.ask("write", 1)
+        with tempfile.NamedTemporaryFile() as name, h5py.File(name.name, "w") as file:
+            rows = np.frombuffer(view, np.uint8)
+            file.create_dataset("rows", data=rows)
+            file.flush()
+            assert bytes(file["rows"][:]) == pattern(1)[:SIZE]
+            file["rows"][:] = np.frombuffer(pattern(6)[:SIZE], np.uint8)
+            elsewhere.ask("write", 2)
+            file["rows"].read_direct(rows)
+            del rows
+        assert view == pattern(6)[:SIZE]
+        assert elsewhere.ask("check", 6)
 
 
 # ---- meanwhile ----
