@@ -1,6 +1,7 @@
 #include "client/hooks.h"
 #include "client/io.h"
 #include "client/got.h"
+#include "client/guard.h"
 #include "client/ranges.h"
 #include <errno.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static const struct dsm_hook hooks[] = {
 };
 
 int dsm_hooks_cover(const void *start, uint64_t bytes) {
+    dsm_guard_arm();
     dsm_got_redirect(hooks, sizeof hooks / sizeof *hooks);
     return dsm_ranges_add(start, bytes);
 }

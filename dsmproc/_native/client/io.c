@@ -6,11 +6,11 @@
  * without pieces. */
 #include "client/io.h"
 #include "client/bounce.h"
+#include "client/guard.h"
 #include "client/ranges.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,7 +36,7 @@ static size_t length(const struct call *call) {
 }
 
 /* Between the buffer and the parts, from `done` on. */
-static void copy(const struct call *call, size_t done, char *bytes, size_t size) {
+static bool copy(const struct call *call, size_t done, char *bytes, size_t size) {
     for (size_t i = 0; size && i < call->count; i++) {
         size_t here = call->parts[i].iov_len;
         if (done >= here) {
@@ -45,11 +45,12 @@ static void copy(const struct call *call, size_t done, char *bytes, size_t size)
         }
         char *part = (char *)call->parts[i].iov_base + done;
         here = here - done < size ? here - done : size;
-        memcpy(call->in ? part : bytes, call->in ? bytes : part, here);
+        if (!dsm_guard_copy(call->in ? part : bytes, call->in ? bytes : part, here)) return false;
         bytes += here;
         size -= here;
         done = 0;
     }
+    return true;
 }
 
 static bool may_be_two_on_a_socket(const struct call *call) {
@@ -86,10 +87,13 @@ static __attribute__((noinline)) ssize_t transfer(const struct call *call,
         struct iovec piece = {.iov_base = bounce->bytes, .iov_len = total - done};
         if (piece.iov_len > bounce->size) piece.iov_len = bounce->size;
         size_t size = piece.iov_len;
-        if (!call->in) copy(call, done, bounce->bytes, size);
-        ssize_t moved = call->make(call, &piece, done);
+        ssize_t moved = -1;
+        if (call->in || copy(call, done, bounce->bytes, size))
+            moved = call->make(call, &piece, done);
+        if (moved > 0 && call->in &&
+            !copy(call, done, bounce->bytes, (size_t)moved < size ? (size_t)moved : size))
+            moved = -1;
         if (moved < 0) return done ? (ssize_t)done : moved;
-        if (call->in) copy(call, done, bounce->bytes, (size_t)moved < size ? (size_t)moved : size);
         done += (size_t)moved; /* more than there was room for: MSG_TRUNC */
         if ((size_t)moved != size) break;
     }

@@ -3,6 +3,7 @@
  * not. */
 #include "client/io.h"
 #include "client/bounce.h"
+#include "client/guard.h"
 #include "client/ranges.h"
 #include <pthread.h>
 #include <stdint.h>
@@ -24,7 +25,7 @@ static void read_pieces(struct piecewise *all, const struct dsm_bounce *bounce) 
     do {
         size = all->total - all->done < bounce->size ? all->total - all->done : bounce->size;
         got = (fread_unlocked)(bounce->bytes, 1, size, all->stream);
-        memcpy(all->to + all->done, bounce->bytes, got);
+        if (!dsm_guard_copy(all->to + all->done, bounce->bytes, got)) return;
         all->done += got;
     } while (got == size && all->done < all->total);
 }
@@ -33,7 +34,7 @@ static void write_pieces(struct piecewise *all, const struct dsm_bounce *bounce)
     size_t gone, size;
     do {
         size = all->total - all->done < bounce->size ? all->total - all->done : bounce->size;
-        memcpy(bounce->bytes, all->from + all->done, size);
+        if (!dsm_guard_copy(bounce->bytes, all->from + all->done, size)) return;
         gone = (fwrite_unlocked)(bounce->bytes, 1, size, all->stream);
         all->done += gone;
     } while (gone == size && all->done < all->total);
