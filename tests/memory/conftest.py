@@ -19,7 +19,7 @@ resource_tracker.ensure_running()
 
 ALL = ("uffd", "uffd-user", "segv")
 # An ordinary user has no full userfaultfd; who says that there must be one is not believed less.
-HAS_ALL = "uffd" in os.environ.get("DSMPROC_REQUIRE", "").split(",")
+HAS_ALL = "uffd" in os.environ.get("DSMTEST_REQUIRE", "").split(",")
 MECHANISMS = ALL if HAS_ALL else ALL[ALL.index(probe_faults()) :]
 # These share a cluster a module; the others start their own again and again, and are run over the
 # other mechanisms only by DSMTEST_EVERY_MECHANISM=1 (docs/testing.md).
