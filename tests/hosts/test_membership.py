@@ -196,7 +196,7 @@ def test_status_and_doctor_say_who_is_there(made_hosts: HostCluster) -> None:
     address = ["--address", made_hosts.address]
     command = [PYTHON, "-m", "dsmproc"]
     lines = made_hosts.hosts[0].run(*command, "status", *address).check().lines()
-    assert [line.split()[-1] for line in lines[1:]] == ["ready", "ready"]
+    assert [line.split()[-1] for line in lines[1:]] == ["state", "ready", "ready"]
     for number, said in ((1, "2 hosts; this machine is host 1"), (3, "no agent on this machine")):
         result = made_hosts.hosts[number].run(*command, "doctor", *address).check()
         assert said in result.out, result.out
