@@ -104,8 +104,6 @@ def _run_options(command: argparse.ArgumentParser) -> None:
 
 def _run(arguments: Arguments) -> int:
     how = ["-m"] if arguments.module else ["-c"] if arguments.code else []
-    if not how and arguments.script != "-" and not os.path.exists(arguments.script):
-        raise ValueError(f"there is no script {arguments.script!r}")
     command = [sys.executable, *how, arguments.script, *arguments.arguments]
     address = arguments.address or os.environ.get("DSMPROC_ADDRESS") or ""
     plan = _plan(arguments)
@@ -115,6 +113,8 @@ def _run(arguments: Arguments) -> int:
     _limit(arguments)
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
+    if not how and arguments.script != "-" and not os.path.exists(arguments.script):
+        raise ValueError(f"there is no script {arguments.script!r}")
     from ._launch import program, supervisor
 
     if plan is None:
