@@ -3,13 +3,8 @@ that is given none, and one that is. The peer is the same call under full userfa
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-
-from ._floors import Figure, Sample
+from ._floors import Figure
+from .mechanisms import against_uffd
 
 SCRIPT = """
 import os, sys, time
@@ -36,36 +31,15 @@ for one in memory:
 """
 
 
-def against_uffd(what: str) -> Callable[[int], Iterator[Sample]]:
-    def samples(rounds: int) -> Iterator[Sample]:
-        with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
-            script.write(SCRIPT)
-            script.flush()
-            command = [sys.executable, "-m", "dsmproc", "run", "--local", "1", script.name, what]
-            for _ in range(rounds):
-                times = []
-                for name in ("uffd-user", "uffd"):
-                    done = subprocess.run(
-                        command,
-                        env={**os.environ, "DSMPROC_FAULTS": name},
-                        stdout=subprocess.PIPE,
-                        check=True,
-                    )
-                    times.append(float(done.stdout))
-                yield times[0], times[1]
-
-    return samples
-
-
 FIGURES = {
     "call-private": Figure(
         "os.pwrite of one private byte, ns, by uffd-user with 100 regions; peer: by uffd",
-        against_uffd("private"),
+        against_uffd("uffd-user", SCRIPT, 1, "private"),
         "< 200",
         "-",
     ),
     "call-shared": Figure(
         "os.pwrite of 64 MiB of shared memory that is here, ms, by uffd-user; peer: by uffd",
-        against_uffd("shared"),
+        against_uffd("uffd-user", SCRIPT, 1, "shared"),
     ),
 }

@@ -25,17 +25,21 @@ with remote_memory(reads * 16 * PAGE) as shm:
 """
 
 
-def against_uffd(mechanism: str) -> Callable[[int], Iterator[Sample]]:
+def against_uffd(
+    mechanism: str, text: str, hosts: int, word: object
+) -> Callable[[int], Iterator[Sample]]:
+    """What a script prints on so many hosts, by one mechanism and by the kernel's full one."""
+
     def samples(rounds: int) -> Iterator[Sample]:
         with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
-            script.write(SCRIPT)
+            script.write(text)
             script.flush()
-            command = [sys.executable, "-m", "dsmproc", "run", "--local", "2", script.name]
+            command = [sys.executable, "-m", "dsmproc", "run", "--local", str(hosts)]
             for _ in range(rounds):
                 times = []
                 for name in (mechanism, "uffd"):
                     done = subprocess.run(
-                        [*command, str(READS)],
+                        [*command, script.name, str(word)],
                         env={**os.environ, "DSMPROC_FAULTS": name},
                         stdout=subprocess.PIPE,
                         check=True,
@@ -49,7 +53,7 @@ def against_uffd(mechanism: str) -> Callable[[int], Iterator[Sample]]:
 FIGURES = {
     f"fault-{name}": Figure(
         f"one page read that is at home elsewhere, us, by {name}; peer: by uffd",
-        against_uffd(name),
+        against_uffd(name, SCRIPT, 2, READS),
     )
     for name in ("uffd-user", "segv")
 }
