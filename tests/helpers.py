@@ -224,6 +224,23 @@ def _running(pid: int) -> bool:
     return False
 
 
+def run_dsmproc(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command, to its end."""
+    return run_python("-m", "dsmproc", *arguments, **settings)
+
+
+def run_python(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **settings},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 class ByHand:
     """A cluster of plain commands, as somebody with several machines would start them."""
 

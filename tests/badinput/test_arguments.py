@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
-from helpers import ByHand, RunScript
+from helpers import ByHand, RunScript, run_dsmproc
 from program import Program
 
 import dsmproc
 from dsmproc import _settings, cli
 from dsmproc._memory.engine import MAX_HOSTS
-
-
-def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dsmproc", *arguments],
-        env={**os.environ, **settings},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
 
 ARGUMENTS = [
     (["frobnicate"], "invalid choice: 'frobnicate'"),
@@ -45,7 +30,7 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), ARGUMENTS, ids=lambda a: " ".join(a)[:30])
 def test_bad_arguments(arguments: list[str], sentence: str) -> None:
-    done = run(*arguments)
+    done = run_dsmproc(*arguments)
     assert done.returncode == 2 and not done.stdout
     assert sentence in done.stderr and "Traceback" not in done.stderr
 
@@ -70,7 +55,9 @@ ADDRESSES = {
 def test_bad_addresses(key_file: str, address: str) -> None:
     commands = [["status", "--address", address], ["agent", "--join", address]]
     commands += [["run", "--address", address, os.devnull]]
-    for done in [run(*command) for command in commands] + [run("status", DSMPROC_ADDRESS=address)]:
+    for done in [run_dsmproc(*command) for command in commands] + [
+        run_dsmproc("status", DSMPROC_ADDRESS=address)
+    ]:
         assert done.returncode == 1, done
         assert ADDRESSES[address] in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
@@ -96,7 +83,7 @@ def test_bad_settings(key_file: str, run_script: RunScript, name: str) -> None:
     elif name != "DSMPROC_AUTHKEY_FILE":
         commands["run"] = ["run", "--local", "1", os.devnull]
     for command in commands.values():
-        done = run(*command, **{name: "foo"})
+        done = run_dsmproc(*command, **{name: "foo"})
         assert done.returncode == 1 and not done.stdout, done
         assert SETTINGS[name] in done.stderr and done.stderr.count("\n") == 1, done.stderr
     driver = run_script(  # an exception there, which says the same
@@ -112,7 +99,7 @@ def test_a_model_without_homeless_pages(model: str) -> None:
     why = f"home=homeless goes with the consistency models lrc and erc, not with {model}"
     settings = {"DSMPROC_HOME": "homeless", "DSMPROC_CONSISTENCY": model}
     for command in (["head"], ["run", "--local", "1", os.devnull]):
-        done = run(*command, **settings)
+        done = run_dsmproc(*command, **settings)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"dsmproc: {why}\n")
     with pytest.raises(ValueError, match=why):
         dsmproc.init(local=1, home="homeless", consistency=model)
@@ -152,7 +139,7 @@ def test_bad_arguments_of_init(arguments: dict[str, object]) -> None:
 
 
 def test_a_second_head_on_the_same_port(by_hand: ByHand, program: Program) -> None:
-    done = run("head", "--bind", by_hand.address)
+    done = run_dsmproc("head", "--bind", by_hand.address)
     assert done.returncode == 1 and not done.stdout
     sentence = f"dsmproc: cannot listen at {by_hand.address}: Address already in use\n"
     assert done.stderr == sentence
@@ -161,16 +148,18 @@ def test_a_second_head_on_the_same_port(by_hand: ByHand, program: Program) -> No
 
 def test_an_address_that_is_not_this_machines() -> None:
     for address in ("192.0.2.1:0", "no-such-host.invalid:0"):
-        done = run("head", "--no-agent", "--bind", address, DSMPROC_AUTHKEY_FILE="/dev/null")
+        done = run_dsmproc(
+            "head", "--no-agent", "--bind", address, DSMPROC_AUTHKEY_FILE="/dev/null"
+        )
         assert done.returncode == 1 and done.stderr.count("\n") == 1
 
 
 def test_a_head_that_cannot_listen_says_where(by_hand: ByHand) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = run("head", "--no-agent", "--bind", f"127.0.0.1:{port}")
+        done = run_dsmproc("head", "--no-agent", "--bind", f"127.0.0.1:{port}")
     assert f"cannot listen at tcp://127.0.0.1:{port}: " in done.stderr
-    done = run("agent", "--join", by_hand.address, "--bind", "192.0.2.1")
+    done = run_dsmproc("agent", "--join", by_hand.address, "--bind", "192.0.2.1")
     assert done.returncode == 1
     assert "cannot listen at tcp://192.0.2.1:0: Cannot assign requested address" in done.stderr
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import subprocess
-import sys
 
 import pytest
-from helpers import ByHand
+from helpers import ByHand, run_dsmproc
 from program import Program
 
 from dsmproc._net import wire
@@ -98,18 +96,6 @@ def test_silent_strangers_stand_in_nobodys_way(by_hand: ByHand, program: Program
         sock.close()
 
 
-def dsmproc(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dsmproc", *arguments],
-        env={**os.environ, **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_commands_with_a_wrong_key_say_so(by_hand: ByHand, program: Program) -> None:
     other = os.path.join(by_hand.folder, "other-key")
     with open(os.open(other, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
@@ -120,7 +106,7 @@ def test_commands_with_a_wrong_key_say_so(by_hand: ByHand, program: Program) -> 
             ["agent", "--join", by_hand.address],
             ["run", "--address", by_hand.address, os.devnull],
         ):
-            done = dsmproc(*command, DSMPROC_AUTHKEY_FILE=other)
+            done = run_dsmproc(*command, DSMPROC_AUTHKEY_FILE=other)
             assert done.returncode == 1 and done.stderr.count("\n") == 1, done
             assert "do not have the same cluster key" in done.stderr
             assert by_hand.address in done.stderr

@@ -175,6 +175,19 @@ def test_invalidation_of_several_processes_of_one_host(tmp_path: Path) -> None:
         hosts.healthy()
 
 
+def write_first(client: Client, region: int, value: int) -> int:
+    memory = client.attach(region)
+    client.observe_newest()
+    memory[0] = value
+    return client.publish()
+
+
+def read_first(client: Client, region: int) -> int:
+    memory = client.attach(region)
+    client.observe_newest()
+    return memory[0]
+
+
 def test_a_stopped_process_holds_up_nobody_for_ever(tmp_path: Path) -> None:
     """It has a page that a notice takes away: it is ended with a sentence, and the rest goes on."""
 
@@ -183,25 +196,14 @@ def test_a_stopped_process_holds_up_nobody_for_ever(tmp_path: Path) -> None:
         assert memory[0] == 1
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    def write(client: Client, region: int, value: int) -> int:
-        memory = client.attach(region)
-        client.observe_newest()
-        memory[0] = value
-        return client.publish()
-
-    def read(client: Client, region: int) -> int:
-        memory = client.attach(region)
-        client.observe_newest()
-        return memory[0]
-
     with Hosts(2, tmp_path, beat=0.1) as hosts:
         region = hosts.region(1)
-        hosts[0].run(write, region, 1).result()
-        hosts[1].run(read, region).result()
+        hosts[0].run(write_first, region, 1).result()
+        hosts[1].run(read_first, region).result()
         stopped = hosts[1].run(hold, region)
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
-        hosts[0].run(write, region, 2).result()
-        assert hosts[1].run(read, region).result() == 2
+        hosts[0].run(write_first, region, 2).result()
+        assert hosts[1].run(read_first, region).result() == 2
         with pytest.raises(ChildDied) as died:
             stopped.result()
         assert died.value.exitcode == -signal.SIGKILL
@@ -333,25 +335,14 @@ def test_a_process_that_ctrl_z_stops_is_not_ended(tmp_path: Path) -> None:
         thread.join()
         return seen, memory[0]
 
-    def write(client: Client, region: int, value: int) -> int:
-        memory = client.attach(region)
-        client.observe_newest()
-        memory[0] = value
-        return client.publish()
-
-    def read(client: Client, region: int) -> int:
-        memory = client.attach(region)
-        client.observe_newest()
-        return memory[0]
-
     with Hosts(2, tmp_path, beat=0.1) as hosts:
         region = hosts.region(2)
-        hosts[0].run(write, region, 1).result()
+        hosts[0].run(write_first, region, 1).result()
         stopped = hosts[1].run(hold, region)
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
         for value in (2, 3):
-            hosts[0].run(write, region, value).result()
-            assert hosts[1].run(read, region).result() == value  # of the same host: it hides
+            hosts[0].run(write_first, region, value).result()
+            assert hosts[1].run(read_first, region).result() == value  # of the same host: it hides
         os.kill(stopped.pid, signal.SIGCONT)
         assert stopped.result() == (1, 3)
         assert not hosts[1].node.call("notices", "log")

@@ -90,21 +90,25 @@ STATES: dict[str, Callable[[memoryview], None]] = {
 }
 
 
+def in_every_state(elsewhere: Elsewhere, view: memoryview) -> Iterator[int]:
+    """The pages are written elsewhere, each time with another pattern, and are then here so far."""
+    for first, prepare in enumerate(STATES.values()):
+        elsewhere.ask("write", first)
+        prepare(view)
+        yield first
+
+
 @pytest.mark.parametrize("call", OUT)
 def test_out(elsewhere: Elsewhere, call: str) -> None:
     with elsewhere.memory.buf[:SIZE] as view:
-        for first, prepare in enumerate(STATES.values()):
-            elsewhere.ask("write", first)
-            prepare(view)
+        for first in in_every_state(elsewhere, view):
             assert OUT[call](view) == pattern(first)[:SIZE]
 
 
 @pytest.mark.parametrize("call", IN)
 def test_in(elsewhere: Elsewhere, call: str) -> None:
     with elsewhere.memory.buf[:SIZE] as view:
-        for first, prepare in enumerate(STATES.values()):
-            elsewhere.ask("write", first)
-            prepare(view)
+        for first in in_every_state(elsewhere, view):
             IN[call](view, pattern(first + 5)[:SIZE])
             assert view == pattern(first + 5)[:SIZE]
             assert elsewhere.ask("check", first + 5)
