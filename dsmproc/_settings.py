@@ -128,13 +128,17 @@ def setting(name: str) -> str:
     return os.environ.get(name) or SETTINGS[name].default
 
 
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    """The variables that look like settings and are none."""
+    known = SETTINGS.keys() | OWN
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like a setting and is none."""
     known = {name.removeprefix(PREFIX): name for name in SETTINGS}
     sentences = []
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in SETTINGS or name in OWN:
-            continue
+    for name in _unknown(environ):
         near = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1)
         hint = f"did you mean {known[near[0]]}?" if near else "docs/settings.md has them all"
         sentences.append(f"{name} is no setting of dsmproc: {hint}")
@@ -204,9 +208,8 @@ def command_environment(settings: dict[str, str]) -> dict[str, str]:
     """Our environment, in which `python -m dsmproc` finds this very package."""
     environ = {**os.environ, **settings}
     environ.pop("DSMPROC_PATCH", None)  # that is for programs
-    for name in [name for name in environ if name.startswith(PREFIX)]:
-        if name not in SETTINGS and name not in OWN:
-            del environ[name]  # our caller has said what is wrong with it
+    for name in _unknown(environ):
+        del environ[name]  # our caller has said what is wrong with it
     path = environ.get("PYTHONPATH")
     environ["PYTHONPATH"] = PACKAGE_ROOT + (os.pathsep + path if path else "")
     return environ

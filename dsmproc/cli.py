@@ -109,7 +109,7 @@ def _run(arguments: Arguments) -> int:
     plan = _plan(arguments)
     if plan is None and not address:
         raise ValueError("say where: --local N, --hosts a,b,c or --address tcp://H:P")
-    check_built()
+    check_built()  # before anything starts
     _limit(arguments)
     if arguments.patch:
         os.environ["DSMPROC_PATCH"] = "1"
@@ -179,7 +179,6 @@ def _head_options(command: argparse.ArgumentParser) -> None:
 
 
 def _head(arguments: Arguments) -> int:
-    check_built()
     _limit(arguments)
     from ._launch import head
 
@@ -198,7 +197,6 @@ def _agent_options(command: argparse.ArgumentParser) -> None:
 
 
 def _agent(arguments: Arguments) -> int:
-    check_built()
     _limit(arguments)
     from ._launch import head
 

@@ -59,8 +59,9 @@ def init(
     nothing, and warns if it asks for another cluster than there is.
     """
     run = "DSMPROC_SESSION" in os.environ  # which has looked at the environment
-    for sentence in [] if run else misspelt(os.environ):
-        warnings.warn(sentence, stacklevel=2)
+    if not run:
+        for sentence in misspelt(os.environ):
+            warnings.warn(sentence, stacklevel=2)
     with state.lock:
         if state.client is not None:
             if address is not None and wire.parse_address(address) != state.client.master:
