@@ -105,6 +105,7 @@ class Agent:
             "beat": lambda: None,  # it was heard: that is all
             "end-session": self.service.end_session,
             "expelled": self._on_expelled,
+            "figures": lambda: self.notice("figures", *self.memory.figures()),
             "host-cut": self._on_host_cut,
             "host-joined": self._on_host_joined,
             "host-leaving": self._on_host_leaving,
@@ -324,7 +325,7 @@ class Agent:
         log.info("host %d leaves the cluster", host["id"])
 
     def _beat(self) -> None:
-        self.notice("beat", *self.memory.figures())
+        self.notice("beat")
         if self._pulse.beat() and not self._ending.is_set():
             log.error("host %d: the master shows %s", self.host, heartbeat.silence())
             self.end("lost")

@@ -101,7 +101,7 @@ class HostEngine:
     def figures(self) -> tuple[int, int]:
         """Bytes that pages take here, and bytes sent since the start or the last reset."""
         sent, _ = self._agent.listener.traffic.totals(False)
-        return self.engine.gauges()["memory"], self.engine.stats()["bytes_sent"] + sent
+        return self.engine.measure(), self.engine.stats()["bytes_sent"] + sent
 
     def _notices(self) -> None:
         host = self._agent.host

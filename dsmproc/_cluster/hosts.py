@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
@@ -43,11 +44,13 @@ class Host:
     pulse: heartbeat.Pulse = dataclasses.field(default_factory=heartbeat.Pulse)
     pending: list[float] = dataclasses.field(default_factory=list)
     began: float = dataclasses.field(default_factory=time.monotonic)
-    used = 0  # bytes that its pages took at its last beat,
+    used = 0  # bytes that its pages took when it was last asked,
     bytes_sent = 0  # and bytes that it had sent
+    told: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)  # since it was asked
 
-    def beat(self, used: int = 0, sent: int = 0) -> None:
+    def figures(self, used: int, sent: int) -> None:
         self.used, self.bytes_sent = used, sent
+        self.told.set()
 
     def load(self) -> float:
         """Processes per slot, placements on their way included."""

@@ -39,6 +39,7 @@ log = logging.getLogger("dsmproc")
 GOODBYE_SECONDS = 5.0
 HANG_UP_SECONDS = 1.0  # to tell an expelled host why; it may not listen
 LOSSES_TOLD = 3
+FIGURES_SECONDS = 1.0
 
 
 @dataclasses.dataclass
@@ -79,8 +80,9 @@ class Master:
             "stats": lambda _, reset: self._stats(reset),
         }
         self._notices: dict[str, Callable[..., None]] = {  # what agents tell
-            "beat": Host.beat,
+            "beat": lambda _: None,  # it was heard: that is all
             "call": self._on_call,
+            "figures": Host.figures,
             "gone": lambda host, pid: host.pids.discard(pid),
             "peer-lost": self._on_peer_lost,
             "probe": self._on_probe,
@@ -303,7 +305,7 @@ class Master:
             if question == "membership":
                 await peer.send(self._membership(argument))
             elif question == "status":
-                await peer.send(self._status())
+                await peer.send(await self._status())
             else:
                 await peer.send(None)
 
@@ -314,7 +316,15 @@ class Master:
                 return host
         return None
 
-    def _status(self) -> dict[str, Any]:
+    async def _status(self) -> dict[str, Any]:
+        """A host that does not answer in time has its last figures."""
+        asked = [host for host in self.hosts.values() if host.ready]
+        for host in asked:
+            host.told.clear()
+            host.control.post(("figures",))
+        with contextlib.suppress(asyncio.TimeoutError):
+            told = asyncio.gather(*(host.told.wait() for host in asked))
+            await asyncio.wait_for(told, FIGURES_SECONDS)
         return {
             "address": format_address(self.address),
             "pid": os.getpid(),

@@ -52,7 +52,6 @@ _GAUGES = {
     "regions": lib.DSMPROC_STAT_REGIONS,
     "twins": lib.DSMPROC_STAT_TWINS,
     "diffs": lib.DSMPROC_STAT_DIFFS,
-    "memory": lib.DSMPROC_STAT_MEMORY,
 }
 MAX_HOSTS: int = lib.DSM_MAX_HOSTS
 LOCKS_NAMED: int = lib.DSM_NAMED
@@ -216,19 +215,28 @@ class Engine:
         self.add_client(theirs.detach(), os.getpid())
         return ours.detach()
 
-    def stats(self, reset: bool = False) -> dict[str, int]:
+    def _values(self) -> Any:
         values = ffi.new("uint64_t[]", lib.DSMPROC_STATS)
         lib.dsmproc_engine_stats(self._running(), values)
+        return values
+
+    def stats(self, reset: bool = False) -> dict[str, int]:
+        values = self._values()
         counted = {name: values[i] - self._baseline[i] for name, i in _STATS.items()}
         if reset:
             self._baseline = list(values)
         return counted
 
     def gauges(self) -> dict[str, int]:
-        """What exists now: clients, regions, twins, kept diffs, bytes of memory."""
-        values = ffi.new("uint64_t[]", lib.DSMPROC_STATS)
-        lib.dsmproc_engine_stats(self._running(), values)
+        """What exists now: clients, regions, twins, kept diffs."""
+        values = self._values()
         return {name: values[i] for name, i in _GAUGES.items()}
+
+    def measure(self) -> int:
+        """Agent: bytes that pages and twins take now."""
+        self._command(lib.DSMPROC_CMD_MEASURE)
+        lib.dsmproc_engine_settle(self._running())
+        return int(self._values()[lib.DSMPROC_STAT_MEMORY])
 
     def stop(self) -> None:
         engine, self._engine = self._engine, None

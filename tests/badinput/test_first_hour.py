@@ -9,24 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ByHand, RunScript
+from helpers import ByHand, RunScript, run_dsmproc, run_python
 
 import dsmproc
 
 ROOT = Path(dsmproc.__file__).parents[1]
 PYTHON = sys.executable
-
-
-def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env={**os.environ, **settings},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def only_line(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
@@ -62,23 +50,23 @@ def test_no_extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sentence = f"dsmproc's C extension is not built for {PYTHON}: run `pip install .`"
     for command in (["run", "--local", "2", os.devnull], ["head"], ["agent", "--join", "h:1"]):
-        assert sentence in only_line(run(PYTHON, "-m", "dsmproc", *command))
+        assert sentence in only_line(run_dsmproc(*command))
     code = "import dsmproc; dsmproc.init(local=2)"
-    done = run(PYTHON, "-c", code)
+    done = run_python("-c", code)
     assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1]
     code = "import dsmproc; print(dsmproc.Pool(1).map(abs, [-1]), dsmproc.hosts())"
-    assert run(PYTHON, "-c", code).stdout == "[1] [0]\n"
+    assert run_python("-c", code).stdout == "[1] [0]\n"
 
 
 def test_no_head_yet(tmp_path: Path) -> None:
     """Neither its key, nor the head itself."""
-    status = [PYTHON, "-m", "dsmproc", "status", "--address", "127.0.0.1:1"]
-    line = only_line(run(*status, HOME=str(tmp_path), DSMPROC_AUTHKEY_FILE=""))
+    status = ["status", "--address", "127.0.0.1:1"]
+    line = only_line(run_dsmproc(*status, HOME=str(tmp_path), DSMPROC_AUTHKEY_FILE=""))
     assert f"{tmp_path}/.dsmproc/authkey" in line and "`dsmproc head` makes one" in line
     key = tmp_path / "key"
     key.write_text("k" * 64)
     key.chmod(0o600)
-    line = only_line(run(*status, DSMPROC_AUTHKEY_FILE=str(key)))
+    line = only_line(run_dsmproc(*status, DSMPROC_AUTHKEY_FILE=str(key)))
     assert "Connection refused (is `dsmproc head` running there?)" in line
 
 
@@ -120,29 +108,29 @@ def test_a_second_init_that_asks_for_something_else(run_script: RunScript) -> No
 
 def test_no_script() -> None:
     """No cluster is started for it."""
-    done = run(PYTHON, "-m", "dsmproc", "run", "--local", "2", "no-such.py", DSMPROC_LOG="info")
+    done = run_dsmproc("run", "--local", "2", "no-such.py", DSMPROC_LOG="info")
     assert only_line(done) == "dsmproc: there is no script 'no-such.py'"
 
 
 def test_code_on_the_command_line() -> None:
     code = "import sys, dsmproc; print(sys.argv, dsmproc.hosts(), dsmproc.Pool(1).map(abs, [-2]))"
-    done = run(PYTHON, "-m", "dsmproc", "run", "--local", "2", "-c", code, "-x", "y")
+    done = run_dsmproc("run", "--local", "2", "-c", code, "-x", "y")
     assert done.returncode == 0 and done.stdout == "['-c', '-x', 'y'] [0, 1] [2]\n", done
 
 
 def test_the_version() -> None:
-    done = run(PYTHON, "-m", "dsmproc", "--version")
+    done = run_dsmproc("--version")
     assert done.returncode == 0 and done.stdout == f"dsmproc {dsmproc.__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["run", "head", "agent", "status", "doctor"])
 def test_help_has_examples(command: str) -> None:
-    done = run(PYTHON, "-m", "dsmproc", command, "--help")
+    done = run_dsmproc(command, "--help")
     assert done.returncode == 0 and f"  dsmproc {command}" in done.stdout
 
 
 def test_help_is_for_people() -> None:
-    assert "serve" not in run(PYTHON, "-m", "dsmproc", "--help").stdout
+    assert "serve" not in run_dsmproc("--help").stdout
 
 
 def test_status(by_hand: ByHand, run_script: RunScript) -> None:
@@ -161,10 +149,9 @@ def test_status(by_hand: ByHand, run_script: RunScript) -> None:
         terminal=True,
     )
     running.read_until("written")
-    while not (host := by_hand.status()["hosts"][0])["memory"]:  # it comes with a heartbeat
-        pass
+    host = by_hand.status()["hosts"][0]
     assert host["memory"] == 3 << 20 and 0 < host["bytes_sent"] < 1 << 20
-    lines = run(PYTHON, "-m", "dsmproc", "status", "--address", by_hand.address).stdout.splitlines()
+    lines = run_dsmproc("status", "--address", by_hand.address).stdout.splitlines()
     assert lines[0].startswith(f"master {by_hand.address}") and ", up " in lines[0]
     assert lines[1].startswith("driver script.py on host 0 (pid ")
     assert "3.0M/" in lines[3] and os.uname().nodename in lines[3] and lines[3].endswith("ready")

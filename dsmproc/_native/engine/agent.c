@@ -94,6 +94,8 @@ void dsm_agent_command(struct dsmproc_engine *engine, const struct dsmproc_comma
         if (!error) return;
         close(command->fd);
         dsm_engine_log(engine, "process %u is refused: %s", command->pid, strerror(-error));
+    } else if (command->kind == DSMPROC_CMD_MEASURE) {
+        dsm_limit_measure(engine);
     } else {
         dsm_engine_log(engine, "an agent has no command %u", command->kind);
     }

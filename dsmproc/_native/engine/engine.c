@@ -72,7 +72,6 @@ static void serve(struct dsmproc_engine *engine, struct dsm_source *source, uint
         return tick(engine);
     case DSM_SOURCE_BEAT:
         dsm_eventfd_clear(engine->beat.fd);
-        if (dsm_engine_is_agent(engine)) dsm_limit_measure(engine);
         return dsm_peers_beat(engine);
     case DSM_SOURCE_HOLD:
         dsm_eventfd_clear(engine->hold.fd);

@@ -45,7 +45,8 @@ enum {
     DSMPROC_CMD_HOST_LOST = 5,     /* host */
     DSMPROC_CMD_REGION_MADE = 6,   /* id, arg = pages, channel = home policy, host = hosts */
     DSMPROC_CMD_REGION_UNLINK = 7, /* id (master) */
-    DSMPROC_CMD_CHECK = 8, /* run the core's invariants; a CHECKED notice says arg = result */
+    DSMPROC_CMD_CHECK = 8,   /* run the core's invariants; a CHECKED notice says arg = result */
+    DSMPROC_CMD_MEASURE = 9, /* sets DSMPROC_STAT_MEMORY (agent) */
 };
 
 struct dsmproc_command {
@@ -100,7 +101,7 @@ enum {
     DSMPROC_STAT_REGIONS = 22,     /* regions with memory now */
     DSMPROC_STAT_TWINS = 23,       /* pages with a twin now */
     DSMPROC_STAT_DIFFS = 24,       /* diffs kept now */
-    DSMPROC_STAT_MEMORY = 25,      /* bytes that pages and twins took at the last heartbeat */
+    DSMPROC_STAT_MEMORY = 25,      /* bytes that pages and twins took at the last MEASURE */
     DSMPROC_STATS = 26,
 };
 
