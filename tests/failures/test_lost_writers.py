@@ -423,21 +423,23 @@ class Lose:
     def __reduce__(self):
         return lose, (int(os.environ["AGENT"]),)  # before what comes after it is unpickled
 
-def middle(one, ended):
+def middle(one, ended, told):
     process = mp.Process(target=print, args=("it ran", Lose(), one), name="Late")
     process._dsmproc_host = 0
     process.start()
     process.join()
+    told.wait()  # an empty queue is what a loss is told at
     ended.put(process.exitcode)
 
-def home(kind, ended):
+def home(kind, ended, told):
     os.environ["AGENT"] = str(os.getppid())
-    start(2, middle, eval(kind), ended).join()
+    start(2, middle, eval(kind), ended, told).join()
 
-ended = mp.Queue()
-say(outcome(start(1, home, KIND, ended).join))
-told = outcome(ended.get)  # the lost host had it, too
-say(told, outcome(ended.get))
+ended, told = mp.Queue(), mp.Event()
+say(outcome(start(1, home, KIND, ended, told).join))
+lost = outcome(ended.get)  # the lost host had it, too
+told.set()
+say(lost, outcome(ended.get))
 """
 
 
