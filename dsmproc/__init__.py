@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from . import _version
 from ._sync.robust import mark_consistent, owner_died
-from ._version import VERSION
 from .cluster import current_host, hosts, init, shutdown, stats
 from .context import Process
 from .context import default_context as _context
@@ -31,7 +31,7 @@ from .errors import (
     WriterLostError,
 )
 
-__version__ = VERSION
+__version__ = _version.VERSION
 SUBDEBUG = 5
 SUBWARNING = 25
 Array = _context.Array
